@@ -1,0 +1,78 @@
+"""Manifest: the validated declaration, immutable; every value remembers where it stands. Knows no YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from albor_pipeline.errors import Diagnostic, Span
+from albor_pipeline.model.resource import Resource
+
+LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What a machine can give to tasks at once, or what a task needs: GPUs, CPUs, bytes of memory."""
+
+    gpu: int = 0
+    cpu: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote)."""
+
+    name: str
+    addr: str
+    hostname: str
+    user: str | None = None
+    arch: str = "x86_64"
+    workdir: str | None = None
+    slots: Slots | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    span: Span | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return self.addr in LOCAL_ADDRESSES
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run behaves; nothing here is part of a fingerprint."""
+
+    stop_on_first: bool = True
+    max_parallel: int | None = None
+    pre_apply: str | None = None
+    post_apply: str | None = None
+    on_success: str | None = None
+    on_failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A named value that the pipeline publishes after a fully successful apply."""
+
+    name: str
+    value: str
+    description: str = ""
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything one manifest declares; `root` is the project folder that all relative paths start from."""
+
+    name: str
+    path: str
+    root: str
+    machines: Mapping[str, Machine]
+    resources: Mapping[str, Resource]
+    policy: Policy = Policy()
+    params: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()
+    description: str = ""
+    warnings: tuple[Diagnostic, ...] = ()

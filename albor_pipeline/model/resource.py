@@ -1,0 +1,47 @@
+"""Resource: one declared thing on one machine, and its key. Knows no kind in particular."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from albor_pipeline.errors import Span
+
+
+class Key(NamedTuple):
+    """A resource on a machine: the node of the graph, the row of the state."""
+
+    resource: str
+    machine: str
+
+    def __str__(self) -> str:
+        return f"{self.resource}@{self.machine}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What one resource says of another: `name`, `name@machine`, or `name.output` in a task's inputs."""
+
+    resource: str
+    machine: str | None = None
+    output: str | None = None
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A declared resource; `fields` is the typed model of its kind (resources/<kind>.py), `spans` place each field by its dotted path."""
+
+    id: str
+    kind: str
+    machines: tuple[str, ...]
+    fields: Any
+    depends_on: tuple[Reference, ...] = ()
+    tags: tuple[str, ...] = ()
+    span: Span | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
+
+    def keys(self) -> tuple[Key, ...]:
+        """One key for each machine, in the declared order."""
+        return tuple(Key(self.id, machine) for machine in self.machines)

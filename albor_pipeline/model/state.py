@@ -1,0 +1,106 @@
+"""State and Entry: what was last proven, per machine and resource. Plain values; reading and writing them is the state room's.
+
+`in_force` is the last proven result; `current` is the attempt that is running or that failed. Both have a JSON form with
+unknown keys kept, so that a newer version's state survives an older program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.resource import Key
+
+
+class Status(StrEnum):
+    """The word shown by `status`."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    CONVERGED = "converged"
+    FAILED = "failed"
+
+
+class Origin(StrEnum):
+    """How a result came to be in force."""
+
+    MADE = "made"
+    ADOPTED = "adopted"
+    FOUND = "found"
+    ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True)
+class OutputProof:
+    """One declared output as digested on the machine: root digest of the tree, its files and bytes; volatile ones have no digest."""
+
+    root: str | None
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A proven result: what it was made from, what came out, and when."""
+
+    fingerprint: Fingerprint
+    outputs: Mapping[str, OutputProof]
+    run: str
+    at_utc: str
+    seconds: float = 0.0
+    attempt: int = 0
+    origin: Origin = Origin.MADE
+    observed: Mapping[str, str] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Current:
+    """The attempt that is under way or went wrong; `ended` is None while it is under way."""
+
+    fingerprint: Fingerprint
+    run: str
+    attempt: int
+    since_utc: str
+    status: Status
+    exit_class: str | None = None
+    detail: str = ""
+    log: str = ""
+    ended_utc: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: the last proven result and the attempt after it; either may be absent."""
+
+    key: Key
+    kind: str
+    in_force: Result | None = None
+    current: Current | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        if self.current is not None:
+            return self.current.status
+        return Status.CONVERGED if self.in_force is not None else Status.PENDING
+
+
+@dataclass(frozen=True)
+class State:
+    """All rows of one lineage; `serial` grows by one with every journal line; `machine_ids` bind a name to a machine."""
+
+    lineage: str
+    serial: int
+    pipeline: str
+    entries: Mapping[Key, Entry] = field(default_factory=dict)
+    machine_ids: Mapping[str, str] = field(default_factory=dict)
+    last_run: str | None = None
+    last_run_utc: str | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
