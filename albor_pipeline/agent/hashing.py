@@ -1,0 +1,208 @@
+"""Digests of bytes and files (BLAKE3, hex), and the stat cache that spares reading a file again. Knows no trees, no wire and no attempts.
+
+The only digest code of the project. The `blake3` module is imported at the first digest, never before: a process
+that will fork must not have used it. Without the module the `b3sum` program is asked; without both DigestUnavailable
+is raised, because a slow fallback would hash gigabytes in silence for hours.
+Files are read in chunks and not mapped: as fast when measured, and a file that is cut short meanwhile is an error
+here and not a SIGBUS.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    class Hasher(Protocol):
+        """What both the module and the program give: bytes in, hex out."""
+
+        def update(self, data: bytes | bytearray | memoryview, /) -> Any: ...
+
+        def hexdigest(self) -> str: ...
+
+
+DIGEST_CHARS = 64
+CHUNK_BYTES = 4 << 20
+SMALL_BYTES = 1 << 20
+MAX_THREADS = 4
+RACY_NS = 2_000_000_000
+
+
+class DigestUnavailable(RuntimeError):
+    """Neither the blake3 module nor the b3sum program is on this machine."""
+
+
+class _B3Sum:
+    """A hasher that pipes into one `b3sum` process."""
+
+    def __init__(self, threads: int) -> None:
+        import subprocess
+
+        command = ["b3sum", "--no-names", "--num-threads", str(threads), "-"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+
+    def hexdigest(self) -> str:
+        text = self._process.communicate()[0].decode("ascii", "replace").strip()
+        if self._process.returncode != 0 or len(text) != DIGEST_CHARS:
+            raise DigestUnavailable("b3sum failed with exit %s" % self._process.returncode)
+        return text
+
+
+_make: Callable[[int], Hasher] | None = None
+
+
+def _find_maker() -> Callable[[int], Hasher]:
+    try:
+        from blake3 import blake3
+    except ImportError:
+        import shutil
+
+        if shutil.which("b3sum") is None:
+            raise DigestUnavailable(
+                "no BLAKE3 on this machine: install the Python module `blake3` for this interpreter, or `b3sum`"
+            ) from None
+        return _B3Sum
+    return lambda threads: blake3(max_threads=threads)
+
+
+def new_hasher(threads: int = 1) -> Hasher:
+    """A hasher with update() and hexdigest(); `threads` bounds those it may use. Raises DigestUnavailable."""
+    global _make
+    if _make is None:
+        _make = _find_maker()
+    return _make(threads)
+
+
+def digest_bytes(data: bytes | bytearray | memoryview) -> str:
+    """The BLAKE3 digest of `data` as 64 hex characters. Raises DigestUnavailable."""
+    hasher = new_hasher()
+    hasher.update(data)
+    return hasher.hexdigest()
+
+
+def default_threads() -> int:
+    """How many threads a big digest may use here: the CPUs, between 1 and 4."""
+    return max(1, min(MAX_THREADS, os.cpu_count() or 1))
+
+
+def digest_fd(descriptor: int, size_bytes: int, threads: int = 1) -> str:
+    """The digest of all bytes from the descriptor's position on; `size_bytes` only chooses how to read."""
+    if size_bytes <= SMALL_BYTES:
+        hasher = new_hasher()
+        while data := os.read(descriptor, SMALL_BYTES + 1):
+            hasher.update(data)
+        return hasher.hexdigest()
+    hasher = new_hasher(threads)
+    buffer = memoryview(bytearray(min(CHUNK_BYTES, size_bytes)))
+    while count := os.readv(descriptor, [buffer]):
+        hasher.update(buffer[:count])
+    return hasher.hexdigest()
+
+
+def digest_file(path: str, threads: int | None = None) -> str:
+    """The digest of a regular file's bytes. Raises OSError, DigestUnavailable."""
+    return read_digest(path, threads)[0]
+
+
+def read_digest(path: str, threads: int | None = None) -> tuple[str, os.stat_result, os.stat_result]:
+    """The digest of a file's bytes and its stat before and after the read; they differ when it was written to meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        before = os.fstat(descriptor)
+        digest = digest_fd(descriptor, before.st_size, default_threads() if threads is None else threads)
+        return digest, before, os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stat_key(info: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What must be equal for a file to be taken as unchanged: device, inode, size, mtime and ctime in ns."""
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+
+class StatCache:
+    """Digests of files by (device, inode, size, mtime, ctime), shared by processes through one appended file.
+
+    Promises: a ctime within 2 s of the read is not stored, since a later write could leave the same stamp; lines of
+    an earlier boot are dropped, since a power cut may leave the stamps and lose the bytes; a torn or foreign line is
+    ignored. Losing the file costs time, never truth.
+    """
+
+    def __init__(self, path: str, boot_id: str, clock_ns: Callable[[], int], threads: int | None = None) -> None:
+        self._path = path
+        self._head = "albor-stat-cache 1 %s\n" % boot_id
+        self._clock_ns = clock_ns
+        self._threads = threads
+        self._offset = 0
+        self._known: dict[tuple[int, int], tuple[int, int, int, str]] = {}
+        self._fresh: list[str] = []
+        self._loaded = False
+
+    def digest(self, path: str, info: os.stat_result, deep: bool = False) -> str:
+        """The digest of the regular file at `path` with this lstat; `deep` reads the bytes in any case."""
+        if not self._loaded:
+            self.load()
+        key = (info.st_dev, info.st_ino)
+        if not deep:
+            found = self._known.get(key)
+            if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
+                return found[3]
+        began_ns = self._clock_ns()
+        digest, before, after = read_digest(path, self._threads)
+        if stat_key(before) == stat_key(after) and before.st_ctime_ns + RACY_NS < began_ns:
+            self._add(before, digest)
+        return digest
+
+    def _add(self, info: os.stat_result, digest: str) -> None:
+        dev, ino, size, mtime_ns, ctime_ns = stat_key(info)
+        if self._known.get((dev, ino)) == (size, mtime_ns, ctime_ns, digest):
+            return
+        self._known[(dev, ino)] = (size, mtime_ns, ctime_ns, digest)
+        self._fresh.append("f %d %d %d %d %d %s\n" % (dev, ino, size, mtime_ns, ctime_ns, digest))
+
+    def load(self) -> None:
+        """Read what other processes appended since the last call."""
+        self._loaded = True
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        with open(descriptor, "rb") as file:
+            if file.readline().decode("ascii", "replace") != self._head:
+                return
+            file.seek(max(self._offset, len(self._head)))
+            data = file.read()
+            end = data.rfind(b"\n") + 1
+            self._offset = file.tell() - len(data) + end
+        for line in data[:end].decode("ascii", "replace").split("\n"):
+            words = line.split(" ")
+            if len(words) == 7 and words[0] == "f" and len(words[6]) == DIGEST_CHARS:
+                _mark, dev, ino, size, mtime_ns, ctime_ns, digest = words
+                try:
+                    self._known[(int(dev), int(ino))] = (int(size), int(mtime_ns), int(ctime_ns), digest)
+                except ValueError:
+                    continue
+
+    def save(self) -> None:
+        """Append what was learned, under the file's lock; start the file anew when it is of an earlier boot."""
+        if not self._fresh:
+            return
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            head = self._head.encode()
+            if os.pread(descriptor, len(head), 0) != head:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, head)
+            os.write(descriptor, "".join(self._fresh).encode())
+            self._fresh.clear()
+        finally:
+            os.close(descriptor)
