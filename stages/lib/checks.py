@@ -1,0 +1,49 @@
+"""Checks that several plans make of paths and space; imports nothing heavy and reads no content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.lib.files import free_bytes
+from stages.lib.plan_text import size
+from stages.lib.stage import Check
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The Parquet files that `path` means: itself, or those directly in the folder, sorted by name."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
+
+
+def parquet_check(name: str, path: str) -> Check:
+    """An input of Parquet files: there, not there yet, or a place without any."""
+    found = parquet_files(Path(path))
+    if found:
+        return Check(name, "ok", f"{path}: {len(found)} Parquet files, {size(total_bytes(found))}")
+    if Path(path).is_dir():
+        return Check(name, "error", f"{path} holds no *.parquet file")
+    return Check(name, "when-ready", f"{path} is not there yet")
+
+
+def total_bytes(files: Sequence[Path]) -> int:
+    """The size of the files together."""
+    return sum(file.stat().st_size for file in files)
+
+
+def apart_check(out: str, inputs: Sequence[str]) -> Check:
+    """The output, which is replaced as a whole, holds no input and lies in none."""
+    there = Path(out).resolve()
+    for text in inputs:
+        other = Path(text).resolve()
+        if there == other or there in other.parents or other in there.parents:
+            return Check("output", "error", f"{out} would be replaced as a whole, but it overlaps the input {text}")
+    if there.exists() and not there.is_dir():
+        return Check("output", "error", f"{out} is a file; a folder would be written there")
+    return Check("output", "ok", f"{out} lies apart from what is read")
+
+
+def disk_check(out: str, need_bytes: float) -> Check:
+    """Free space for the output, with a tenth to spare."""
+    free = free_bytes(Path(out))
+    text = f"about {size(need_bytes)} of {size(free)} free"
+    return Check("disk", "ok" if need_bytes * 1.1 <= free else "error", text)
