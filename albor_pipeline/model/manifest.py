@@ -22,7 +22,10 @@ class Slots:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote)."""
+    """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote).
+
+    `slots` holds only what is declared (gpu, cpu, memory_bytes); for the rest what the machine says it has counts.
+    """
 
     name: str
     addr: str
@@ -30,8 +33,9 @@ class Machine:
     user: str | None = None
     arch: str = "x86_64"
     workdir: str | None = None
-    slots: Slots | None = None
+    slots: Mapping[str, int] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
     roles: tuple[str, ...] = ()
     span: Span | None = None
 

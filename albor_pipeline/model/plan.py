@@ -1,4 +1,4 @@
-"""Plan, Step, Action, Reason: what will happen and why, before anything does. Values only; decide() makes them, the executor follows them."""
+"""Plan, Step, Action, Reason: what will happen and why. Values only; decide() makes them, the executor follows them."""
 
 from __future__ import annotations
 

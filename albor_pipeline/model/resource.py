@@ -21,8 +21,9 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """What one resource says of another: `name`, `name@machine`, or `name.output` in a task's inputs."""
+    """What one resource says of another: `name`, `name@machine`, or `name.output` in a task's inputs; `text` as written."""
 
+    text: str
     resource: str
     machine: str | None = None
     output: str | None = None
@@ -31,7 +32,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Resource:
-    """A declared resource; `fields` is the typed model of its kind (resources/<kind>.py), `spans` place each field by its dotted path."""
+    """A declared resource; `fields` is the typed model of its kind (resources/<kind>.py), `spans` place each field by its dotted path.
+
+    `fields_by_machine` differs from `fields` only where a template names `machine.self` and there are several machines.
+    """
 
     id: str
     kind: str
@@ -41,7 +45,12 @@ class Resource:
     tags: tuple[str, ...] = ()
     span: Span | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
+    fields_by_machine: Mapping[str, Any] = field(default_factory=dict)
 
-    def keys(self) -> tuple[Key, ...]:
+    def fields_on(self, machine: str) -> Any:
+        """The typed fields of the copy on `machine`."""
+        return self.fields_by_machine.get(machine, self.fields)
+
+    def copies(self) -> tuple[Key, ...]:
         """One key for each machine, in the declared order."""
         return tuple(Key(self.id, machine) for machine in self.machines)

@@ -1,0 +1,80 @@
+"""What happens during a run, as values that a UI may show. Knows no text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import OutputProof
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run begins: what it may do at most."""
+
+    run: str
+    folder: str
+    to_do: int
+    unchanged: int
+    machines: int
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """A step reached a state; `word` is what is shown (running, done, created, FAILED, ...)."""
+
+    key: Key
+    word: str
+    at_utc: str
+    note: str = ""
+    seconds: float | None = None
+    outputs: Mapping[str, OutputProof] = field(default_factory=dict)
+    tail: tuple[str, ...] = ()
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class ProgressEvent:
+    """The last line of a running task's metrics file."""
+
+    key: Key
+    progress: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NoteEvent:
+    """A sentence for the user that belongs to no step."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended; `counts` by word, `summaries` what the tasks said of themselves (headline, next)."""
+
+    run: str
+    folder: str
+    counts: Mapping[str, int]
+    interrupted: bool = False
+    still_running: tuple[Key, ...] = ()
+    broken: str = ""
+    outputs: tuple[tuple[Key, str, OutputProof], ...] = ()
+    summaries: tuple[tuple[Key, Mapping[str, Any]], ...] = ()
+    stopped: bool = False
+    stale: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return self.counts.get("failed", 0)
+
+
+Event = RunStarted | StepEvent | ProgressEvent | NoteEvent
+
+
+class Reporter(Protocol):
+    """Takes events; must not block and must not raise."""
+
+    def __call__(self, event: Event) -> None: ...

@@ -1,0 +1,97 @@
+"""Observed: everything that costs I/O, found once before a plan is made. Values only; run/observe.py fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from albor_pipeline.model.attempt import Attempt
+from albor_pipeline.model.resource import Key
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A path or glob as found on a machine; `root` is None when nothing is there."""
+
+    root: str | None
+    files: int = 0
+    size_bytes: int = 0
+
+    @property
+    def found(self) -> bool:
+        return self.root is not None
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file of a recorded output that is not as recorded; `what` is modified, deleted or added."""
+
+    path: str
+    what: str
+    recorded: str | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A recorded output compared with what is there now."""
+
+    same: bool
+    changes: tuple[FileChange, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a probe found of an infrastructure resource; `error` when it could not tell, and then nothing is assumed."""
+
+    exists: bool
+    values: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class MachineView:
+    """One machine: reachable or why not, its identity, and the attempts of this lineage on it."""
+
+    name: str
+    error: str | None = None
+    machine_id: str = ""
+    boot_id: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageAnswer:
+    """What `albor-stage plan` says of a stage task."""
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    estimates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All of it; a key that is absent was not looked at."""
+
+    machines: Mapping[str, MachineView] = field(default_factory=dict)
+    inputs: Mapping[tuple[str, str], Tree] = field(default_factory=dict)
+    outputs: Mapping[tuple[Key, str], Verified] = field(default_factory=dict)
+    wanted: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+    infra: Mapping[Key, Observation] = field(default_factory=dict)
+    completed: Mapping[Key, bool] = field(default_factory=dict)
+    code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    python: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+    stages: Mapping[str, StageAnswer] = field(default_factory=dict)
+
+    def attempts_of(self, key: Key) -> tuple[Attempt, ...]:
+        """The attempts of one resource on its machine, newest first."""
+        view = self.machines.get(key.machine)
+        if view is None:
+            return ()
+        mine = (attempt for attempt in view.attempts if attempt.resource == key.resource)
+        return tuple(sorted(mine, key=lambda attempt: -attempt.number))

@@ -1,0 +1,289 @@
+"""decide(): the one place that says whether a resource runs, and why (DESIGN.md section 6). Pure: no I/O, no clock, no order of calls.
+
+The rows of the table are functions tried in order; each returns a Decision or None. `plan` calls decide() with inputs that
+may still be unknown; `apply` calls it again when the step is ready and may only pick from what the plan allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from albor_pipeline.model.attempt import Attempt, ExitClass, Liveness
+from albor_pipeline.model.fingerprint import Fingerprint, PartChange
+from albor_pipeline.model.observed import Observation, Verified
+from albor_pipeline.model.plan import Action, Reason
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Current, Entry, Status
+from albor_pipeline.plan import reasons
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that decide() may look at, for one resource on one machine."""
+
+    key: Key
+    kind: str = "task"
+    wanted: Fingerprint | None = None
+    entry: Entry | None = None
+    attempts: tuple[Attempt, ...] = ()
+    outputs: Mapping[str, Verified] = field(default_factory=dict)
+    observation: Observation | None = None
+    completed: bool = False
+    unreachable: str | None = None
+    foreign: bool = False
+    stored: str | None = None
+    upstream: tuple[str, ...] = ()
+    held_by: tuple[str, ...] = ()
+    force: bool = False
+    replace: bool = False
+    caches: bool = True
+
+    @property
+    def failed(self) -> Current | None:
+        """The attempt that failed, when it was of the wanted fingerprint."""
+        current = self.entry.current if self.entry and not self.foreign else None
+        if current is None or current.status is not Status.FAILED or self.wanted is None:
+            return None
+        return None if self.wanted.changes(current.fingerprint) else current
+
+    @property
+    def cut(self) -> Attempt | None:
+        """The newest attempt, when it was of the wanted fingerprint and has no proven end."""
+        newest = self.attempts[0] if self.attempts else None
+        if newest is None or self.wanted is None or not _was_cut(newest):
+            return None
+        return None if self.wanted.changes(Fingerprint(newest.parts)) else newest
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The action shown, what may be picked when ready, and the reason; `attempt` is the one to attach to or adopt."""
+
+    action: Action
+    allowed: tuple[Action, ...]
+    reason: Reason
+    attempt: Attempt | None = None
+    changes: tuple[PartChange, ...] = ()
+
+
+def decide(facts: Facts) -> Decision:
+    """The first row that applies."""
+    for row in ROWS if facts.kind == "task" else INFRA_ROWS:
+        decision = row(facts)
+        if decision is not None:
+            return decision
+    raise AssertionError("the last row always applies")
+
+
+def _decision(action: Action, code: str, text: str, *instead: Action, attempt: Attempt | None = None) -> Decision:
+    return Decision(action, (*instead, action), Reason(code, text), attempt)
+
+
+def _undeclared(f: Facts) -> Decision | None:
+    if f.wanted is not None:
+        return None
+    live = _live(f)
+    if live is not None:
+        return _decision(Action.HOLD, "undeclared-alive", "still running, no longer declared", attempt=live)
+    kept = "no longer declared" if f.kind == "task" else f"no longer in the manifest; the {f.kind} itself is kept"
+    return _decision(Action.FORGET, "undeclared", kept)
+
+
+def _unreachable(f: Facts) -> Decision | None:
+    if f.unreachable is None:
+        return None
+    return _decision(Action.UNKNOWN, "unreachable", f"{f.key.machine} does not answer")
+
+
+def _running(f: Facts) -> Decision | None:
+    live = _live(f)
+    if live is None or f.wanted is None:
+        return None
+    if live.liveness is Liveness.UNKNOWN:
+        return _decision(Action.UNKNOWN, "liveness", f"attempt {live.number} runs where it cannot be seen; nothing is assumed")
+    changes = f.wanted.changes(Fingerprint(live.parts))
+    if not changes and not f.force:
+        step = f", step {live.progress['step']}" if "step" in live.progress else ""
+        unsupervised = ", unsupervised" if live.liveness is Liveness.UNSUPERVISED else ""
+        text = f"running since {live.started_utc[:16].replace('T', ' ')}{step}{unsupervised}"
+        return _decision(Action.ATTACH, "alive", text, Action.CONFLICT, Action.ADOPT, Action.RETRY, Action.RESUME, attempt=live)
+    if f.replace:
+        return Decision(Action.RERUN, (Action.RERUN,), Reason("replaced", "the running attempt is cancelled first"), live, changes)
+    what = reasons.of_changes(changes) if changes else "a forced run is wanted"
+    change = changes[0] if changes else None
+    if change and change.old is not None and change.new is not None and change.group not in reasons.BY_DIGEST:
+        what = f"{change.label} {reasons.shown(change.old)} is running, {reasons.shown(change.new)} is wanted"
+    name = f.key.resource
+    text = f"{what}: `cancel {name}` or `apply --replace {name}`"
+    return Decision(Action.CONFLICT, (Action.CONFLICT, Action.ATTACH), Reason("conflict", text), live, changes)
+
+
+def _held(f: Facts) -> Decision | None:
+    """An upstream step that cannot be judged leaves this one alone, unless it needs nothing from it."""
+    if not f.held_by:
+        return None
+    done = f.entry is not None and f.entry.in_force is not None and not f.force
+    if done and not f.upstream and _proven_same(f):
+        return None
+    return _decision(Action.HOLD, "held", f"waits for {', '.join(f.held_by)}")
+
+
+def _forced(f: Facts) -> Decision | None:
+    if not f.force:
+        return None
+    return _decision(Action.RERUN, "forced", "--force")
+
+
+def _finished(f: Facts) -> Decision | None:
+    """An attempt of this very fingerprint ended well and the state does not know it: adopt it."""
+    wanted, entry = f.wanted, f.entry
+    if wanted is None:
+        return None
+    for attempt in f.attempts:
+        end = attempt.exit
+        if end is None or not end.ok or wanted.changes(Fingerprint(attempt.parts)):
+            continue
+        in_force = entry.in_force if entry and not f.foreign else None
+        if in_force is not None and (in_force.attempt, in_force.run) == (attempt.number, attempt.run):
+            return None
+        if in_force is not None and not wanted.changes(in_force.fingerprint):
+            return None
+        if f.attempts[0] is not attempt or wanted.unknown:
+            return None
+        if any(not seen.same for seen in f.outputs.values()):
+            return None
+        text = f"found on {f.key.machine}, made at {end.at_utc[:16].replace('T', ' ')}"
+        return _decision(Action.ADOPT, "finished-attempt", text, attempt=attempt)
+    return None
+
+
+def _unknown_entry(f: Facts) -> Decision | None:
+    """Nothing is recorded (or it was recorded of another machine)."""
+    if f.entry is not None and not f.foreign and (f.entry.in_force or f.entry.current):
+        return None
+    if f.completed and not f.upstream:
+        return _decision(Action.ADOPT, "already-there", "already there: completion_check passes and the outputs exist", Action.RUN)
+    if f.foreign and f.entry is not None:
+        return _decision(Action.RUN, "foreign", f"{f.key.machine} is another machine", Action.ADOPT)
+    if f.stored is not None:
+        return _decision(Action.RESTORE, "stored", f"a result of this fingerprint is kept {f.stored}", Action.RUN)
+    if f.cut is not None:
+        return _interrupted(f.cut)
+    return _decision(Action.RUN, "new", "new", Action.ADOPT)
+
+
+def _in_force(f: Facts) -> Decision | None:
+    """The recorded result is of this fingerprint: nothing to do, unless what it made is gone."""
+    if not _proven_same(f):
+        return None
+    broken = [change for seen in f.outputs.values() for change in seen.changes]
+    if broken or any(not seen.same for seen in f.outputs.values()):
+        if f.cut is not None or f.failed is not None:
+            return None
+        text = reasons.of_files(broken) if broken else "an output is not as recorded"
+        if not f.caches or f.stored is None:
+            return _decision(Action.RERUN, "output", text)
+        return _decision(Action.RESTORE, "output", text, Action.RERUN)
+    if f.upstream:
+        text = f"if {' or '.join(f.upstream)} changes"
+        return _decision(Action.MAY_RUN, "upstream", text, Action.SKIP, Action.RESTORE, Action.ADOPT, Action.RERUN)
+    return _decision(Action.SKIP, "unchanged", "unchanged")
+
+
+def _broke_off(f: Facts) -> Decision | None:
+    """The last attempt of this fingerprint failed, or was cut off."""
+    cut = f.cut
+    if cut is not None:
+        return _interrupted(cut)
+    failed = f.failed
+    if failed is not None:
+        where = f" in run {failed.run}" if failed.run else ""
+        see = f"; see {failed.log}" if failed.log else ""
+        return _decision(Action.RETRY, "failed", f"{failed.detail or failed.exit_class}{where}{see}", Action.ADOPT)
+    current = f.entry.current if f.entry else None
+    if current is not None and current.status is Status.INTERRUPTED and f.wanted and not f.wanted.changes(current.fingerprint):
+        return _decision(Action.RESUME, "interrupted", f"interrupted in run {current.run}", Action.RUN)
+    if current is not None and current.status is Status.RUNNING and f.wanted and not f.wanted.changes(current.fingerprint):
+        text = f"interrupted in run {current.run}: no attempt was found"
+        return _decision(Action.RESUME, "interrupted", text, Action.RUN, Action.ADOPT)
+    return None
+
+
+def _changed(f: Facts) -> Decision:
+    """A part differs from the result in force, or from the attempt that failed."""
+    entry = f.entry
+    assert entry is not None and f.wanted is not None
+    base = entry.in_force or entry.current
+    assert base is not None
+    changes = f.wanted.changes(base.fingerprint)
+    text = reasons.of_changes(changes) if changes else "new"
+    if f.stored is not None and f.caches:
+        return Decision(Action.RESTORE, (Action.RESTORE, Action.RERUN), Reason("stored", f"{text}; kept {f.stored}"), None, changes)
+    action = Action.RERUN if changes else Action.RUN
+    return Decision(action, (Action.ADOPT, action), Reason("changed", text), None, changes)
+
+
+def _probe_failed(f: Facts) -> Decision | None:
+    seen = f.observation
+    if seen is None or seen.error is None:
+        return None
+    return _decision(Action.UNKNOWN, "probe", f"{seen.error}; nothing is assumed")
+
+
+def _infra(f: Facts) -> Decision:
+    """Files, environments and the like: what is wanted, what was recorded, what is there."""
+    assert f.wanted is not None
+    wanted = f.wanted.parts.get("fields", {})
+    seen = f.observation or Observation(exists=False)
+    off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}
+    result = f.entry.in_force if f.entry and not f.foreign else None
+    if f.upstream and result is not None and not off:
+        return _decision(Action.MAY_RUN, "upstream", f"if {' or '.join(f.upstream)} changes", Action.SKIP, Action.UPDATE)
+    if result is None:
+        if not off:
+            return _decision(Action.ADOPT, "already-there", "already there")
+        if not seen.exists:
+            return _decision(Action.CREATE, "new", "new" if f.entry is None else "not yet on the machine")
+        return _decision(Action.UPDATE, "differs", difference(off, seen, "wanted"))
+    changes = f.wanted.changes(result.fingerprint)
+    if changes:
+        return Decision(Action.UPDATE, (Action.UPDATE,), Reason("changed", reasons.of_changes(changes)), None, changes)
+    if off:
+        text = difference(off, seen, "recorded") if seen.exists else "deleted"
+        return _decision(Action.UPDATE if seen.exists else Action.CREATE, "drifted", text)
+    return _decision(Action.SKIP, "unchanged", "unchanged")
+
+
+def difference(off: Mapping[str, str], seen: Observation, word: str) -> str:
+    """`mode: recorded 0755, found 0700`, and how many more."""
+    name = sorted(off)[0]
+    more = f" (and {len(off) - 1} more)" if len(off) > 1 else ""
+    return f"{name}: {word} {reasons.shown(off[name])}, found {reasons.shown(seen.values.get(name, 'nothing'))}{more}"
+
+
+def _interrupted(attempt: Attempt) -> Decision:
+    boot = "" if attempt.same_boot else " (boot id changed)"
+    step = f", at step {attempt.progress['step']}" if "step" in attempt.progress else ""
+    text = f"interrupted in run {attempt.run}{step}{boot}"
+    return _decision(Action.RESUME, "interrupted", text, Action.RUN, Action.ADOPT, attempt=attempt)
+
+
+def _live(f: Facts) -> Attempt | None:
+    alive = (Liveness.ALIVE, Liveness.UNSUPERVISED, Liveness.UNKNOWN)
+    return next((attempt for attempt in f.attempts if attempt.liveness in alive), None)
+
+
+def _was_cut(attempt: Attempt) -> bool:
+    if attempt.liveness is Liveness.DEAD:
+        return True
+    return attempt.exit is not None and attempt.exit.exit_class is ExitClass.LOST
+
+
+def _proven_same(f: Facts) -> bool:
+    result = f.entry.in_force if f.entry and not f.foreign else None
+    return result is not None and f.wanted is not None and not f.wanted.changes(result.fingerprint)
+
+
+ROWS = (_undeclared, _unreachable, _running, _held, _forced, _finished, _unknown_entry, _in_force, _broke_off, _changed)
+INFRA_ROWS = (_undeclared, _unreachable, _probe_failed, _held, _infra)

@@ -1,0 +1,38 @@
+"""The wanted fingerprint of a resource, from what is declared and what was observed. Hashes nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.observed import Observed
+from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.resources.task import Task
+
+
+def of_task(resource: Resource, key: Key, observed: Observed, inputs: Mapping[str, str | None]) -> Fingerprint:
+    """The parts of a task; `inputs` maps each path to its root digest, or to None while it is not known."""
+    task: Task = resource.fields
+    groups: dict[str, Mapping[str, str]] = {
+        "command": _command(task),
+        "config": observed.configs.get(resource.id, {}),
+        "code": observed.code.get(resource.id, {}),
+        "env": dict(task.env),
+        "python": observed.python.get(key, {}),
+        "inputs": {path: root for path, root in inputs.items() if root is not None},
+        "outputs": {output.path: "volatile" if output.volatile else "declared" for output in task.outputs},
+    }
+    unknown = tuple(path for path, root in inputs.items() if root is None)
+    return Fingerprint({name: parts for name, parts in groups.items() if parts}, unknown)
+
+
+def _command(task: Task) -> dict[str, str]:
+    command = {"": task.command} if task.command is not None else {"stage": task.stage or ""}
+    if task.working_dir:
+        command["working_dir"] = task.working_dir
+    return command
+
+
+def of_fields(wanted: Mapping[str, str]) -> Fingerprint:
+    """The parts of an infrastructure resource: its content fields."""
+    return Fingerprint({"fields": dict(wanted)})

@@ -1,0 +1,85 @@
+"""Inputs: which paths count for a task, and which earlier task makes each. Looks at declarations only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.resource import Key
+from albor_pipeline.plan.graph import Graph
+from albor_pipeline.resources.task import Task
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input path; `producer` makes it (or a folder that holds it), `whole` when the path is a declared output itself."""
+
+    path: str
+    producer: Key | None = None
+    whole: bool = False
+
+
+class Inputs:
+    """The inputs of every task of a manifest."""
+
+    def __init__(self, manifest: Manifest, graph: Graph) -> None:
+        self._manifest = manifest
+        self._graph = graph
+        self._cache: dict[Key, tuple[Input, ...]] = {}
+
+    def of(self, key: Key) -> tuple[Input, ...]:
+        """The inputs of one task, in declared order, each path once."""
+        if key not in self._cache:
+            found: dict[str, Input] = {}
+            for item in self._find(key):
+                found.setdefault(item.path, item)
+            self._cache[key] = tuple(found.values())
+        return self._cache[key]
+
+    def _find(self, key: Key) -> Iterator[Input]:
+        resource = self._manifest.resources[key.resource]
+        if not isinstance(resource.fields, Task):
+            return
+        if not resource.fields.inputs:
+            for up in self._graph.before[key]:
+                yield from self._outputs(up)
+            return
+        references = {ref.text: ref for ref in resource.depends_on if ref.text in resource.fields.inputs}
+        for text in resource.fields.inputs:
+            if text in references:
+                ref = references[text]
+                for up in self._graph.before[key]:
+                    if up.resource == ref.resource and ref.machine in (None, up.machine):
+                        yield from self._outputs(up, ref.output)
+            else:
+                yield self._path(text, key)
+
+    def _outputs(self, up: Key, name: str | None = None) -> Iterator[Input]:
+        fields = self._manifest.resources[up.resource].fields
+        if isinstance(fields, Task):
+            for output in fields.outputs:
+                if not output.volatile and (name is None or name in output.names):
+                    yield Input(output.path, up, whole=True)
+
+    def _path(self, text: str, key: Key) -> Input:
+        path = PurePosixPath(text)
+        for candidate in (path, *path.parents):
+            producer = self._producers.get((key.machine, str(candidate)))
+            if producer is not None and producer != key:
+                return Input(text, producer, whole=candidate == path)
+        return Input(text)
+
+    @cached_property
+    def _producers(self) -> Mapping[tuple[str, str], Key]:
+        found: dict[tuple[str, str], Key] = {}
+        for resource in self._manifest.resources.values():
+            if isinstance(resource.fields, Task):
+                for output in resource.fields.outputs:
+                    if not output.volatile:
+                        for key in resource.copies():
+                            found[(key.machine, str(PurePosixPath(output.path)))] = key
+        return found
+

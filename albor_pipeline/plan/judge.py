@@ -1,0 +1,200 @@
+"""Judge: gathers the facts of each resource in graph order and asks decide(). Pure: it looks only at what was observed.
+
+The same judge serves `plan` (everything not yet done) and `apply` (each step again when it is ready, with what its
+producers made by then), so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from albor_pipeline.errors import Diagnostic
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.observed import Observed
+from albor_pipeline.model.plan import Action, Plan, Step
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Entry, State
+from albor_pipeline.plan import fingerprint
+from albor_pipeline.plan.decide import Decision, Facts, decide
+from albor_pipeline.plan.graph import Graph
+from albor_pipeline.plan.inputs import Input, Inputs
+from albor_pipeline.resources.task import Task
+
+SETTLED = (Action.SKIP, Action.ADOPT)
+HOLDING = (Action.CONFLICT, Action.HOLD, Action.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for; `targets` None means everything."""
+
+    targets: frozenset[Key] | None = None
+    force: frozenset[Key] = frozenset()
+    replace: frozenset[Key] = frozenset()
+    estimates: Mapping[Key, float] = field(default_factory=dict)
+
+
+class Judge:
+    """Decides for one resource after another; `note()` tells it what became of each."""
+
+    def __init__(self, manifest: Manifest, graph: Graph, state: State, observed: Observed, options: Options) -> None:
+        self.manifest = manifest
+        self.graph = graph
+        self.observed = observed
+        self.options = options
+        self.inputs = Inputs(manifest, graph)
+        self._entries = dict(state.entries)
+        self._foreign = {
+            name for name, view in observed.machines.items()
+            if name in state.machine_ids and view.machine_id and view.machine_id != state.machine_ids[name]
+        }  # fmt: skip
+        self._settled: dict[Key, bool] = {}
+        self._held: set[Key] = set()
+        self._roots: dict[tuple[Key, str], str] = {}
+
+    def note(self, key: Key, entry: Entry | None, *, settled: bool, held: bool = False) -> None:
+        """What became of a resource: settled means that its outputs are the ones of `entry`."""
+        self._settled[key] = settled
+        self._held.discard(key)
+        if held:
+            self._held.add(key)
+        if entry is None:
+            self._entries.pop(key, None)
+            return
+        self._entries[key] = entry
+        if settled and entry.in_force is not None:
+            for path, proof in entry.in_force.outputs.items():
+                if proof.root is not None:
+                    self._roots[key, path] = proof.root
+
+    def judge(self, key: Key, observed: Observed | None = None) -> tuple[Decision, Fingerprint | None]:
+        """The decision for one resource now, and the fingerprint it was made with."""
+        facts = self.facts(key, observed or self.observed)
+        return decide(facts), facts.wanted
+
+    def settle(self, key: Key, decision: Decision) -> None:
+        """Take a decision as the outcome, as far as a plan can know it."""
+        entry = self._entries.get(key)
+        settled = decision.action in SETTLED
+        self.note(key, entry, settled=settled, held=decision.action in HOLDING)
+        if decision.action is Action.ADOPT and decision.attempt is not None and decision.attempt.exit is not None:
+            for path, proof in decision.attempt.exit.outputs.items():
+                if proof.root is not None:
+                    self._roots[key, path] = proof.root
+
+    def facts(self, key: Key, observed: Observed) -> Facts:
+        """All that decide() may look at."""
+        resource = self.manifest.resources.get(key.resource)
+        entry = self._entries.get(key)
+        machine = observed.machines.get(key.machine)
+        declared = resource is not None and key in self.graph.before
+        held = tuple(up.resource for up in self.graph.before.get(key, ()) if up in self._held)
+        upstream: tuple[str, ...] = ()
+        wanted: Fingerprint | None = None
+        if declared and resource is not None:
+            if isinstance(resource.fields, Task):
+                wanted, upstream = self._wanted_task(key, observed)
+            else:
+                wanted = fingerprint.of_fields(observed.wanted.get(key, {}))
+        result = entry.in_force if entry else None
+        return Facts(
+            key=key,
+            kind=resource.kind if resource else (entry.kind if entry else "task"),
+            wanted=wanted,
+            entry=entry,
+            attempts=observed.attempts_of(key),
+            outputs={path: observed.outputs[key, path] for path in (result.outputs if result else ()) if (key, path) in observed.outputs},
+            observation=observed.infra.get(key),
+            completed=observed.completed.get(key, False),
+            unreachable=machine.error if machine else None,
+            foreign=key.machine in self._foreign,
+            upstream=upstream,
+            held_by=held,
+            force=key in self.options.force,
+            replace=key in self.options.replace,
+            caches=bool(getattr(resource.fields, "cache", True)) if resource else True,
+        )
+
+    def _wanted_task(self, key: Key, observed: Observed) -> tuple[Fingerprint, tuple[str, ...]]:
+        roots: dict[str, str | None] = {}
+        upstream: list[str] = []
+        for item in self.inputs.of(key):
+            root = self._root(item, key, observed)
+            roots[item.path] = root
+            if root is None and item.producer is not None and item.producer.resource not in upstream:
+                upstream.append(item.producer.resource)
+        resource = self.manifest.resources[key.resource]
+        return fingerprint.of_task(resource, key, observed, roots), tuple(upstream)
+
+    def _root(self, item: Input, key: Key, observed: Observed) -> str | None:
+        if item.producer is not None:
+            if not self._settled.get(item.producer, False):
+                return None
+            if item.whole:
+                return self._roots.get((item.producer, item.path))
+        tree = observed.inputs.get((key.machine, item.path))
+        return (tree.root or "missing") if tree is not None else None
+
+
+def make_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed, options: Options) -> Plan:
+    """The plan: a step for every resource in reach, in graph order, then what is no longer declared."""
+    judge = Judge(manifest, graph, state, observed, options)
+    chosen = graph.closure(options.targets) if options.targets is not None else frozenset(graph.order)
+    steps: list[Step] = []
+    for key in graph.order:
+        if key in chosen:
+            decision, wanted = judge.judge(key)
+            judge.settle(key, decision)
+            steps.append(_step(judge, key, decision, wanted, state))
+    if options.targets is None:
+        for key in sorted(set(state.entries) - set(graph.before)):
+            decision, _ = judge.judge(key)
+            steps.append(_step(judge, key, decision, None, state))
+    seconds = {step.key: step.seconds for step in steps if step.seconds}
+    active = frozenset(step.key for step in steps if step.changes and step.key in graph.before)
+    chain, total = graph.longest_chain(seconds, active)
+    return Plan(
+        pipeline=manifest.name,
+        manifest=manifest.path,
+        steps=tuple(steps),
+        machines=tuple(sorted({step.key.machine for step in steps})),
+        last_run=state.last_run,
+        last_run_utc=state.last_run_utc,
+        unreachable={name: view.error for name, view in observed.machines.items() if view.error is not None},
+        longest_chain=chain if total > 0 else (),
+        longest_chain_s=total or None,
+        diagnostics=tuple(_stage_problems(manifest, observed, steps)),
+    )
+
+
+def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None, state: State) -> Step:
+    entry = state.entries.get(key)
+    resource = judge.manifest.resources.get(key.resource)
+    result = entry.in_force if entry else None
+    return Step(
+        key=key,
+        kind=resource.kind if resource else (entry.kind if entry else "task"),
+        action=decision.action,
+        allowed=decision.allowed,
+        reason=decision.reason,
+        after=judge.graph.before.get(key, ()),
+        fingerprint=wanted,
+        seconds=result.seconds if result else judge.options.estimates.get(key),
+    )
+
+
+def _stage_problems(manifest: Manifest, observed: Observed, steps: list[Step]) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    for step in steps:
+        answer = observed.stages.get(step.key.resource)
+        if answer is None:
+            continue
+        resource = manifest.resources[step.key.resource]
+        span = resource.spans.get("config") or resource.spans.get("stage") or resource.span
+        for text in answer.problems:
+            found.append(Diagnostic("error", "stage-plan", f"`{resource.id}` cannot work: {text}", span))
+        for text in answer.warnings:
+            found.append(Diagnostic("warning", "stage-plan", f"`{resource.id}`: {text}", span))
+    return found

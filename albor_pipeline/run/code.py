@@ -1,0 +1,153 @@
+"""What code a task runs: the import closure inside the project, by syntax tree, and the distributions it imports.
+
+A file counts by its syntax tree without docstrings, under the interpreter that plans: a comment never costs a run, a
+statement does. Imports in functions and the `__init__` files on the way count too; `FILES`, a tuple of literal paths at
+module level, names data files that count by their bytes. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from albor_pipeline.agent.hashing import digest_bytes
+
+CACHE = Path(".albor") / "cache" / "code.json"
+RUNNER = "stages/lib/cli.py"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file: its digest, the dotted names that it imports, and the data files that it names."""
+
+    digest: str
+    imports: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Files by path relative to the root with their digests, and the top-level names imported from elsewhere."""
+
+    files: Mapping[str, str]
+    packages: frozenset[str]
+
+
+class CodeReader:
+    """Reads modules of one project; unchanged files come from a cache by stat."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._path = root / CACHE
+        self._cache = self._load()
+        self._dirty = False
+        self._closures: dict[tuple[str, ...], Closure] = {}
+
+    def closure(self, *entries: str) -> Closure:
+        """Everything that the entry files import inside the project; a file that does not parse counts by its bytes."""
+        if entries not in self._closures:
+            self._closures[entries] = self._walk(entries)
+        return self._closures[entries]
+
+    def save(self) -> None:
+        """Keep the cache; failing to is no error, it only costs time."""
+        if not self._dirty:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self._cache))
+            temporary.replace(self._path)
+        except OSError:
+            return
+
+    def _walk(self, entries: tuple[str, ...]) -> Closure:
+        files: dict[str, str] = {}
+        packages: set[str] = set()
+        waiting = [entry for entry in entries if (self.root / entry).is_file()]
+        while waiting:
+            path = waiting.pop()
+            if path in files:
+                continue
+            module = self._module(path)
+            files[path] = module.digest
+            for name in module.imports:
+                inside = list(self._files_of(name, path))
+                waiting.extend(inside)
+                if not inside and not name.startswith("."):
+                    packages.add(name.partition(".")[0])
+            for data in module.files:
+                if (self.root / data).is_file():
+                    files[data] = digest_bytes((self.root / data).read_bytes())
+        return Closure(dict(sorted(files.items())), frozenset(packages - sys.stdlib_module_names))
+
+    def _files_of(self, name: str, importer: str) -> Iterator[str]:
+        """The project files that `import name` loads: the module and every package above it."""
+        if name.startswith("."):
+            level = len(name) - len(name.lstrip("."))
+            package = Path(importer).parent
+            for _ in range(level - 1):
+                package = package.parent
+            parts = [*package.parts, *[part for part in name.lstrip(".").split(".") if part]]
+        else:
+            parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            base = Path(*parts[:length])
+            for candidate in (base / "__init__.py", base.with_suffix(".py")):
+                if (self.root / candidate).is_file():
+                    yield candidate.as_posix()
+
+    def _module(self, path: str) -> Module:
+        status = (self.root / path).stat()
+        stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, sys.version_info[:2]]
+        known = self._cache.get(path)
+        if known is not None and known["stamp"] == json.loads(json.dumps(stamp)):
+            return Module(known["digest"], tuple(known["imports"]), tuple(known["files"]))
+        module = parse((self.root / path).read_bytes())
+        self._cache[path] = {"stamp": stamp, "digest": module.digest, "imports": module.imports, "files": module.files}
+        self._dirty = True
+        return module
+
+    def _load(self) -> dict[str, dict[str, object]]:
+        try:
+            loaded = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+
+def parse(source: bytes) -> Module:
+    """Digest, imports and FILES of one source text."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return Module(digest_bytes(source), (), ())
+    imports = tuple(sorted(set(_imports(tree))))
+    files = tuple(_files(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return Module(digest_bytes(ast.dump(tree).encode()), imports, files)
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield base
+            joint = "" if base.endswith(".") or not base else "."
+            yield from (f"{base}{joint}{alias.name}" for alias in node.names if alias.name != "*")
+
+
+def _files(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        names: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if any(isinstance(name, ast.Name) and name.id == "FILES" for name in names) and isinstance(node, ast.Assign | ast.AnnAssign):
+            value = ast.literal_eval(node.value) if node.value is not None else ()
+            yield from (item for item in value if isinstance(item, str))

@@ -1,0 +1,250 @@
+"""The executor: one loop over one graph on all machines. It follows the plan, journals before it acts, and waits for all machines at once.
+
+Every step goes through the places of `Place`, and set_place() sees each move. One turn of the loop takes what the machines
+said, judges what that made ready, journals all of it with one fsync, and only then acts: starts, acks, reports.
+"""
+
+from __future__ import annotations
+
+import heapq
+import selectors
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from albor_pipeline.errors import AlborError, UnreachableError
+from albor_pipeline.model.events import NoteEvent, Reporter, RunStarted, StepEvent
+from albor_pipeline.model.manifest import Policy
+from albor_pipeline.model.plan import Action, Plan, Step
+from albor_pipeline.model.resource import Key
+from albor_pipeline.plan.decide import Decision
+from albor_pipeline.plan.judge import Judge
+from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.outcome import Outcome, Work
+from albor_pipeline.run.workers import Workers
+from albor_pipeline.state.folder import StateFolder, Transition
+
+POLL_S = 0.5
+HOLDING = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN)
+
+
+class Place(Enum):
+    """Where a step is."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    HELD = "held"
+
+
+class Leave(Enum):
+    """What the user asked of a run that is under way."""
+
+    NO = 0
+    STOP = 1
+    CANCEL = 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far the loop may go; `leave` is asked in every turn."""
+
+    policy: Policy
+    keep_going: bool = False
+    max_parallel: int | None = None
+    leave: Callable[[], Leave] = lambda: Leave.NO
+
+    @property
+    def stop_on_first(self) -> bool:
+        return self.policy.stop_on_first and not self.keep_going
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the loop ended: the count of each word, and what is still under way."""
+
+    counts: Counter[str]
+    running: tuple[Key, ...] = ()
+    left: Leave = Leave.NO
+    broken: str = ""
+    stale: tuple[str, ...] = ()
+
+
+@dataclass
+class _Now:
+    """The loop's own variables."""
+
+    place: dict[Key, Place] = field(default_factory=dict)
+    missing: dict[Key, int] = field(default_factory=dict)
+    ready: list[tuple[int, Key]] = field(default_factory=list)
+    work: dict[Key, Work] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    stale: list[str] = field(default_factory=list)
+    cancelled: bool = False
+
+
+class Executor:
+    """Runs one plan to its end, or as far as failures, the user or the disk allow."""
+
+    def __init__(
+        self, plan: Plan, judge: Judge, folder: StateFolder, fleet: Fleet, workers: Workers, limits: Limits, report: Reporter
+    ) -> None:
+        self.plan = plan
+        self.judge = judge
+        self.folder = folder
+        self.fleet = fleet
+        self.workers = workers
+        self.limits = limits
+        self.report = report
+        self.steps = {step.key: step for step in plan.steps}
+        self.rank = {step.key: index for index, step in enumerate(plan.steps)}
+        self.now = _Now()
+
+    def run(self) -> Ended:
+        """The whole run; a failing step, a full disk or a lost machine ends up in the result and is not raised."""
+        changes = len(self.plan.changes)
+        unchanged = len(self.plan.steps) - changes
+        self.report(RunStarted(self.workers.run, self.workers.shown_folder, changes, unchanged, len(self.plan.machines)))
+        for step in self.plan.steps:
+            self.now.missing[step.key] = sum(1 for up in step.after if up in self.steps)
+            self.set_place(step.key, Place.WAITING if self.now.missing[step.key] else Place.READY)
+        broken, arrived = "", list[Outcome]()
+        try:
+            while self._turn(arrived) and not self._user_leaves():
+                arrived = self._wait()
+        except AlborError as error:
+            broken = error.diagnostics[0].message
+        return Ended(self._counts(), tuple(sorted(self.now.work)), self.limits.leave(), broken, tuple(self.now.stale))
+
+    def _turn(self, arrived: list[Outcome]) -> bool:
+        """Settle what arrived, start what is ready, journal both, act; False when nothing is under way any more."""
+        outcomes = list(arrived)
+        for outcome in arrived:
+            self._settle(outcome)
+        outcomes += self._start_ready()
+        moves = [Transition(o.what, o.key, o.entry, o.note) for o in outcomes if o.what is not None]
+        if moves:
+            self.folder.record(moves)
+        for outcome in outcomes:
+            if outcome.act is not None:
+                outcome.act()
+            for event in outcome.events:
+                self.report(event)
+        return bool(self.now.work)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Take a move into memory; nothing outside has seen it yet."""
+        if outcome.work is not None:
+            self.now.work[outcome.key] = outcome.work
+            self.set_place(outcome.key, Place.RUNNING)
+        if outcome.word is None:
+            return
+        self.now.work.pop(outcome.key, None)
+        self.workers.slots[outcome.key.machine].give_back(outcome.key)
+        self.now.counts[outcome.word] += 1
+        self.judge.note(outcome.key, outcome.entry, settled=not outcome.failed)
+        self.set_place(outcome.key, Place.FAILED if outcome.failed else Place.DONE)
+
+    def set_place(self, key: Key, place: Place) -> None:
+        """The only way a step moves; one that is done or held releases what waits for it."""
+        self.now.place[key] = place
+        if place is Place.READY:
+            heapq.heappush(self.now.ready, (self.rank[key], key))
+        if place not in (Place.DONE, Place.HELD):
+            return
+        for down in self.judge.graph.after.get(key, ()):
+            if down in self.now.missing:
+                self.now.missing[down] -= 1
+                if self.now.missing[down] == 0:
+                    self.set_place(down, Place.READY)
+
+    def _start_ready(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        waiting: list[tuple[int, Key]] = []
+        while self.now.ready and self._may_start():
+            rank, key = heapq.heappop(self.now.ready)
+            outcome = self._begin(self.steps[key])
+            if outcome is None:
+                waiting.append((rank, key))
+                if self._full():
+                    break
+                continue
+            outcomes.append(outcome)
+            self._settle(outcome)
+        for item in waiting:
+            heapq.heappush(self.now.ready, item)
+        return outcomes
+
+    def _may_start(self) -> bool:
+        return self.limits.leave() is Leave.NO and not (self.now.counts["failed"] and self.limits.stop_on_first)
+
+    def _full(self) -> bool:
+        limit = self.limits.max_parallel or self.limits.policy.max_parallel
+        return limit is not None and len(self.now.work) >= limit
+
+    def _begin(self, step: Step) -> Outcome | None:
+        """What becomes of a ready step, or None when it must wait for a slot."""
+        observed = self.workers.observe(step)
+        decision, wanted = self.judge.judge(step.key, observed)
+        if not _allowed(decision.action, step):
+            return self._stale(step, decision)
+        if decision.action in HOLDING:
+            return self._held(step, decision.action.word, decision.reason.text)
+        if decision.action is Action.SKIP:
+            return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="unchanged")
+        if self._full():
+            return None
+        return self.workers.begin(step, decision, wanted)
+
+    def _stale(self, step: Step, decision: Decision) -> Outcome:
+        text = f"plan is stale: {step.action.word} was planned, now {decision.action.word}: {decision.reason.text}"
+        self.now.stale.append(f"{step.key}: {text}")
+        return self._held(step, "stale", text)
+
+    def _held(self, step: Step, word: str, text: str) -> Outcome:
+        self.now.counts["held"] += 1
+        self.judge.note(step.key, self.folder.state.entries.get(step.key), settled=False, held=True)
+        self.set_place(step.key, Place.HELD)
+        return Outcome(step.key, events=(StepEvent(step.key, word, self.workers.clock(), note=text),))
+
+    def _wait(self) -> list[Outcome]:
+        """Block until a machine says something or time passes; returns what follows from it."""
+        outcomes: list[Outcome] = []
+        with selectors.DefaultSelector() as selector:
+            for agent in self.fleet.agents.values():
+                selector.register(agent.fileno(), selectors.EVENT_READ)
+            selector.select(POLL_S)
+        for name, agent in list(self.fleet.agents.items()):
+            try:
+                messages = agent.poll(0)
+            except UnreachableError as error:
+                self.report(NoteEvent(error.diagnostics[0].message))
+                outcomes += self.workers.lost(name, error.diagnostics[0].message, self.now.work)
+                continue
+            for message in messages:
+                outcomes += self.workers.take(name, message, self.now.work)
+        outcomes += self.workers.tick(self.now.work)
+        return outcomes
+
+    def _user_leaves(self) -> bool:
+        """True when the user leaves the attempts running; a cancel is passed on and waited for."""
+        leave = self.limits.leave()
+        if leave is Leave.CANCEL and not self.now.cancelled:
+            self.now.cancelled = True
+            self.workers.cancel(self.now.work)
+        return leave is Leave.STOP and self.workers.grace_is_over()
+
+    def _counts(self) -> Counter[str]:
+        counts = Counter(self.now.counts)
+        counts["not started"] += sum(1 for place in self.now.place.values() if place in (Place.WAITING, Place.READY))
+        return +counts
+
+
+def _allowed(action: Action, step: Step) -> bool:
+    """Apply may pick what the plan allowed; to hold a step is always allowed, and ways to run it count as one."""
+    if action in step.allowed or action in (Action.HOLD, Action.UNKNOWN):
+        return True
+    return action.executes and any(allowed.executes for allowed in step.allowed)

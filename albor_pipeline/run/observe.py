@@ -1,0 +1,225 @@
+"""Observe: everything that costs I/O, found before a plan is made: one probe per machine, code, configs, stage answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from albor_pipeline.errors import Problems
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
+from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.model.state import State
+from albor_pipeline.plan.graph import Graph
+from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.resources.registry import convergent
+from albor_pipeline.resources.task import Task
+from albor_pipeline.run import stageplans
+from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
+from albor_pipeline.run.code import RUNNER, CodeReader
+from albor_pipeline.run.configs import StageConfig, read_config
+from albor_pipeline.run.fleet import Fleet
+
+Take = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Found:
+    """What is being collected, in the shape of Observed; configs keep their text for the start of the stage."""
+
+    inputs: dict[tuple[str, str], Tree] = field(default_factory=dict)
+    outputs: dict[tuple[Key, str], Verified] = field(default_factory=dict)
+    wanted: dict[Key, Mapping[str, str]] = field(default_factory=dict)
+    infra: dict[Key, Observation] = field(default_factory=dict)
+    checks: dict[Key, bool] = field(default_factory=dict)
+    python: dict[Key, Mapping[str, str]] = field(default_factory=dict)
+    code: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    configs: dict[str, StageConfig] = field(default_factory=dict)
+    packages: dict[str, frozenset[str]] = field(default_factory=dict)
+    watched_by_text: list[str] = field(default_factory=list)
+
+
+class Observer:
+    """Looks at the machines and the project on behalf of one manifest."""
+
+    def __init__(self, manifest: Manifest, graph: Graph, state: State, fleet: Fleet, *, deep: bool = False) -> None:
+        self.manifest = manifest
+        self.graph = graph
+        self.state = state
+        self.fleet = fleet
+        self.root = Path(manifest.root)
+        self.deep = deep
+        self.problems = Problems()
+        self.found = Found()
+        self._inputs = Inputs(manifest, graph)
+
+    def observe(self, keys: Iterable[Key]) -> Observed:
+        """Everything about these resources and the machines they are on; problems with configs are collected in `problems`."""
+        chosen = list(keys)
+        self._read_project({key.resource for key in chosen})
+        items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
+        for key in chosen:
+            if key.machine in self.fleet.agents:
+                items.setdefault(key.machine, []).extend(self._items(key))
+        for machine, asked in items.items():
+            results = self.fleet.probe(machine, [item for item, _ in asked])
+            for (_, take), result in zip(asked, results, strict=True):
+                take(result)
+        return self._observed(self._ask_stages({key.resource for key in chosen}))
+
+    def _observed(self, stages: Mapping[str, StageAnswer]) -> Observed:
+        found = self.found
+        return Observed(
+            machines={name: self._view(name) for name in self.manifest.machines},
+            inputs=found.inputs,
+            outputs=found.outputs,
+            wanted=found.wanted,
+            infra=found.infra,
+            completed={key: ok and self._outputs_exist(key) for key, ok in found.checks.items()},
+            code=found.code,
+            configs={name: config.parts for name, config in found.configs.items()},
+            python=found.python,
+            stages=stages,
+        )
+
+    def _view(self, name: str) -> MachineView:
+        agent = self.fleet.agents.get(name)
+        if agent is None:
+            return MachineView(name, error=self.fleet.errors.get(name, "not asked"))
+        hello = agent.hello
+        return MachineView(
+            name,
+            machine_id=str(hello["machine_id"]),
+            boot_id=str(hello["boot_id"]),
+            attempts=tuple(attempt_of(raw) for raw in hello["attempts"]),
+            facts=hello,
+        )
+
+    def _read_project(self, names: Iterable[str]) -> None:
+        reader = CodeReader(self.root)
+        for name in sorted(set(names) & set(self.manifest.resources)):
+            resource = self.manifest.resources[name]
+            if not isinstance(resource.fields, Task):
+                continue
+            if resource.fields.stage is not None:
+                self.found.configs[name] = read_config(resource, self.root, self.problems)
+                closure = reader.closure(RUNNER, f"stages/{resource.fields.stage}.py")
+            else:
+                closure = reader.closure(*self._scripts(resource.fields))
+                if not closure.files and not resource.fields.inputs and not resource.depends_on:
+                    self.found.watched_by_text.append(name)
+            self.found.code[name] = closure.files
+            self.found.packages[name] = closure.packages
+        reader.save()
+
+    def _scripts(self, task: Task) -> list[str]:
+        """The project files that a command names: argument words, and what `-m` runs."""
+        words = (task.command or "").split()
+        files = []
+        for before, word in zip(["", *words], words, strict=False):
+            name = word.strip("\"';()")
+            if before == "-m":
+                name = name.replace(".", "/")
+                files += [path for path in (f"{name}.py", f"{name}/__main__.py") if (self.root / path).is_file()]
+            elif name.endswith((".py", ".sh")) and (self.root / name).is_file():
+                files.append(name)
+        return sorted(set(files))
+
+    def _items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
+        resource = self.manifest.resources.get(key.resource)
+        if resource is None or key not in self.graph.before:
+            return []
+        if isinstance(resource.fields, Task):
+            return [*self._task_items(key, resource.fields), *self._python_items(key, resource.fields)]
+        return self._infra_items(key, resource)
+
+    def _task_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
+        items: list[tuple[dict[str, Any], Take]] = []
+        entry = self.state.entries.get(key)
+        result = entry.in_force if entry else None
+        for path, proof in result.outputs.items() if result else ():
+            if proof.root is not None:
+                item = {"op": "verify", "path": path, "root": proof.root, "deep": self.deep}
+                items.append((item, lambda raw, path=path: self._take_output(key, path, raw)))  # type: ignore[misc]
+        items += [self.input_item(key, each.path) for each in self._inputs.of(key) if each.producer is None or not each.whole]
+        if task.completion_check is not None and (entry is None or result is None):
+            check = {"op": "sh", "script": task.completion_check, "timeout_s": 60.0}
+            items.append((check, lambda raw: self._take_check(key, raw)))
+            items += [self.input_item(key, output.path) for output in task.outputs]
+        return items
+
+    def input_item(self, key: Key, path: str) -> tuple[dict[str, Any], Take]:
+        """The probe item for one path on the machine of `key`, and where its answer goes."""
+
+        def take(raw: Mapping[str, Any]) -> None:
+            self.found.inputs[key.machine, path] = tree_of(raw)
+
+        return {"op": "tree", "path": path, "deep": self.deep}, take
+
+    def _take_output(self, key: Key, path: str, raw: Mapping[str, Any]) -> None:
+        self.found.outputs[key, path] = verified_of(raw)
+
+    def _take_check(self, key: Key, raw: Mapping[str, Any]) -> None:
+        self.found.checks[key] = raw.get("exit") == 0
+
+    def _outputs_exist(self, key: Key) -> bool:
+        task = self.manifest.resources[key.resource].fields
+        return all(self.found.inputs.get((key.machine, output.path), Tree(None)).found for output in task.outputs)
+
+    def _python_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
+        packages = self.found.packages.get(key.resource, frozenset())
+        if not packages or task.python is not None:
+            return []
+
+        def take(raw: Mapping[str, Any]) -> None:
+            self.found.python[key] = versions(raw, packages)
+
+        return [({"op": "python", "python": None}, take)]
+
+    def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
+        kind = convergent(resource.kind)
+        machine = self.manifest.machines[key.machine]
+        self.found.wanted[key] = kind.wanted(resource, machine, self.root)
+        probes = kind.probes(resource, machine)
+        results: list[Mapping[str, Any]] = []
+
+        def take(raw: Mapping[str, Any]) -> None:
+            results.append(raw)
+            if len(results) == len(probes):
+                self.found.infra[key] = kind.observe(results)
+
+        return [(item, take) for item in probes]
+
+    def _ask_stages(self, names: Iterable[str]) -> dict[str, StageAnswer]:
+        questions = {}
+        for name in names:
+            resource = self.manifest.resources.get(name)
+            if resource is None or not isinstance(resource.fields, Task) or resource.fields.stage is None:
+                continue
+            facts = {"code": self.found.code[name], "inputs": self._known_roots(resource)}
+            questions[name] = {"stage": resource.fields.stage, "config": self.found.configs[name].values, "facts": facts}
+        return stageplans.ask(self.root, questions) if questions and not self.problems.errors else {}
+
+    def _known_roots(self, resource: Resource) -> dict[str, str | None]:
+        roots: dict[str, str | None] = {}
+        for key in resource.copies():
+            for item in self._inputs.of(key):
+                entry = self.state.entries.get(item.producer) if item.producer else None
+                result = entry.in_force if entry else None
+                if item.whole and result is not None and item.path in result.outputs and item.producer is not None:
+                    seen = self.found.outputs.get((item.producer, item.path))
+                    roots[item.path] = result.outputs[item.path].root if seen is None or seen.same else "changed"
+                else:
+                    roots[item.path] = self.found.inputs.get((key.machine, item.path), Tree(None)).root
+        return roots
+
+
+def versions(raw: Mapping[str, Any], packages: frozenset[str]) -> dict[str, str]:
+    """The interpreter's version, and of the distributions that offer the imported packages."""
+    dists: Mapping[str, str] = raw.get("dists") or {}
+    offered: Mapping[str, list[str]] = raw.get("modules") or {}
+    names = {dist for package in packages for dist in offered.get(package, [package])}
+    found = {name: dists[name] for name in sorted(names) if name in dists}
+    return {"python": ".".join(str(raw.get("python", "")).split(".")[:2]), **found}

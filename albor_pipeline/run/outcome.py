@@ -1,0 +1,43 @@
+"""Outcome: one move of one step, to be journaled and then acted upon. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from albor_pipeline.model.events import Event
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.plan import Step
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Entry
+
+
+@dataclass
+class Work:
+    """What a machine is doing for a step: an attempt, or a chain of convergence operations."""
+
+    step: Step
+    wanted: Fingerprint
+    since_s: float
+    number: int = 0
+    confirmed: bool = False
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`what` is the journal's word (None: nothing is recorded); `act` runs after the record is durable.
+
+    `word` counts the step as over; `work` puts it among the running ones; neither: only a record.
+    """
+
+    key: Key
+    what: str | None = None
+    entry: Entry | None = None
+    note: str = ""
+    events: tuple[Event, ...] = ()
+    act: Callable[[], None] | None = None
+    work: Work | None = None
+    word: str | None = None
+    failed: bool = False

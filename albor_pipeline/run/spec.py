@@ -1,0 +1,97 @@
+"""The start request of a task: everything its attempt needs to run without us. Sends nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.manifest import Machine
+from albor_pipeline.model.plan import Action
+from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.resources.shell import join
+from albor_pipeline.resources.task import Task
+from albor_pipeline.run.code import RUNNER
+
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """One task that is about to start, with what was decided about it."""
+
+    key: Key
+    resource: Resource
+    machine: Machine
+    wanted: Fingerprint
+    action: Action
+    number: int
+    run: str
+    gpus: tuple[int, ...] = ()
+    config: str | None = None
+    python: str | None = None
+    code: str | None = None
+
+
+def code_digest(files: Mapping[str, str]) -> str:
+    """The name of a code snapshot: the digest of its file list."""
+    return digest_bytes("\n".join(f"{path} {digest}" for path, digest in sorted(files.items())).encode())
+
+
+def request(start: Start, lineage: str) -> dict[str, Any]:
+    """The arguments of the agent's `start`."""
+    task: Task = start.resource.fields
+    retry = task.retry
+    return {
+        "resource": start.key.resource,
+        "number": start.number,
+        "fingerprint": start.wanted.digest(digest_bytes),
+        "parts": start.wanted.parts,
+        "lineage": lineage,
+        "run": start.run,
+        "argv": _argv(start, task),
+        "cwd": task.working_dir or ".",
+        "env": {**start.machine.env, **task.env, **_stage_env(start)},
+        "outputs": [{"path": output.path, "volatile": output.volatile} for output in task.outputs],
+        "clear_outputs": True,
+        "timeout_s": task.timeout_s,
+        "grace_s": GRACE_S,
+        "heartbeat_s": task.heartbeat_s,
+        "retry": {"attempts": retry.attempts, "backoff_s": retry.backoff, "on": list(retry.on)} if retry else None,
+        "completion_check": shell(task.completion_check) if task.completion_check else None,
+        "slots": {"cpu": task.needs.cpu, "gpu": list(start.gpus)},
+        "files": {"config.json": start.config} if start.config is not None else {},
+        "inputs": [{"path": path, "root": root} for path, root in start.wanted.parts.get("inputs", {}).items() if root != "missing"],
+        "code": start.code,
+    }
+
+
+def _argv(start: Start, task: Task) -> list[str]:
+    if task.stage is None:
+        command = task.command or ""
+        if start.action is Action.RESUME and task.resume_command is not None:
+            command = task.resume_command
+        return shell(command)
+    module = RUNNER.removesuffix(".py").replace("/", ".")
+    return [start.python or sys.executable, "-m", module, task.stage, "apply", "{attempt}/config.json"]
+
+
+def _stage_env(start: Start) -> dict[str, str]:
+    if start.code is None:
+        return {}
+    folder = Path(".albor") / "code" / start.code
+    return {"PYTHONPATH": f"{{workdir}}/{folder}", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
+
+
+def shell(command: str) -> list[str]:
+    """A command line as an argument vector; its text is one argument and shares no stdin with anything of ours."""
+    return ["/bin/bash", "-c", command]
+
+
+def shown(argv: list[str]) -> str:
+    """An argument vector as a user could type it."""
+    return str(join(argv))
