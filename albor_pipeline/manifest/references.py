@@ -1,0 +1,154 @@
+"""Who refers to whom: depends_on, inputs and python become References; unknown names and cycles are found. Knows no YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from albor_pipeline.errors import Problems, Span
+from albor_pipeline.manifest.names import closest
+from albor_pipeline.model.resource import Reference, Resource
+from albor_pipeline.resources.task import Task
+
+PATH_SIGNS = re.compile(r"[/*?\[.~]")
+
+
+class References:
+    """The references of all resources of one manifest."""
+
+    def __init__(self, resources: Mapping[str, Resource], problems: Problems) -> None:
+        self._resources = resources
+        self._problems = problems
+
+    def linked(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, Resource]:
+        """The resources with their References; `wanted` holds the words of each one's depends_on, absent where unknown.
+
+        A resource that is wrong has fields None; nothing is said of its outputs.
+        """
+        linked: dict[str, Resource] = {}
+        for name, resource in self._resources.items():
+            found = {ref.text: ref for ref in self._of(resource, wanted.get(name, ()))}
+            linked[name] = replace(resource, depends_on=tuple(found.values())) if found else resource
+        return linked
+
+    def _of(self, resource: Resource, words: tuple[str, ...]) -> Iterator[Reference]:
+        for index, word in enumerate(words):
+            yield from self._declared(resource, word, f"depends_on.{index}", "depends on")
+        fields = resource.fields
+        if not isinstance(fields, Task):
+            return
+        for index, word in enumerate(fields.inputs):
+            yield from self._input(resource, word, f"inputs.{index}")
+        if fields.python is not None:
+            yield from self._python(resource, fields.python)
+
+    def _declared(self, resource: Resource, word: str, path: str, verb: str) -> Iterator[Reference]:
+        name, _, machine = word.partition("@")
+        if name not in self._resources:
+            self._unknown(resource, name, path, verb)
+            return
+        yield from self._checked(resource, Reference(word, name, machine or None), path)
+
+    def _input(self, resource: Resource, word: str, path: str) -> Iterator[Reference]:
+        text, _, machine = word.partition("@")
+        name, output = self._split(text)
+        if name is None:
+            if not PATH_SIGNS.search(word) and (known := closest(word, self._resources)):
+                label = f"did you mean the resource `{known}`?"
+                message = f"input `{word}` of `{resource.id}` names no resource and is taken as a path"
+                self._problems.warning("path-like-name", message, self._span(resource, path), label)
+            return
+        yield from self._checked(resource, Reference(word, name, machine or None, output), path)
+
+    def _split(self, text: str) -> tuple[str | None, str | None]:
+        if text in self._resources:
+            return text, None
+        for match in re.finditer(r"\.", text):
+            name = text[: match.start()]
+            if name in self._resources:
+                return name, text[match.end() :]
+        return None, None
+
+    def _python(self, resource: Resource, word: str) -> Iterator[Reference]:
+        environment = self._resources.get(word)
+        if environment is None:
+            self._unknown(resource, word, "python", "runs in")
+        elif environment.kind not in ("python_env", ""):
+            message = f"`{resource.id}` runs in `{word}`, which is a {environment.kind} and no python_env"
+            self._problems.error("wrong-kind", message, self._span(resource, "python"))
+        else:
+            yield from self._checked(resource, Reference(word, word), "python")
+
+    def _checked(self, resource: Resource, reference: Reference, path: str) -> Iterator[Reference]:
+        span = self._span(resource, path)
+        other = self._resources[reference.resource]
+        if other.id == resource.id:
+            self._problems.error("self-reference", f"`{resource.id}` refers to itself", span)
+        elif other.fields is None:
+            yield replace(reference, span=span)
+        elif reference.machine is not None and reference.machine not in other.machines:
+            message = f"`{reference.text}`: `{other.id}` is not on a machine `{reference.machine}`"
+            self._problems.error("unknown-machine", message, span, "", (f"it is on: {', '.join(other.machines)}",))
+        elif reference.output is not None and not self._makes(other, reference.output):
+            message = f"`{other.id}` has no output `{reference.output}`"
+            outputs = [output.path for output in other.fields.outputs] if isinstance(other.fields, Task) else []
+            declared = ", ".join(outputs) or "none"
+            self._problems.error("unknown-output", message, span, "", (f"its outputs: {declared}",))
+        else:
+            yield replace(reference, span=span)
+
+    def _makes(self, other: Resource, word: str) -> bool:
+        return isinstance(other.fields, Task) and any(word in output.names for output in other.fields.outputs)
+
+    def _unknown(self, resource: Resource, name: str, path: str, verb: str) -> None:
+        known = closest(name, self._resources)
+        label = ""
+        if known is not None:
+            span = self._resources[known].span
+            label = f"did you mean `{known}`, declared at line {span.line}?" if span else f"did you mean `{known}`?"
+        message = f"`{resource.id}` {verb} `{name}`, which is not declared"
+        self._problems.error("unknown-resource", message, self._span(resource, path), label)
+
+    def _span(self, resource: Resource, path: str) -> Span | None:
+        return resource.spans.get(path, resource.span)
+
+
+def check_cycles(resources: Mapping[str, Resource], problems: Problems) -> None:
+    """Note every cycle once, as its path with line numbers, at the resource where it was entered."""
+    waiting = _in_or_behind_cycles(resources)
+    while waiting:
+        path: list[str] = []
+        place: dict[str, int] = {}
+        name = next(iter(waiting))
+        while name not in place:
+            place[name] = len(path)
+            path.append(name)
+            name = next(ref.resource for ref in resources[name].depends_on if ref.resource in waiting)
+        cycle = path[place[name] :]
+        steps = [f"{step} ({_line(resources[step])})" for step in cycle]
+        message = f"these depend on each other: {' -> '.join(steps)} -> {cycle[0]}"
+        problems.error("cycle", message, resources[cycle[0]].span, "", ("one of these dependencies must go",))
+        waiting = _in_or_behind_cycles({name: resources[name] for name in waiting if name not in cycle})
+
+
+def _line(resource: Resource) -> int:
+    return resource.span.line if resource.span is not None else 0
+
+
+def _in_or_behind_cycles(resources: Mapping[str, Resource]) -> dict[str, None]:
+    """The names that Kahn's algorithm (1962) cannot order, in declared order."""
+    ups = {name: {ref.resource for ref in item.depends_on} & resources.keys() for name, item in resources.items()}
+    after: dict[str, list[str]] = {name: [] for name in ups}
+    for name, befores in ups.items():
+        for up in befores:
+            after[up].append(name)
+    count = {name: len(befores) for name, befores in ups.items()}
+    ready = [name for name, number in count.items() if number == 0]
+    for name in ready:
+        for down in after[name]:
+            count[down] -= 1
+            if count[down] == 0:
+                ready.append(down)
+    left = count.keys() - set(ready)
+    return {name: None for name in resources if name in left}

@@ -1,0 +1,207 @@
+"""Nodes against declared fields: each error of a field type becomes a diagnostic at its exact place. Knows no block in particular."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from albor_pipeline.errors import Problems, Span
+from albor_pipeline.manifest.names import did_you_mean
+from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
+from albor_pipeline.manifest.template import EXPRESSION, Fault, Scope, is_whole, resolve
+from albor_pipeline.resources.fields import Fields, Quoted, typed
+
+Model = TypeVar("Model", bound=Fields)
+
+EXPECTED = {
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field; keys that come later."""
+
+    owner: str
+    span: Span
+    noun: str
+    model: type[Fields]
+    shown: Collection[str] = ()
+    extra: Collection[str] = ()
+    later: Collection[str] = ()
+    names: Mapping[str, str] | None = None
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every key that may stand here."""
+        return (*self.model.model_fields, *self.extra, *(self.names or {}))
+
+    @property
+    def takes(self) -> str:
+        """The note of what is allowed: the keys worth showing, with an ellipsis where there are more."""
+        shown = tuple(self.shown) or self.known
+        return f"{self.noun} takes: {', '.join(shown)}" + (", ..." if set(self.known) - set(shown) else "")
+
+
+def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
+    """The keys of the block that lies at `words` inside a model; empty when nothing is declared there."""
+    for word in words:
+        inner = None if word.isdecimal() else model.model_fields.get(word)
+        if inner is not None:
+            found = _nested(inner.annotation)
+            if found is None:
+                return ()
+            model = found
+    return tuple(model.model_fields)
+
+
+def _nested(annotation: Any) -> type[Fields] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Fields):
+        return annotation
+    return next((found for item in get_args(annotation) if (found := _nested(item))), None)
+
+
+class Reader:
+    """Turns nodes into raw values (templates resolved) and raw values into models; problems are collected."""
+
+    def __init__(self, text: Text, problems: Problems) -> None:
+        self.text = text
+        self.problems = problems
+        self._faulty: set[int] = set()
+
+    def raw(self, node: Node, scope: Scope | None) -> Any:
+        """The value with raw scalars: str when plain, Quoted when quoted, None for null; templates are left alone without a scope."""
+        if type(node) is Scalar:
+            text = node.text
+            if scope is not None and "{{" in text:
+                return self._template(node, scope)
+            if node.quoted:
+                return Quoted(text)
+            return None if text in NULLS else text
+        if type(node) is Table:
+            return {key: self.raw(pair[1], scope) for key, pair in node.items.items()}
+        assert type(node) is Sequence
+        return [self.raw(item, scope) for item in node.items]
+
+    def plain_text(self, node: Node) -> str:
+        """The text that a template puts in: raw text, nothing for null, JSON for a list or a mapping."""
+        if isinstance(node, Scalar):
+            return "" if node.is_null else node.text
+        return json.dumps(typed(self.raw(node, None)), ensure_ascii=False)
+
+    def table(self, node: Node | None, what: str) -> Table | None:
+        """The node as a mapping; None when it is absent, null, or something else, which is an error."""
+        if node is None or (isinstance(node, Scalar) and node.is_null):
+            return None
+        if isinstance(node, Table):
+            return node
+        self.problems.error("wrong-type", f"{what} must be a mapping, not {node.what}", self.text.of(node))
+        return None
+
+    def model(self, model: type[Model], table: Table, values: dict[str, Any], block: Block) -> Model | None:
+        """The validated model of `values`, which came from `table`; None when it is wrong, and every fault is noted.
+
+        `values` is changed: other spellings become field names.
+        """
+        for written, name in (block.names or {}).items():
+            if written in values:
+                if name in values:
+                    span = self.text.of(table.items[written][0])
+                    message = f"{block.owner} has both `{name}` and `{written}`, two spellings of one key"
+                    self.problems.error("duplicate-key", message, span)
+                values[name] = values.pop(written)
+        try:
+            return model.model_validate(values)
+        except ValidationError as failed:
+            for error in failed.errors(include_url=False, include_context=True):
+                self._note(error["type"], error["loc"], error.get("ctx", {}), error["msg"], table, block)
+            return None
+
+    def _template(self, node: Scalar, scope: Scope) -> str:
+        text, faults = resolve(node.text, scope)
+        for fault in faults:
+            self._faulty.add(id(node))
+            self.problems.error(fault.code, fault.message, self._place(node, fault), fault.label, fault.notes)
+        return text if is_whole(node.text) else Quoted(text)
+
+    def _place(self, node: Scalar, fault: Fault) -> Span:
+        found = EXPRESSION.finditer(self.text.source.text, node.start, node.end)
+        match = next(islice(found, fault.number, None), None)
+        return self.text.of(node) if match is None else self.text.span(match.start(), match.end())
+
+    def _walk(self, table: Table, loc: tuple[int | str, ...], block: Block) -> tuple[list[str], Scalar | None, Node]:
+        spelling = {name: written for written, name in (block.names or {}).items()}
+        words: list[str] = []
+        key: Scalar | None = None
+        node: Node = table
+        for word in loc:
+            if isinstance(node, Table):
+                pair = node.items.get(str(word)) or node.items.get(spelling.get(str(word), ""))
+                if pair is None:
+                    break
+                key, node = pair
+                words.append(key.text)
+            elif isinstance(node, Sequence) and isinstance(word, int) and word < len(node.items):
+                node = node.items[word]
+                words.append(str(word))
+        return words, key, node
+
+    def _note(
+        self, kind: str, loc: tuple[int | str, ...], context: Mapping[str, Any], text: str, table: Table, block: Block
+    ) -> None:
+        words, key, node = self._walk(table, loc, block)
+        where = f"`{'.'.join(words)}` of {block.owner}" if words else block.owner
+        if kind == "extra_forbidden":
+            self._unknown_key(words, key or node, block)
+        elif kind == "missing":
+            inside = f"`{'.'.join(words)}` of {block.owner}" if words else block.owner
+            place = block.span if node is table else self.text.of(key or node)
+            self.problems.error("missing-key", f"{inside} needs `{loc[-1]}`", place, "", self._allowed(words, block))
+        elif id(node) not in self._faulty:
+            self._wrong(kind, where, context, text, node, block.span if node is table else self.text.of(node))
+
+    def _allowed(self, words: list[str], block: Block) -> tuple[str, ...]:
+        return () if words else (block.takes,)
+
+    def _unknown_key(self, words: list[str], place: Node, block: Block) -> None:
+        name, span = words[-1], self.text.of(place)
+        nested = len(words) > 1
+        owner = f"`{'.'.join(words[:-1])}` of {block.owner}" if nested else block.owner
+        if name in block.later and not nested:
+            self.problems.error("not-supported", f"`{name}` is not supported yet", span, f"in {block.owner}")
+            return
+        known = keys_at(block.model, words[:-1]) if nested else block.known
+        notes = (f"`{words[-2]}` takes: {', '.join(known)}",) if nested and known else self._allowed(words[:-1], block)
+        self.problems.error(
+            "unknown-key", f"{owner} has no key `{shorten(name)}`", span, did_you_mean(name, known), notes
+        )
+
+    def _wrong(self, kind: str, where: str, context: Mapping[str, Any], text: str, node: Node, span: Span) -> None:
+        given = node.what
+        if isinstance(node, Scalar):
+            written = f'"{shorten(node.text)}"' if node.quoted else shorten(node.text)
+            given = "null" if node.is_null else f"`{written}`"
+        if kind == "albor":
+            tail = f", not {given}" if isinstance(node, Scalar) else ""
+            self.problems.error("wrong-value", f"{where} must be {context['must']}{tail}", span)
+        elif kind == "literal_error":
+            allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
+            label = did_you_mean(node.text, allowed) if isinstance(node, Scalar) else ""
+            self.problems.error(
+                "wrong-value", f"{where} cannot be {given}", span, label, (f"allowed: {', '.join(allowed)}",)
+            )
+        elif kind in EXPECTED:
+            self.problems.error("wrong-type", f"{where} must be {EXPECTED[kind]}, not {given}", span)
+        else:
+            self.problems.error("wrong-value", f"{where}: {text}", span)

@@ -1,0 +1,182 @@
+"""The types that fields of a manifest are made of, and what a field means for a re-run. Knows no kind and no YAML nodes.
+
+A value arrives as raw text: `str` when it was written plain, `Quoted` when it was quoted, None for null. A number or a bool must
+be plain (`timeout: "60"` is text and refused), a text field takes any raw text (`mode: 0644` is the text 0644).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+TRUE = frozenset(("true", "True", "TRUE"))
+FALSE = frozenset(("false", "False", "FALSE"))
+NULL = frozenset(("", "~", "null", "Null", "NULL"))
+INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+")
+FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
+SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"": 1, "B": 1} | {
+    f"{letter}{infix}B": base**power
+    for infix, base in (("", 1000), ("i", 1024))
+    for power, letter in enumerate("KMGT", start=1)
+}
+
+
+class Quoted(str):
+    """Text that was quoted in the manifest, so it can be no number, no bool and no null."""
+
+    __slots__ = ()
+
+
+class FieldClass(Enum):
+    """What a change of the field means: content re-runs, policy and doc never do."""
+
+    CONTENT = "content"
+    POLICY = "policy"
+    DOC = "doc"
+
+
+CONTENT, POLICY, DOC = FieldClass.CONTENT, FieldClass.POLICY, FieldClass.DOC
+
+
+class Fields(BaseModel):
+    """Base of every declared block: immutable, unknown keys refused, null means unset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unset(cls, data: Any) -> Any:
+        if isinstance(data, dict) and None in data.values():
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+def class_of(model: type[Fields], name: str) -> FieldClass:
+    """The class of one field; a field without a mark is content, so that forgetting the mark can only re-run too much."""
+    for item in model.model_fields[name].metadata:
+        if isinstance(item, FieldClass):
+            return item
+    return CONTENT
+
+
+def content_of(fields: Fields) -> Mapping[str, Any]:
+    """The content fields that were given a value, name -> typed value."""
+    model = type(fields)
+    return {
+        name: getattr(fields, name)
+        for name in model.model_fields
+        if class_of(model, name) is CONTENT and getattr(fields, name) not in (None, (), {})
+    }
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """The error for a value of the right shape with a wrong content; `message` continues `X must be`."""
+    return PydanticCustomError("albor", "{must}", {"must": message})
+
+
+def _plain(value: object, what: str) -> str:
+    if isinstance(value, Quoted):
+        raise wrong(f"{what}, written without quotes")
+    if not isinstance(value, str):
+        raise wrong(what)
+    return value
+
+
+def parse_flag(value: object) -> bool:
+    """A YAML 1.2 bool; `yes` and `on` are text."""
+    if isinstance(value, bool):
+        return value
+    text = _plain(value, "true or false")
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise wrong("true or false")
+
+
+def parse_count(value: object) -> int:
+    """A whole number, not negative; 0x, 0o and 0b are read."""
+    if isinstance(value, int):
+        return value
+    what = "a whole number"
+    text = _plain(value, what)
+    if not INTEGER.fullmatch(text) or len(text) > 18 or (number := int(text, 0)) < 0:
+        raise wrong(what)
+    return number
+
+
+def _quantity(value: object, units: Mapping[str, float], what: str) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, Quoted) and FLOAT.fullmatch(value):
+        raise wrong(f"{what}, written without quotes")
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", value) if isinstance(value, str) else []
+    if not parts or len(str(value)) > 32 or "".join(a + b for a, b in parts) != str(value).replace(" ", ""):
+        raise wrong(what)
+    if any(unit not in units for _, unit in parts) or (len(parts) > 1 and any(not unit for _, unit in parts)):
+        raise wrong(what)
+    return sum(float(number) * units[unit] for number, unit in parts)
+
+
+def parse_seconds(value: object) -> float:
+    """Seconds from `90`, `10m`, `1h30m`, `500ms`; more than zero."""
+    what = "a time above zero such as 90 (seconds), 10m or 1h30m"
+    seconds = _quantity(value, SECONDS, what)
+    if seconds <= 0:
+        raise wrong(what)
+    return seconds
+
+
+def parse_bytes(value: object) -> int:
+    """Bytes from `20GB` (decimal), `16GiB` (binary) or a plain number."""
+    return int(_quantity(value, BYTES, "a size such as 512MB, 20GB or 16GiB"))
+
+
+def typed(value: Any) -> Any:
+    """A free value as YAML 1.2 reads it: bool, int, float, None or text; digits after a leading zero stay text."""
+    if isinstance(value, dict):
+        return {str(key): typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if isinstance(value, Quoted):
+        return str(value)
+    return _scalar(value)
+
+
+def _scalar(text: str) -> Any:
+    if text in NULL:
+        return None
+    if text in TRUE or text in FALSE:
+        return text in TRUE
+    if len(text) < 300:
+        if INTEGER.fullmatch(text):
+            return int(text, 0)
+        if FLOAT.fullmatch(text):
+            return float(text)
+        if text.lower() in SPECIAL:
+            return float(SPECIAL[text.lower()])
+    return text
+
+
+def _not_blank(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise wrong("text that is not empty")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_not_blank)]
+Flag = Annotated[bool, BeforeValidator(parse_flag)]
+Count = Annotated[int, BeforeValidator(parse_count)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Free = Annotated[Any, BeforeValidator(typed)]
+Word = Annotated[str, StringConstraints(min_length=1)]

@@ -1,0 +1,129 @@
+"""Task: a resource that runs a command or a stage and makes outputs. Declares the fields; does not run, probe or judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from albor_pipeline.resources.fields import (
+    CONTENT,
+    DOC,
+    POLICY,
+    Bytes,
+    Count,
+    Fields,
+    Flag,
+    Seconds,
+    Text,
+    typed,
+    wrong,
+)
+
+RetryOn = Literal["error", "timeout", "killed", "oom", "lost", "gpu", "hang"]
+
+
+class Output(Fields):
+    """A declared output; a `volatile` one must exist afterwards, but its bytes count for nothing."""
+
+    path: Text
+    volatile: Flag = False
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What `resource.NAME` may call it: its path, its last part, or that without the ending."""
+        pure = PurePosixPath(self.path)
+        return self.path.rstrip("/"), pure.name, pure.stem
+
+
+class Needs(Fields):
+    """What the task takes of its machine's slots while it runs."""
+
+    gpu: Count = 0
+    cpu: Count = 1
+    memory: Bytes = 0
+
+
+class Retry(Fields):
+    """How often the same attempt is made again, after which waiting, and for which exit classes."""
+
+    attempts: Count = 3
+    backoff: Seconds = 10.0
+    on: tuple[RetryOn, ...] = ("error", "killed", "lost", "gpu", "hang")
+
+
+def _outputs(value: Any) -> Any:
+    if isinstance(value, list):
+        return [{"path": item} if isinstance(item, str) else item for item in value]
+    return value
+
+
+def _config(value: Any) -> Any:
+    if isinstance(value, dict):
+        return typed(value)
+    if isinstance(value, str) and value.strip():
+        return str(value)
+    raise wrong("a path or a mapping")
+
+
+def _settings(value: Any) -> Any:
+    if not isinstance(value, dict) or any(isinstance(item, dict) for item in value.values()):
+        raise wrong("a mapping of dotted names to values, such as `optimizer.lr: 3e-4`")
+    return typed(value)
+
+
+class Task(Fields):
+    """The fields of a task; `command` or `stage` with `config`, never both."""
+
+    command: Annotated[Text | None, CONTENT] = None
+    stage: Annotated[Text | None, CONTENT] = None
+    config: Annotated[str | Mapping[str, Any] | None, BeforeValidator(_config), CONTENT] = None
+    set: Annotated[Mapping[str, Any], BeforeValidator(_settings), CONTENT] = Field(default_factory=dict)
+    inputs: Annotated[tuple[Text, ...], CONTENT] = ()
+    outputs: Annotated[tuple[Output, ...], BeforeValidator(_outputs), CONTENT] = ()
+    env: Annotated[Mapping[str, str], CONTENT] = Field(default_factory=dict)
+    python: Annotated[Text | None, CONTENT] = None
+    working_dir: Annotated[Text | None, CONTENT] = None
+    completion_check: Annotated[Text | None, POLICY] = None
+    needs: Annotated[Needs, POLICY] = Needs()
+    retry: Annotated[Retry | None, POLICY] = None
+    resume_command: Annotated[Text | None, POLICY] = None
+    timeout: Annotated[Seconds | None, POLICY] = None
+    heartbeat: Annotated[Seconds | None, POLICY] = None
+    cache: Annotated[Flag, POLICY] = True
+    description: Annotated[str, DOC] = ""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Task:
+        if (self.command is None) == (self.stage is None):
+            raise wrong("given either a `command` or a `stage` with its `config`")
+        if self.stage is not None and self.config is None:
+            raise wrong("given the `config` of its stage: a path or a mapping")
+        if self.command is not None and (self.config is not None or self.set):
+            raise wrong("a stage to have a `config` or `set`; a command takes arguments")
+        return self
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds after which an attempt is ended, or None."""
+        return self.timeout
+
+    @property
+    def heartbeat_s(self) -> float | None:
+        """Seconds without a sign of life after which an attempt counts as hung, or None for no verdict."""
+        return self.heartbeat
+
+
+class TaskKind:
+    """The kind `task`; it has no probe and no convergence of its own."""
+
+    name: ClassVar[str] = "task"
+    noun: ClassVar[str] = "task"
+    model: ClassVar[type[Fields]] = Task
+    converges: ClassVar[bool] = False
+    names: ClassVar[Mapping[str, str]] = {"output_artifacts": "outputs"}
+    shown: ClassVar[tuple[str, ...]] = (
+        "command", "stage", "config", "inputs", "outputs", "depends_on", "machine", "needs", "env", "retry", "timeout",
+    )  # fmt: skip
