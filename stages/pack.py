@@ -105,7 +105,7 @@ class _Words:
         file = Path(config.tokenizer) / "tokenizer.json"
         try:
             self.tokenizer: Tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
-        except ValueError as fault:
+        except Exception as fault:  # the library raises nothing more exact
             raise StageError(f"{file} is not a tokenizer file: {fault}") from None
         # A source file that spells `<|endoftext|>` is text like any other: only pack itself ends a document.
         self.tokenizer.encode_special_tokens = True

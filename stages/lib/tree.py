@@ -18,6 +18,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)?(?:\.[0-9]+|(?:\.[0-9]*)?[eE][-+]?[0-9]+)")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _LONGEST_DIGITS = 40
+_MOST_VALUES = 100_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -30,6 +31,7 @@ class Tree:
         self.keys: dict[Path, tuple[str, Span]] = {}
         self.values: dict[Path, tuple[str, Span]] = {}
         self.value: Any = None
+        self._count = 0
         try:
             node = yaml.compose(text, _LOADER)
         except yaml.YAMLError as fault:
@@ -40,6 +42,9 @@ class Tree:
             return
         if node is not None:
             self.value = self._build(node, (), ())
+        if self._count > _MOST_VALUES:
+            text = f"more than {_MOST_VALUES:,} values; anchors may multiply them"
+            self.value, self.problems = None, [Problem("syntax", text, file)]
 
     def span(self, path: Path, *, key: bool = False) -> tuple[str, Span]:
         """The file and place of what is at `path`, or of the closest thing around it that is there."""
@@ -59,9 +64,12 @@ class Tree:
         self.keys.update({path + p: place for p, place in other.keys.items()})
 
     def _build(self, node: yaml.Node, path: Path, above: tuple[int, ...]) -> Any:
+        self._count += 1
+        if self._count > _MOST_VALUES:
+            return None
         self.values[path] = self.file, _span(node)
         if id(node) in above:
-            self._problem("syntax", "a value contains itself", node)
+            self._problem("syntax", "this value contains itself", node)
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, (*above, id(node)))
