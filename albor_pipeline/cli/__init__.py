@@ -1,0 +1,106 @@
+"""The command `albor-pipeline`: the only place that parses arguments, prints and exits. A verb is a file; it is imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from albor_pipeline.errors import EXIT_BUG, EXIT_INTERRUPTED, AlborError, UsageError
+
+VERBS = {
+    "init": "write a small manifest to start from",
+    "validate": "check a manifest; touches no machine",
+    "plan": "show what would happen, and why; changes nothing",
+    "apply": "do it; the same command continues after any outage",
+    "status": "what is converged, running, failed",
+    "why": "why one resource runs or does not",
+    "drift": "what changed behind our back",
+    "graph": "what depends on what",
+    "logs": "the log of a task's last attempt",
+    "ps": "what is running",
+    "attach": "follow a running task",
+    "cancel": "end a running task",
+    "accept": "take the outputs of a task as they are for its present declaration",
+    "history": "what happened, from the journal",
+    "audit": "whether the journal is whole and unchanged",
+    "state": "rebuild a lost state folder from the machines",
+}
+
+
+def entry() -> NoReturn:
+    """The console command: run main() and exit with its code."""
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; faults of the user are shown without a traceback."""
+    try:
+        parser = _parser(argv)
+        args = parser.parse_args(argv)
+        if args.verb is None:
+            parser.print_help()
+            return UsageError.exit_code
+        code: int = import_module(f"albor_pipeline.cli.{args.verb}").run(args)
+        return code
+    except AlborError as error:
+        return _show(error, "--json" in argv)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return AlborError.exit_code
+    except Exception:
+        return _bug()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError.of("usage", message, f"to see what there is: {self.prog} --help")
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the verb that is asked for adds its arguments, so that `--help` imports no room."""
+    parser = _Parser(prog="albor-pipeline", description="One manifest for machines and a model ladder.")
+    parser.add_argument("--version", action="store_true", help="show the version and end")
+    wanted = next((word for word in argv if not word.startswith("-")), None)
+    if "--version" in argv:
+        from albor_pipeline import __version__
+
+        print(f"albor-pipeline {__version__}")
+        raise SystemExit(0)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb, about in VERBS.items():
+        sub = verbs.add_parser(verb, help=about, description=about)
+        if verb == wanted:
+            import_module(f"albor_pipeline.cli.{verb}").add_arguments(sub)
+    return parser
+
+
+def _show(error: AlborError, as_json: bool) -> int:
+    from albor_pipeline.ui import diagnostics
+
+    if as_json:
+        from albor_pipeline.ui import documents
+
+        print(documents.text(documents.of_error(error)))
+    else:
+        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        sys.stderr.write(diagnostics.render_all(error.diagnostics, colour=colour))
+    return error.exit_code
+
+
+def _bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.write("\nerror[bug]: this is our fault, not yours; state is saved at every step. Please report the lines above.\n")
+    return EXIT_BUG

@@ -1,0 +1,86 @@
+"""`apply`: makes the plan and does it; the same command continues after any outage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from albor_pipeline.cli import common
+from albor_pipeline.errors import (
+    EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, ManifestError, StalePlan, UnreachableError, UsageError,
+)  # fmt: skip
+from albor_pipeline.model.events import RunReport
+from albor_pipeline.model.plan import Action, Plan
+from albor_pipeline.run.executor import Leave
+from albor_pipeline.run.session import Session, Wish
+from albor_pipeline.run.signals import Interrupts
+from albor_pipeline.ui import diagnostics, documents, plan_text, run_text
+from albor_pipeline.ui.live import reporter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MANIFEST, what limits the run, and what it may do without asking."""
+    common.add_manifest(parser)
+    common.add_selection(parser)
+    parser.add_argument("--yes", action="store_true", help="destroy and overwrite without asking")
+    parser.add_argument("--force", action="store_true", help="run the targets again whatever is recorded")
+    parser.add_argument("--replace", action="append", default=[], metavar="TASK", help="cancel its running attempt, start the wanted one")
+    parser.add_argument("--keep-going", action="store_true", help="after a failure go on with what does not depend on it")
+    parser.add_argument("--max-parallel", type=int, metavar="N", help="at most N at once")
+    parser.add_argument("--deep", action="store_true", help="read every byte of every output again, instead of trusting stat")
+    parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, ask where something would be lost, run, and say what became of it."""
+    if args.max_parallel is not None and args.max_parallel < 1:
+        raise UsageError.of("usage", "--max-parallel takes a number from 1")
+    path = common.find_manifest(args.manifest)
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True) as session:
+        replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
+        wish = Wish(
+            common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep
+        )
+        plan = session.plan(wish)
+        warnings = [*session.manifest.warnings, *plan.diagnostics]
+        sys.stderr.write(diagnostics.render_all(warnings, colour=False) if warnings else "")
+        if not plan.changes:
+            common.out([documents.text(documents.of_plan(plan))] if args.json else [plan_text.plan_lines(plan)[-1]])
+            return EXIT_OK
+        _ask(plan, args.yes)
+        with reporter(plan, sys.stderr) as report, Interrupts(_told) as interrupts:
+            done = session.apply(plan, wish, report, interrupts.leave)
+    if args.json:
+        common.out([documents.text(documents.of_report(done))])
+    else:
+        common.out(run_text.report_lines(done, f"albor-pipeline status {plan.manifest}"))
+    return _code(done, plan)
+
+
+def _ask(plan: Plan, yes: bool) -> None:
+    losing = [step for step in plan.steps if step.action is Action.DESTROY]
+    if not losing or yes:
+        return
+    names = ", ".join(step.key.resource for step in losing)
+    if not sys.stdin.isatty():
+        raise ManifestError.of("needs-yes", f"this would destroy {names}", "without a terminal that needs --yes")
+    sys.stderr.write(f"This would destroy {names}. Go on? [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ManifestError.of("declined", "nothing was changed")
+
+
+def _told(leave: Leave) -> None:
+    if leave is Leave.STOP:
+        common.err(["", "Stopping: nothing new starts, what is running goes on. Ctrl-C again within 3 s cancels it."])
+    else:
+        common.err(["", "Cancelling what is running; waiting for it to end."])
+
+
+def _code(done: RunReport, plan: Plan) -> int:
+    if done.interrupted:
+        return EXIT_INTERRUPTED
+    if done.broken or done.stale or done.counts.get("held"):
+        return UnreachableError.exit_code if plan.unreachable and not (done.broken or done.stale) else StalePlan.exit_code
+    if done.failed or done.counts.get("cancelled"):
+        return EXIT_FAILED
+    return UnreachableError.exit_code if done.counts.get("unreachable") else EXIT_OK

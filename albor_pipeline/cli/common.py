@@ -1,0 +1,101 @@
+"""What the verbs share: arguments, finding the manifest, selecting resources, writing lines. Parses no verb."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from albor_pipeline.errors import ManifestError, UsageError
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.resource import Key
+
+FOLDER = Path("manifests")
+DEFAULT = FOLDER / "albor.yaml"
+
+
+def add_manifest(parser: argparse.ArgumentParser) -> None:
+    """MANIFEST and --state-dir, which most verbs take."""
+    parser.add_argument("manifest", nargs="?", help="manifests/albor.yaml, else the only one in manifests/")
+    add_state(parser)
+
+
+def add_state(parser: argparse.ArgumentParser) -> None:
+    """--state-dir, for verbs whose positional argument is a task; the manifest is then an option."""
+    parser.add_argument("--state-dir", help="where the state lies (default: state/ beside manifests/)")
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """TASK, and the manifest as an option."""
+    parser.add_argument("task", help="the resource, or RESOURCE@MACHINE")
+    parser.add_argument("-m", "--manifest", help="the manifest (default as for plan)")
+    add_state(parser)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """--target, --machine, --tag."""
+    parser.add_argument("--target", action="append", default=[], metavar="RESOURCE", help="only this and what it needs")
+    parser.add_argument("--machine", action="append", default=[], help="only resources on this machine, and what they need")
+    parser.add_argument("--tag", action="append", default=[], help="only resources with this tag, and what they need")
+
+
+def find_manifest(given: str | None) -> Path:
+    """The manifest to use; raises UsageError naming the candidates when there is no single one."""
+    if given is not None:
+        return Path(given)
+    if DEFAULT.is_file():
+        return DEFAULT
+    found = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("*.yml")])
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError.of("no-manifest", "there is no manifest in manifests/", "name one, or: albor-pipeline init")
+    raise UsageError.of("which-manifest", f"there are {len(found)} manifests: {', '.join(map(str, found))}", "name the one to use")
+
+
+def state_dir(args: argparse.Namespace, manifest: Manifest) -> Path:
+    """The state folder."""
+    return Path(args.state_dir) if args.state_dir else Path(manifest.root) / "state"
+
+
+def keys_of(name: str, manifest: Manifest) -> frozenset[Key]:
+    """The keys that RESOURCE or RESOURCE@MACHINE means; raises ManifestError with the closest name."""
+    resource, _, machine = name.partition("@")
+    known = manifest.resources.get(resource)
+    if known is None or (machine and machine not in known.machines):
+        import difflib
+
+        close = difflib.get_close_matches(resource, manifest.resources, n=1)
+        hint = [f"did you mean `{close[0]}`?"] if close and close[0] != resource else []
+        where = f" on `{machine}`" if known is not None else ""
+        raise ManifestError.of("unknown-resource", f"there is no resource `{resource}`{where} in {manifest.path}", *hint)
+    return frozenset(key for key in known.copies() if machine in ("", key.machine))
+
+
+def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | None:
+    """The keys chosen by --target, --machine and --tag together, or None when none of them was given."""
+    if not (args.target or args.machine or args.tag):
+        return None
+    unknown = sorted(set(args.machine) - set(manifest.machines))
+    if unknown:
+        raise ManifestError.of("unknown-machine", f"there is no machine `{unknown[0]}` in {manifest.path}")
+    chosen = frozenset(key for resource in manifest.resources.values() for key in resource.copies())
+    if args.target:
+        chosen = frozenset(key for name in args.target for key in keys_of(name, manifest))
+    if args.machine:
+        chosen = frozenset(key for key in chosen if key.machine in args.machine)
+    if args.tag:
+        chosen = frozenset(key for key in chosen if set(manifest.resources[key.resource].tags) & set(args.tag))
+    return chosen
+
+
+def out(lines: Iterable[str]) -> None:
+    """Lines to stdout."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def err(lines: Iterable[str]) -> None:
+    """Lines to stderr."""
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()

@@ -1,0 +1,41 @@
+"""`drift`: what is not as recorded, on the machines and in the artifacts. Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from albor_pipeline.cli import common
+from albor_pipeline.errors import EXIT_DRIFT, EXIT_OK, UnreachableError
+from albor_pipeline.run.drift import findings
+from albor_pipeline.run.session import Session
+from albor_pipeline.ui import documents, status_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MANIFEST, selection, --deep, --json."""
+    common.add_manifest(parser)
+    common.add_selection(parser)
+    parser.add_argument("--deep", action="store_true", help="read every byte again, instead of trusting stat")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, show, and exit 4 when something drifted."""
+    began = time.monotonic()
+    path = common.find_manifest(args.manifest)
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+        checked, found = findings(session, common.selected(args, session.manifest), deep=args.deep)
+    document: dict[str, Any] = {
+        **documents.head("drift"),
+        "machines_checked": len({key.machine for key in checked}),
+        "checked": len(checked),
+        "drift_count": sum(item["what"] == "drifted" for item in found),
+        "findings": found,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    common.out([documents.text(document)] if args.json else status_text.drift_lines(document))
+    if document["drift_count"]:
+        return EXIT_DRIFT
+    return UnreachableError.exit_code if found else EXIT_OK

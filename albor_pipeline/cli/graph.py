@@ -1,0 +1,68 @@
+"""`graph`: what depends on what, as text, Mermaid, dot or JSON. Touches no machine and no state."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from albor_pipeline.cli import common
+from albor_pipeline.errors import EXIT_OK
+from albor_pipeline.manifest.load import load
+from albor_pipeline.plan.graph import Graph, build
+from albor_pipeline.ui import documents
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MANIFEST, --target, --format."""
+    parser.add_argument("manifest", nargs="?", help="manifests/albor.yaml, else the only one in manifests/")
+    parser.add_argument("--target", action="append", default=[], metavar="RESOURCE", help="only this and what it needs")
+    parser.add_argument("--format", choices=("text", "mermaid", "dot", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the transitive reduction: an edge that follows from others is left out."""
+    manifest = load(common.find_manifest(args.manifest))
+    graph = build(manifest)
+    targets = frozenset(key for name in args.target for key in common.keys_of(name, manifest))
+    chosen = graph.closure(targets) if targets else frozenset(graph.order)
+    edges = _reduced(graph, chosen)
+    names = [str(key) for key in graph.order if key in chosen]
+    if args.format == "json":
+        document = {**documents.head("graph"), "name": manifest.name, "nodes": names, "edges": [list(edge) for edge in edges]}
+        common.out([documents.text(document)])
+    else:
+        common.out({"text": _text, "mermaid": _mermaid, "dot": _dot}[args.format](names, edges))
+    return EXIT_OK
+
+
+def _reduced(graph: Graph, chosen: frozenset[tuple[str, str]]) -> list[tuple[str, str]]:
+    import networkx
+
+    full = networkx.DiGraph()
+    full.add_nodes_from(str(key) for key in graph.order if key in chosen)
+    full.add_edges_from((str(up), str(key)) for key in graph.order if key in chosen for up in graph.before[key])
+    return sorted(networkx.transitive_reduction(full).edges)
+
+
+def _text(names: list[str], edges: list[tuple[str, str]]) -> Iterator[str]:
+    for name in names:
+        ups = [up for up, down in edges if down == name]
+        yield f"{name}  <-  {', '.join(ups)}" if ups else name
+
+
+def _mermaid(names: list[str], edges: list[tuple[str, str]]) -> Iterator[str]:
+    number = {name: f"n{index}" for index, name in enumerate(names)}
+    yield "graph TD"
+    for name in names:
+        yield f'  {number[name]}["{name}"]'
+    for up, down in edges:
+        yield f"  {number[up]} --> {number[down]}"
+
+
+def _dot(names: list[str], edges: list[tuple[str, str]]) -> Iterator[str]:
+    yield "digraph pipeline {"
+    for name in names:
+        yield f'  "{name}";'
+    for up, down in edges:
+        yield f'  "{up}" -> "{down}";'
+    yield "}"

@@ -1,0 +1,52 @@
+"""Drift: recorded results compared with what is there. Makes no plan and repairs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from albor_pipeline.model.observed import FileChange
+from albor_pipeline.model.resource import Key
+from albor_pipeline.plan.reasons import shown
+from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.session import Session
+
+Finding = dict[str, Any]
+
+
+def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tuple[list[Key], list[Finding]]:
+    """The converged resources that were looked at, and what is not as recorded of each."""
+    entries = session.folder.state.entries
+    keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
+    session.connect(keys)
+    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, deep=deep)
+    observed = observer.observe(keys)
+    found: list[Finding] = []
+    for key in keys:
+        if key.machine in session.fleet.errors:
+            found.append(_finding(session, key, "unknown", f"{session.fleet.errors[key.machine]}; nothing is assumed"))
+            continue
+        result = entries[key].in_force
+        for path in result.outputs if result else ():
+            seen = observed.outputs.get((key, path))
+            for change in seen.changes if seen and not seen.same else ():
+                found.append(_finding(session, key, "drifted", _text(change)))
+        look = observed.infra.get(key)
+        if look is not None and look.error is not None:
+            found.append(_finding(session, key, "unknown", f"{look.error}; nothing is assumed"))
+        elif look is not None and result is not None:
+            for name, value in result.observed.items():
+                if look.values.get(name) != value:
+                    text = f"{name}: recorded {shown(value)}, found {shown(look.values.get(name, 'nothing'))}"
+                    found.append(_finding(session, key, "drifted", text))
+    return keys, found
+
+
+def _text(change: FileChange) -> str:
+    if change.recorded and change.found:
+        return f"{change.path}: recorded blake3:{change.recorded}, found blake3:{change.found}"
+    return f"{change.path}: {change.what}"
+
+
+def _finding(session: Session, key: Key, what: str, detail: str) -> Finding:
+    kind = session.manifest.resources[key.resource].kind
+    return {"what": what, "resource": key.resource, "resource_type": kind, "machine": key.machine, "detail": detail}

@@ -1,0 +1,74 @@
+"""Following one attempt from outside a run: its log as it grows, its end, its cancellation. Journals nothing."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable
+
+from albor_pipeline.errors import AlborError
+from albor_pipeline.model.attempt import Attempt, Liveness
+from albor_pipeline.model.resource import Key
+from albor_pipeline.run.attempts import attempt_of
+from albor_pipeline.run.session import Session
+
+PAUSE_S = 0.2
+CHUNK_BYTES = 1 << 18
+CANCEL_LIMIT_S = 60.0
+
+
+def newest(session: Session, key: Key, number: int | None) -> Attempt:
+    """The newest attempt of a task (or the one asked for); raises AlborError when there is none."""
+    session.connect([key])
+    if key.machine in session.fleet.errors:
+        raise AlborError.of("unreachable", session.fleet.errors[key.machine])
+    found = [attempt_of(raw) for raw in session.fleet.agents[key.machine].hello["attempts"]]
+    mine = [attempt for attempt in found if attempt.resource == key.resource and number in (None, attempt.number)]
+    if not mine:
+        which = f"attempt {number}" if number is not None else "no attempt"
+        raise AlborError.of("no-attempt", f"{which} of `{key.resource}` is not on {key.machine}", "its old logs are in state/runs/")
+    return max(mine, key=lambda attempt: attempt.number)
+
+
+class Follower:
+    """One attempt on one machine."""
+
+    def __init__(self, session: Session, key: Key, number: int) -> None:
+        self._agent = session.fleet.agents[key.machine]
+        self._key = key
+        self._number = number
+
+    def look(self) -> Attempt:
+        """The attempt as it is now."""
+        for raw in self._agent.request("attempts")["attempts"]:
+            attempt = attempt_of(raw)
+            if (attempt.resource, attempt.number) == (self._key.resource, self._number):
+                return attempt
+        raise AlborError.of("no-attempt", f"attempt {self._number} of `{self._key.resource}` was collected")
+
+    def print_log(self, write: Callable[[str], object], *, follow: bool) -> Attempt:
+        """Write the log from its beginning; with `follow` until the attempt has ended."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        position = 0
+        while True:
+            attempt = self.look()
+            while True:
+                data = self._agent.read_log(self._key.resource, self._number, position, CHUNK_BYTES)
+                position += len(data)
+                write(decoder.decode(data))
+                if not data:
+                    break
+            if not follow or attempt.liveness not in (Liveness.ALIVE, Liveness.UNSUPERVISED):
+                return attempt
+            time.sleep(PAUSE_S)
+
+    def cancel(self) -> Attempt:
+        """End it and wait for that; raises AlborError when it does not end within a minute."""
+        self._agent.request("signal", resource=self._key.resource, number=self._number, how="cancel")
+        limit = time.monotonic() + CANCEL_LIMIT_S
+        while time.monotonic() < limit:
+            attempt = self.look()
+            if attempt.liveness not in (Liveness.ALIVE, Liveness.UNSUPERVISED):
+                return attempt
+            time.sleep(PAUSE_S / 4)
+        raise AlborError.of("cancel", f"attempt {self._number} of `{self._key.resource}` did not end within {CANCEL_LIMIT_S:.0f} s")

@@ -1,0 +1,31 @@
+"""Hooks of the policy: commands on the controller before and after a run. A failing hook before it stops the run."""
+
+from __future__ import annotations
+
+import subprocess
+
+from albor_pipeline.errors import AlborError
+from albor_pipeline.model.events import RunReport
+from albor_pipeline.model.manifest import Manifest
+
+
+def before(manifest: Manifest) -> None:
+    """Run `policy.pre_apply`; raises AlborError when it fails, so nothing starts."""
+    command = manifest.policy.pre_apply
+    if command is not None and (code := _run(command, manifest.root)) != 0:
+        raise AlborError.of("pre-apply", f"policy.pre_apply ended with exit {code}; nothing was started")
+
+
+def after(manifest: Manifest, report: RunReport) -> None:
+    """Run `post_apply` after full success, and the notice that fits; raises AlborError when post_apply fails."""
+    policy = manifest.policy
+    good = not (report.failed or report.broken or report.interrupted or report.counts.get("held"))
+    notice = policy.on_success if good else policy.on_failure
+    if notice is not None:
+        _run(notice, manifest.root)
+    if good and policy.post_apply is not None and (code := _run(policy.post_apply, manifest.root)) != 0:
+        raise AlborError.of("post-apply", f"policy.post_apply ended with exit {code}; the run itself is saved")
+
+
+def _run(command: str, root: str) -> int:
+    return subprocess.run(["/bin/sh", "-c", command], cwd=root, stdin=subprocess.DEVNULL, check=False).returncode

@@ -1,0 +1,158 @@
+"""Session: a manifest with its state and its machines, opened together; makes plans and runs them. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from albor_pipeline.errors import ManifestError, StateError
+from albor_pipeline.manifest.load import load
+from albor_pipeline.model.events import Reporter, RunReport
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.observed import Observed
+from albor_pipeline.model.plan import Plan
+from albor_pipeline.model.resource import Key
+from albor_pipeline.plan import graph
+from albor_pipeline.plan.judge import Judge, Options, make_plan
+from albor_pipeline.run import hooks
+from albor_pipeline.run.executor import Ended, Executor, Leave, Limits
+from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.workers import Run, Workers
+from albor_pipeline.state.folder import StateFolder, utc_now
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a command asks of a session."""
+
+    targets: frozenset[Key] | None = None
+    force: bool = False
+    replace: frozenset[Key] = frozenset()
+    keep_going: bool = False
+    max_parallel: int | None = None
+    deep: bool = False
+
+
+class Session:
+    """`write` takes the state lock; without it nothing is written anywhere but caches."""
+
+    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
+        self.manifest = manifest
+        self.graph = graph.build(manifest)
+        self.folder = StateFolder.open(state_dir, manifest.name, write=write)
+        self.fleet = Fleet(manifest, self.folder.state.lineage)
+        self.observer: Observer | None = None
+        self.observed = Observed()
+
+    @classmethod
+    def open(cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool) -> Session:
+        """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
+        manifest = load(path)
+        return cls(manifest, state_dir(manifest), write=write)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.fleet.close()
+        self.folder.close()
+
+    def connect(self, keys: Iterable[Key]) -> None:
+        """Open the machines of these resources, and check that none of them knows a later state than ours."""
+        self.fleet.open(sorted({key.machine for key in keys if key.machine in self.manifest.machines}))
+        for name, agent in self.fleet.agents.items():
+            self.folder.check_head(name, agent.hello.get("head"))
+
+    def plan(self, wish: Wish) -> Plan:
+        """Observe and plan; raises ManifestError when a stage says that it cannot work or a config is wrong."""
+        targets = wish.targets
+        chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
+        known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
+        self.connect(chosen | known)
+        self.observer = Observer(self.manifest, self.graph, self.folder.state, self.fleet, deep=wish.deep)
+        self.observed = self.observer.observe(key for key in self.graph.order if key in chosen)
+        self.observer.problems.raise_if_errors()
+        self._options = Options(
+            targets=targets,
+            force=(targets or frozenset(self.graph.order)) if wish.force else frozenset(),
+            replace=wish.replace,
+            estimates=self._estimates(),
+        )
+        plan = make_plan(self.manifest, self.graph, self.folder.state, self.observed, self._options)
+        if any(item.level == "error" for item in plan.diagnostics):
+            raise ManifestError(plan.diagnostics)
+        return plan
+
+    def _estimates(self) -> dict[Key, float]:
+        found = {}
+        for key in self.graph.order:
+            answer = self.observed.stages.get(key.resource)
+            if answer is not None and "seconds" in answer.estimates:
+                found[key] = answer.estimates["seconds"]
+        return found
+
+    def apply(self, plan: Plan, wish: Wish, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
+        """Follow the plan to its end; the state is saved whatever happens."""
+        assert self.observer is not None
+        run_id, folder = self.folder.new_run()
+        self._bind_machines()
+        hooks.before(self.manifest)
+        shown = self._shown(folder)
+        workers = Workers(
+            Run(
+                run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now,
+            )
+        )  # fmt: skip
+        judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options)
+        limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave)
+        executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
+        ended = executor.run()
+        done = self._report(plan, ended, run_id, shown)
+        if not ended.broken:
+            self.folder.end_run(run_id, dict(done.counts), done.values)
+            self._send_heads()
+        hooks.after(self.manifest, done)
+        return done
+
+    def _shown(self, folder: Path) -> str:
+        """The run folder as a user would type it from the project folder."""
+        root = Path(self.manifest.root).resolve()
+        resolved = folder.resolve()
+        return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(resolved)
+
+    def _bind_machines(self) -> None:
+        for name, agent in self.fleet.agents.items():
+            self.folder.bind_machine(name, str(agent.hello["machine_id"]))
+
+    def _send_heads(self) -> None:
+        head = self.folder.head()
+        for agent in self.fleet.agents.values():
+            agent.request("head", **head)
+
+    def _report(self, plan: Plan, ended: Ended, run: str, folder: str) -> RunReport:
+        entries = self.folder.state.entries
+        results = [(step.key, entries[step.key].in_force) for step in plan.steps if step.key in entries]
+        stopped = ended.counts["failed"] > 0 and self.manifest.policy.stop_on_first
+        return RunReport(
+            run=run,
+            folder=folder,
+            counts=dict(ended.counts),
+            interrupted=ended.left is not Leave.NO,
+            still_running=ended.running,
+            broken=ended.broken,
+            outputs=tuple((key, path, proof) for key, result in results if result for path, proof in result.outputs.items()),
+            summaries=tuple((key, result.summary) for key, result in results if result and result.summary),
+            stopped=stopped,
+            stale=ended.stale,
+            values={output.name: output.value for output in self.manifest.outputs},
+        )
+
+
+def with_lineage(folder: StateFolder, lineage: str) -> None:
+    """Refuse to mix two histories: a state that has its own lineage keeps it."""
+    if folder.state.entries and folder.state.lineage != lineage:
+        raise StateError.of("lineage", "this state folder has a history of its own", "use another --state-dir")
+    folder.state = replace(folder.state, lineage=lineage)

@@ -1,0 +1,314 @@
+"""Workers: how each step is begun on its machine, and what its machine's messages mean. Journals nothing itself: it returns Outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.errors import AlborError
+from albor_pipeline.model.attempt import Attempt, ExitClass
+from albor_pipeline.model.events import ProgressEvent, Reporter, StepEvent
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.manifest import Manifest, Slots
+from albor_pipeline.model.observed import Observed
+from albor_pipeline.model.plan import Action, Step
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Current, Entry, Origin, OutputProof, Result, Status
+from albor_pipeline.plan.decide import Decision
+from albor_pipeline.resources.task import Task
+from albor_pipeline.run.attempts import attempt_of, result_of
+from albor_pipeline.run.converge import Convergence
+from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.outcome import Outcome, Work
+from albor_pipeline.run.slots import MachineSlots
+from albor_pipeline.run.snapshot import CodeSender
+from albor_pipeline.run.spec import Start, request
+from albor_pipeline.state.folder import StateFolder
+from albor_pipeline.transport.client import Message
+
+LEAVE_GRACE_S = 3.0
+PROGRESS_S = 2.0
+TAIL_LINES = 10
+LOG_LIMIT_BYTES = 4 << 20
+
+Reply = Callable[[Message], list[Outcome]]
+
+
+@dataclass
+class Run:
+    """What all workers of one run share."""
+
+    id: str
+    folder: Path
+    shown_folder: str
+    manifest: Manifest
+    state: StateFolder
+    fleet: Fleet
+    observer: Observer
+    observed: Observed
+    report: Reporter
+    clock: Callable[[], str]
+
+
+class Workers:
+    """Begins steps and turns messages into outcomes."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.run = run.id
+        self.shown_folder = run.shown_folder
+        self.clock = run.clock
+        self.slots = {name: MachineSlots(self._slots(name)) for name in run.manifest.machines}
+        self._replies: dict[tuple[str, int], Reply] = {}
+        self._code = CodeSender(Path(run.manifest.root), run.fleet)
+        self._asked_at = time.monotonic()
+        self._leaving_since: float | None = None
+
+    def _slots(self, name: str) -> Slots:
+        agent = self._run.fleet.agents.get(name)
+        facts: Mapping[str, Any] = agent.hello if agent else {}
+        found = Slots(len(facts.get("gpus") or ()), int(facts.get("cpus") or 1), int(facts.get("memory_bytes") or 0))
+        declared = self._run.manifest.machines[name].slots
+        return found if declared is None else declared.filled(found)
+
+    def observe(self, step: Step) -> Observed:
+        """What was observed, with those inputs looked at again that earlier steps may have changed since."""
+        run = self._run
+        items = [item for item in run.observer.inputs_made_in_part(step.key) if step.key.machine in run.fleet.agents]
+        if items:
+            results = run.fleet.probe(step.key.machine, [item for item, _ in items])
+            for (_, take), result in zip(items, results, strict=True):
+                take(result)
+        return run.observed
+
+    def begin(self, step: Step, decision: Decision, wanted: Fingerprint | None) -> Outcome | None:
+        """The first move of a step that has something to do, or None when no slot is free."""
+        if decision.action is Action.FORGET:
+            event = StepEvent(step.key, "forgotten", self.clock())
+            return Outcome(step.key, what="forgotten", entry=None, word="forgotten", events=(event,))
+        assert wanted is not None
+        if decision.action is Action.ADOPT:
+            return self._adopt(step, decision, wanted)
+        resource = self._run.manifest.resources[step.key.resource]
+        if isinstance(resource.fields, Task):
+            needs = resource.fields.needs
+            gpus = self.slots[step.key.machine].take(step.key, Slots(needs.gpu, needs.cpu, needs.memory))
+            if gpus is None:
+                return None
+            if decision.action is Action.ATTACH:
+                return self._attach(step, decision, wanted)
+            return self._start(step, decision, wanted, gpus)
+        return Convergence(self._run, step, wanted, decision.action, self._send).begin()
+
+    def _entry(self, key: Key) -> Entry:
+        known = self._run.state.state.entries.get(key)
+        return known or Entry(key, self._run.manifest.resources[key.resource].kind)
+
+    def _adopt(self, step: Step, decision: Decision, wanted: Fingerprint) -> Outcome:
+        entry, attempt = self._entry(step.key), decision.attempt
+        act: Callable[[], None] | None = None
+        if attempt is not None:
+            result = replace(result_of(attempt, Origin.ADOPTED), fingerprint=wanted)
+            act = self._ack_later(step.key, attempt.number)
+        else:
+            result = Result(wanted, self._found_outputs(step.key), self.run, self.clock(), origin=Origin.FOUND)
+        event = StepEvent(step.key, "adopted", self.clock(), note=decision.reason.text, outputs=result.outputs)
+        entry = replace(entry, in_force=result, current=None)
+        return Outcome(step.key, "adopted", entry, decision.reason.text, (event,), act, word="adopted")
+
+    def _found_outputs(self, key: Key) -> dict[str, OutputProof]:
+        fields = self._run.manifest.resources[key.resource].fields
+        found = {}
+        for output in fields.outputs if isinstance(fields, Task) else ():
+            tree = self._run.observed.inputs[key.machine, output.path]
+            found[output.path] = OutputProof(None if output.volatile else tree.root, tree.files, tree.size_bytes)
+        return found
+
+    def _attach(self, step: Step, decision: Decision, wanted: Fingerprint) -> Outcome:
+        attempt = decision.attempt
+        assert attempt is not None
+        entry = self._entry(step.key)
+        current = Current(wanted, attempt.run, attempt.number, attempt.started_utc, Status.RUNNING, log=f"{attempt.folder}/log")
+        what = None if entry.current is not None and entry.current.attempt == attempt.number else "attached"
+        work = Work(step, wanted, time.monotonic(), attempt.number, True)
+        event = StepEvent(step.key, "attached", self.clock(), note=decision.reason.text)
+
+        def act() -> None:
+            self._send(step.key.machine, "attach", lambda reply: [], resource=step.key.resource, number=attempt.number)
+
+        return Outcome(step.key, what, replace(entry, current=current), events=(event,), act=act, work=work)
+
+    def _start(self, step: Step, decision: Decision, wanted: Fingerprint, gpus: tuple[int, ...]) -> Outcome:
+        run, key = self._run, step.key
+        resource = run.manifest.resources[key.resource]
+        number = 1 + max((attempt.number for attempt in run.observed.attempts_of(key)), default=0)
+        entry = self._entry(key)
+        if entry.current is not None:
+            number = max(number, entry.current.attempt + 1)
+        if entry.in_force is not None:
+            number = max(number, entry.in_force.attempt + 1)
+        config = run.observer.found.configs.get(key.resource)
+        files = run.observed.code.get(key.resource, {}) if config is not None else {}
+        start = Start(
+            key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
+            number=number, run=run.id, gpus=gpus, config=config.text if config else None,
+            python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
+        )  # fmt: skip
+        current = Current(wanted, run.id, number, self.clock(), Status.RUNNING)
+        note = decision.reason.text if decision.action is not Action.RUN else ""
+        last = entry.in_force.seconds if entry.in_force else None
+        event = StepEvent(key, "running", self.clock(), note=note, seconds=last)
+        work = Work(step, wanted, time.monotonic(), number)
+
+        def act() -> None:
+            self._cancel_before(decision)
+            self._send(key.machine, "start", lambda reply: self._started(work, reply), **request(start, run.state.state.lineage))
+
+        return Outcome(key, "starting", replace(entry, current=current), decision.reason.text, (event,), act, work)
+
+    def _cancel_before(self, decision: Decision) -> None:
+        """`--replace`: the attempt of the other fingerprint is ended before the new one is asked for."""
+        old = decision.attempt
+        if old is not None and decision.reason.code == "replaced":
+            agent = self._run.fleet.agents[self._machine_of(old)]
+            agent.request("signal", resource=old.resource, number=old.number, how="cancel", wait=True)
+
+    def _machine_of(self, attempt: Attempt) -> str:
+        for name, view in self._run.observed.machines.items():
+            if attempt in view.attempts:
+                return name
+        raise KeyError(attempt.folder)
+
+    def _started(self, work: Work, reply: Message) -> list[Outcome]:
+        if reply.ok:
+            work.confirmed = True
+            return []
+        return [self._fail(work, ExitClass.ERROR.value, f"did not start: {reply.error}", (), "")]
+
+    def _send(self, machine: str, verb: str, reply: Reply, **args: Any) -> None:
+        self._replies[machine, self._run.fleet.agents[machine].submit(verb, **args)] = reply
+
+    def take(self, machine: str, message: Message, work: Mapping[Key, Work]) -> list[Outcome]:
+        """The outcomes that follow from one message of a machine."""
+        if message.kind == "reply":
+            reply = self._replies.pop((machine, message.id), None)
+            return reply(message) if reply else []
+        if message.kind == "event" and message.body.get("event") == "ended":
+            attempt = attempt_of(message.body["attempt"])
+            mine = work.get(Key(attempt.resource, machine))
+            if mine is not None and mine.number == attempt.number:
+                return self._end(mine, attempt, int(message.body["attempt"].get("log_bytes") or 0))
+        return []
+
+    def _end(self, work: Work, attempt: Attempt, log_bytes: int) -> list[Outcome]:
+        """An attempt has a proven end (or is proven dead): fetch its log if there is one, then judge."""
+        if log_bytes == 0:
+            return [self._judge_end(work, attempt, "")]
+        key = work.step.key
+        start = max(0, log_bytes - LOG_LIMIT_BYTES)
+
+        def reply(message: Message) -> list[Outcome]:
+            return [self._judge_end(work, attempt, str(message.body.get("text", "")) if message.ok else "")]
+
+        args = {"resource": key.resource, "number": attempt.number, "from": start, "max": LOG_LIMIT_BYTES}
+        self._send(key.machine, "log", reply, **args)
+        return []
+
+    def _judge_end(self, work: Work, attempt: Attempt, log: str) -> Outcome:
+        key = work.step.key
+        path = self._keep_log(key, attempt.number, log)
+        end = attempt.exit
+        if end is None:
+            return self._fail(work, ExitClass.LOST.value, "ended without a proof (its supervisor was killed)", _tail(log), path)
+        if not end.ok:
+            return self._fail(work, end.exit_class.value, end.detail, _tail(log), path, end.seconds)
+        result = replace(result_of(attempt, Origin.MADE), fingerprint=work.wanted, run=self.run)
+        event = StepEvent(key, "done", self.clock(), seconds=end.seconds, outputs=result.outputs, log=path)
+        entry = replace(self._entry(key), in_force=result, current=None)
+        return Outcome(key, "done", entry, events=(event,), act=self._ack_later(key, attempt.number), word="done")
+
+    def _fail(
+        self, work: Work, exit_class: str, detail: str, tail: tuple[str, ...], log: str, seconds: float | None = None
+    ) -> Outcome:
+        key, now = work.step.key, self.clock()
+        entry = self._entry(key)
+        since = entry.current.since_utc if entry.current else now
+        current = Current(work.wanted, self.run, work.number, since, Status.FAILED, exit_class, detail, log, now)
+        event = StepEvent(key, "FAILED", now, note=detail, seconds=seconds, tail=tail, log=log)
+        word = "cancelled" if exit_class == ExitClass.CANCELLED.value else "failed"
+        act = self._ack_later(key, work.number) if work.number else None
+        return Outcome(key, "failed", replace(entry, current=current), detail, (event,), act, word=word, failed=True)
+
+    def _keep_log(self, key: Key, number: int, log: str) -> str:
+        if not log:
+            return ""
+        name = f"{digest_name(key)}.{number}.log"
+        (self._run.folder / name).write_text(log)
+        return f"{self._run.shown_folder}/{name}"
+
+    def _ack_later(self, key: Key, number: int) -> Callable[[], None]:
+        def act() -> None:
+            if key.machine in self._run.fleet.agents:
+                self._send(key.machine, "ack", lambda reply: [], resource=key.resource, number=number)
+
+        return act
+
+    def lost(self, machine: str, why: str, work: Mapping[Key, Work]) -> list[Outcome]:
+        """A machine stopped answering: its attempts live on as far as we know; its steps are left running in the state."""
+        self._run.fleet.agents.pop(machine, None)
+        self._run.fleet.errors[machine] = why
+        outcomes = []
+        for key in work:
+            if key.machine == machine:
+                event = StepEvent(key, "unknown", self.clock(), note=f"{machine} stopped answering; the attempt goes on by itself")
+                outcomes.append(Outcome(key, entry=self._entry(key), word="unreachable", failed=True, events=(event,)))
+        return outcomes
+
+    def tick(self, work: Mapping[Key, Work]) -> list[Outcome]:
+        """Now and then: ask every machine how far its running attempts are."""
+        now = time.monotonic()
+        if now - self._asked_at < PROGRESS_S or not work:
+            return []
+        self._asked_at = now
+        for machine in {key.machine for key in work}:
+            self._send(machine, "attempts", lambda reply: self._progress(reply, work), live=True)
+        return []
+
+    def _progress(self, reply: Message, work: Mapping[Key, Work]) -> list[Outcome]:
+        for raw in reply.body.get("attempts") or () if reply.ok else ():
+            attempt = attempt_of(raw)
+            for key, mine in work.items():
+                if (key.resource, mine.number) == (attempt.resource, attempt.number) and attempt.progress:
+                    self._run.report(ProgressEvent(key, attempt.progress))
+        return []
+
+    def cancel(self, work: Mapping[Key, Work]) -> None:
+        """End every running attempt; their ends arrive as usual."""
+        for key, mine in work.items():
+            if mine.number:
+                self._send(key.machine, "signal", lambda reply: [], resource=key.resource, number=mine.number, how="cancel")
+
+    def grace_is_over(self) -> bool:
+        """True when the user asked to leave and had the time to ask for more."""
+        if self._leaving_since is None:
+            self._leaving_since = time.monotonic()
+        return time.monotonic() - self._leaving_since > LEAVE_GRACE_S
+
+
+def _tail(log: str) -> tuple[str, ...]:
+    return tuple(log.rstrip("\n").splitlines()[-TAIL_LINES:])
+
+
+def digest_name(key: Key) -> str:
+    """A file name for a key: itself where that is safe, else its digest."""
+    text = str(key)
+    safe = len(text) < 120 and not text.startswith(".") and all(letter.isalnum() or letter in "@._-" for letter in text)
+    return text if safe else digest_bytes(text.encode())[:32]
+
+
+__all__ = ["AlborError", "Run", "Workers"]

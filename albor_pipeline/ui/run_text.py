@@ -1,0 +1,85 @@
+"""The lines of a run: one for each event, and the report at its end. Colour is never the only sign."""
+
+from __future__ import annotations
+
+from albor_pipeline.model.events import Event, NoteEvent, RunReport, RunStarted, StepEvent
+from albor_pipeline.ui import words
+
+ORDER = ("done", "created", "updated", "restored", "adopted", "forgotten", "failed", "cancelled", "held", "not started", "unchanged")
+
+
+class RunLines:
+    """Turns events into lines; widths are those of the longest names, so that columns stand still."""
+
+    def __init__(self, machines: list[str], resources: list[str]) -> None:
+        self._machine = max((len(name) for name in machines), default=0)
+        self._resource = max((len(name) for name in resources), default=0)
+
+    def of(self, event: Event) -> list[str]:
+        """The lines of one event; progress has none here."""
+        if isinstance(event, RunStarted):
+            machines = words.count(event.machines, "machine")
+            return [f"run {event.run}: up to {event.to_do} to do, {event.unchanged} unchanged, {machines} (log: {event.folder}/)"]
+        if isinstance(event, NoteEvent):
+            return [event.text]
+        if isinstance(event, StepEvent):
+            return self._step(event)
+        return []
+
+    def _step(self, event: StepEvent) -> list[str]:
+        head = f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {event.word:<9}"
+        lines = [f"{head}  {self._tail(event)}".rstrip()]
+        lines += [f"            | {line}" for line in event.tail]
+        if event.word == "FAILED" and event.log:
+            lines.append(f"            | log: {event.log}")
+        return lines
+
+    def _tail(self, event: StepEvent) -> str:
+        if event.word == "running":
+            return event.note or (f"last time {words.seconds(event.seconds)}" if event.seconds is not None else "")
+        parts = [words.seconds(event.seconds)] if event.seconds is not None else []
+        if event.note:
+            parts.append(event.note)
+        for path, proof in list(event.outputs.items())[:3]:
+            parts.append("  ".join(part for part in (path, words.size(proof.size_bytes), words.digest(proof.root)) if part))
+        if len(event.outputs) > 3:
+            parts.append(f"and {len(event.outputs) - 3} more")
+        return "    ".join(parts)
+
+
+def report_lines(report: RunReport, command: str) -> list[str]:
+    """What became of the run, the table of artifacts, what the tasks said, and what to type next."""
+    counts = words.counted(report.counts, ORDER)
+    lines = [""]
+    if report.broken:
+        lines += [f"Stopped: {report.broken}", f"{counts}. Attempts that are running go on; the next run finds them."]
+        return lines
+    if report.interrupted:
+        lines.append(f"Interrupted: {counts}.")
+        for key in report.still_running:
+            lines.append(f"  {key.resource} goes on on {key.machine}; to watch it: albor-pipeline attach {key.resource}")
+        return [*lines, "State is saved. The same command continues."]
+    if report.failed:
+        first = "Stopped at the first failure: " if report.stopped else "Finished with failures: "
+        return [*lines, f"{first}{counts}.", "State is saved. Fix the cause and run the same command; finished work is not repeated."]
+    if report.counts.get("held"):
+        return [*lines, f"Not everything could be done: {counts}.", "To see why: albor-pipeline plan"]
+    return [*lines, f"Done: {counts}.", *artifact_lines(report), *([] if report.summaries else [f"To see it: {command}"])]
+
+
+def artifact_lines(report: RunReport) -> list[str]:
+    """Artifacts with sizes and digests, then the headlines of the tasks, then the one command to type next."""
+    rows = [
+        (key.resource, path, words.count(proof.files, "file"), words.size(proof.size_bytes), words.digest(proof.root))
+        for key, path, proof in report.outputs
+    ]
+    lines = ["", *words.columns([("task", "artifact", "files", "size", "digest"), *rows])] if rows else []
+    said = [(key.resource, line) for key, summary in report.summaries for line in summary.get("headline") or ()]
+    if said:
+        lines += ["", *words.columns(said)]
+    if report.values:
+        lines += ["", *words.columns([(f"{name}:", value) for name, value in report.values.items()])]
+    nexts = [str(summary["next"]) for _, summary in report.summaries if summary.get("next")]
+    if nexts:
+        lines += ["", f"To type next: {nexts[-1]}"]
+    return lines
