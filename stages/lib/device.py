@@ -1,0 +1,76 @@
+"""Which device and number format a stage computes with; knows no model. torch is imported only by `choose`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+DTypeName = Literal["auto", "fp32", "bf16"]
+
+
+def likely_device(wanted: DeviceName) -> str:
+    """cpu or cuda as plan sees it: the driver's device file stands for a GPU, torch is not asked."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+
+
+def likely_dtype(wanted: DTypeName, device: str) -> str:
+    """fp32 or bf16. auto takes bf16 where it is faster: a GPU, or a CPU with bf16 instructions (else 6x slower)."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if device == "cuda" or _cpu_computes_bf16() else "fp32"
+
+
+def thread_count(wanted: int | None) -> int:
+    """Threads of the CPU part: as wanted, as OMP_NUM_THREADS says, else one for each core this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return wanted or (int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0)))
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The chosen device; weights are fp32 always, `autocast` says whether products are made in bf16."""
+
+    device: torch.device
+    autocast: bool
+
+    def context(self) -> Any:
+        """A context in which the forward pass runs."""
+        import torch
+
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+
+    @property
+    def text(self) -> str:
+        """`cpu, fp32`."""
+        return f"{self.device.type}, {'bf16' if self.autocast else 'fp32'}"
+
+
+def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute:
+    """The device itself, threads set. StageError when cuda is asked for and is not there."""
+    import torch
+
+    from stages.lib.stage import StageError
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise StageError("device cuda is asked for, but torch sees no CUDA device")
+    name = device if device != "auto" else "cuda" if there else "cpu"
+    torch.set_num_threads(thread_count(threads))
+    fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if name == "cuda" else _cpu_computes_bf16()
+    return Compute(torch.device(name), dtype == "bf16" or (dtype == "auto" and fast_bf16))
+
+
+def _cpu_computes_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

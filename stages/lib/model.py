@@ -1,0 +1,191 @@
+"""The LLaMA network under Hugging Face's tensor names; knows no files, no data and no training."""
+
+import hashlib
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INIT_STD = 0.02
+
+
+class Shape(Protocol):
+    """What the network must be told; `stages.lib.shape.Shape` is the real one."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    intermediate_size: int
+    vocab_size: int
+    max_position_embeddings: int
+    rms_norm_eps: float
+    rope_theta: float
+    tie_word_embeddings: bool
+
+    @property
+    def head_dim(self) -> int: ...
+
+
+class Cache:
+    """Keys and values already seen, of one batch: `2 * layers * kv_heads * head_dim * context` numbers a row."""
+
+    def __init__(self, shape: Shape, rows: int, like: Tensor) -> None:
+        room = (shape.num_hidden_layers, rows, shape.num_key_value_heads, shape.max_position_embeddings, shape.head_dim)
+        self.keys = torch.empty(room, dtype=like.dtype, device=like.device)
+        self.values = torch.empty_like(self.keys)
+        self.length = 0
+
+    def put(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores the new positions of one layer and returns all of them, old and new."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight (Zhang & Sennrich 2019); the sum is made in at least fp32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return F.rms_norm(wide, self.weight.shape, self.weight, self.eps).to(x.dtype)
+
+
+def rotary(shape: Shape, start: int, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (count, head_dim / 2), of positions `start ...` (Su et al. 2021), angles in fp32."""
+    half = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device=like.device) / shape.head_dim
+    positions = torch.arange(start, start + count, dtype=torch.float32, device=like.device)
+    angles = torch.outer(positions, 1.0 / shape.rope_theta**half)
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns each pair (i, i + head_dim/2) by its angle: the NeoX halves that Hugging Face's LLaMA uses."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention in which groups of query heads share a key and value head (Ainslie et al. 2023)."""
+
+    def __init__(self, shape: Shape, layer: int) -> None:
+        super().__init__()
+        self.layer, self.head_dim = layer, shape.head_dim
+        self.shared_by = shape.num_attention_heads // shape.num_key_value_heads
+        queries, keys = shape.num_attention_heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
+        self.q_proj = nn.Linear(shape.hidden_size, queries, bias=False)
+        self.k_proj = nn.Linear(shape.hidden_size, keys, bias=False)
+        self.v_proj = nn.Linear(shape.hidden_size, keys, bias=False)
+        self.o_proj = nn.Linear(queries, shape.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+        rows, count, _ = x.shape
+        q, k, v = (
+            project(x).view(rows, count, -1, self.head_dim).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k, mask = rotate(q, cos, sin), rotate(k, cos, sin), None
+        if cache is not None:
+            k, v = cache.put(self.layer, k, v)
+            mask = torch.ones(count, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - count)
+        k, v = k.repeat_interleave(self.shared_by, dim=1), v.repeat_interleave(self.shared_by, dim=1)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.o_proj(mixed.transpose(1, 2).reshape(rows, count, -1))
+
+
+class MLP(nn.Module):
+    """SwiGLU (Shazeer 2020): down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """One layer: attention and MLP, each normed before and added after."""
+
+    def __init__(self, shape: Shape, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.self_attn = Attention(shape, layer)
+        self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Body(nn.Module):
+    """Embedding, layers and last norm: everything that Hugging Face files under `model.`."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_hidden_layers))
+        self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+
+class Llama(nn.Module):
+    """The whole network. `seed` given: weights drawn by `initialise`; None: left for a loader to fill."""
+
+    def __init__(self, shape: Shape, seed: int | None = None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.model = Body(shape)
+        self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        if shape.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        if seed is not None:
+            initialise(self, seed)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits (rows, count, vocabulary) of ids (rows, count).
+
+        With a cache the ids follow those it holds. ValueError when they would pass `max_position_embeddings`.
+        """
+        start = cache.length if cache is not None else 0
+        if start + ids.shape[1] > self.shape.max_position_embeddings:
+            raise ValueError(
+                f"{start + ids.shape[1]} positions, but the model has {self.shape.max_position_embeddings}"
+            )
+        x = self.model.embed_tokens(ids)
+        cos, sin = rotary(self.shape, start, ids.shape[1], x)
+        for block in self.model.layers:
+            x = block(x, cos, sin, cache)
+        if cache is not None:
+            cache.length += ids.shape[1]
+        return self.lm_head(self.model.norm(x))
+
+
+def initialise(model: Llama, seed: int) -> None:
+    """Fills every weight from `seed` and its own name, so neither device, build nor order of layers changes it.
+
+    Norms are 1, matrices N(0, 0.02), those that write into the residual stream N(0, 0.02 / sqrt(2 * layers))
+    (Radford et al. 2019, section 2.3). Drawn by numpy's Philox in fp32, whose stream is fixed by its specification.
+    """
+    into_residual = INIT_STD / math.sqrt(2 * model.shape.num_hidden_layers)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 1:
+                weight.fill_(1.0)
+                continue
+            std = into_residual if name.endswith(("o_proj.weight", "down_proj.weight")) else INIT_STD
+            key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
+            draw = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(weight.shape), dtype=np.float32)
+            weight.copy_(torch.from_numpy(draw * np.float32(std)))

@@ -1,0 +1,70 @@
+"""The parts of a pretraining configuration and the numbers that follow from them; imports no torch, reads no file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.lib.config import Config, HumanFloat, HumanInt, PathText
+from stages.lib.device import DeviceName, DTypeName
+from stages.lib.schedule import Kind, lr_at
+
+Count = Annotated[HumanInt, Field(ge=1)]
+Positive = Annotated[HumanFloat, Field(gt=0)]
+Share = Annotated[HumanFloat, Field(ge=0, lt=1)]
+
+
+class DataConfig(Config):
+    """Packed rows and the tokenizer that made them."""
+
+    train: PathText
+    val: PathText
+    tokenizer: PathText
+    seq_len: Annotated[HumanInt, Field(ge=2)]
+
+
+class OptimizerConfig(Config):
+    """AdamW, the same for every weight."""
+
+    lr: Positive
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: Annotated[HumanFloat, Field(ge=0)] = 0.1
+
+
+class TrainingConfig(Config):
+    """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing."""
+
+    max_steps: Count
+    batch_size: Count
+    accumulation: Count = 1
+    epochs: Count = 1
+    warmup_steps: Annotated[HumanInt, Field(ge=0)] = 0
+    schedule: Kind = "cosine"
+    min_lr_ratio: Annotated[HumanFloat, Field(ge=0, le=1)] = 0.0
+    grad_clip: Positive | None = 1.0
+    eval_interval: Count = 100
+    checkpoint_interval: Count = 100
+    log_interval: Count = 10
+    keep: Count = 2
+    seed: Annotated[HumanInt, Field(ge=0)] = 0
+    dtype: DTypeName = "auto"
+    device: DeviceName = "auto"
+    threads: Count | None = None
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that one optimizer step reads."""
+        return self.batch_size * self.accumulation
+
+    def reachable_steps(self, rows: int) -> int:
+        """Steps that `epochs` passes over `rows` rows give; what does not fill a step is left over in each pass."""
+        return self.epochs * (rows // self.rows_per_step)
+
+    def lr_at(self, step: int, peak: float) -> float:
+        """The learning rate of `step` (from 1)."""
+        return lr_at(
+            step, peak=peak, warmup_steps=self.warmup_steps, max_steps=self.max_steps,
+            kind=self.schedule, min_lr_ratio=self.min_lr_ratio,
+        )
