@@ -56,6 +56,12 @@ def entry() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PROBLEM
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("error[bug]: this is a fault of albor-stage itself", file=sys.stderr)
+        code = BUG
     sys.exit(code)
 
 
@@ -103,7 +109,13 @@ def _one(name: str, rest: Sequence[str]) -> int:
         return int(stop.code or 0)
     if asked.out is not None and asked.verb != "apply":
         return _usage(f"--out goes with apply; {asked.verb} writes nothing", "--out", VERBS)
-    return _verb(name, asked)
+    try:
+        return _verb(name, asked)
+    except BrokenPipeError:
+        raise
+    except OSError as fault:
+        print(f"error[io]: {name}: {_told(fault)}", file=sys.stderr)
+        return PROBLEM
 
 
 def _verb(name: str, asked: argparse.Namespace) -> int:
@@ -144,9 +156,6 @@ def _apply(stage: Stage, config: Any, plan: Plan, asked: argparse.Namespace) -> 
     except StageError as fault:
         print(f"error[{plan.stage}]: {fault}", file=sys.stderr)
         return PROBLEM
-    except OSError as fault:
-        print(f"error[io]: {plan.stage}: {fault.strerror or fault}{_named(fault)}", file=sys.stderr)
-        return PROBLEM
     finally:
         run.close()
     result = report.to_json(plan.stage)
@@ -158,8 +167,8 @@ def _apply(stage: Stage, config: Any, plan: Plan, asked: argparse.Namespace) -> 
     return OK
 
 
-def _named(fault: OSError) -> str:
-    return f": {fault.filename}" if fault.filename else ""
+def _told(fault: OSError) -> str:
+    return f"{fault.strerror or fault}" + (f": {fault.filename}" if fault.filename else "")
 
 
 def _refuse_connections() -> None:
@@ -226,6 +235,9 @@ def _answer(line: str) -> dict[str, Any]:
         plan = _planned(question)
     except BadConfig as bad:
         answer["errors"] = [p.to_json() for p in bad.problems]
+    except OSError as fault:
+        where = str(question.get("config_file") or "config")
+        answer["errors"] = [Problem("io", f"{question.get('stage')}: {_told(fault)}", where).to_json()]
     except Exception as bug:
         import traceback
 

@@ -118,7 +118,18 @@ def test_a_fault_of_the_input_and_of_the_disk_is_a_line_and_not_a_traceback(tmp_
     stuck = albor_stage("ingest", "apply", write_config(tmp_path, "d.json", source="src", out="c.json/x"), cwd=tmp_path)
     assert stuck.returncode == 1
     assert "error[io]: ingest: " in stuck.stderr
+    assert not list(tmp_path.glob("*partial*"))
     assert "Traceback" not in bad.stderr + stuck.stderr
+
+
+def test_a_fault_of_our_own_exits_70_with_its_traceback(tmp_path: Path) -> None:
+    code = ("import sys, stages.lib.cli as c, stages.ingest as s\nsys.argv = ['albor-stage', *sys.argv[1:]]\n"
+            "s.plan = lambda config: 1 / 0\nc.entry()")
+    config = write_config(tmp_path, "c.json", out="o")
+    done = subprocess.run([sys.executable, "-c", code, "ingest", "plan", config], cwd=tmp_path, capture_output=True,
+                          text=True, env={"PYTHONPATH": str(ROOT)}, check=False)
+    assert (done.returncode, done.stdout) == (70, "")
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_a_library_that_wants_to_connect_is_stopped_and_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support_data import apply_of, column, plan_of, sources, tree
 
+from stages.lib.problems import BadConfig
 from stages.lib.stage import StageError
 
 
@@ -28,6 +29,12 @@ def test_a_file_is_kept_from_the_least_to_the_most_characters(tmp_path: Path, le
     report = ingest(tmp_path, max_chars=80)
     assert ("edge.py" in column(tmp_path / "raw", "file")) is kept
     assert report.metrics["files"] + report.metrics["too_short"] + report.metrics["too_long"] == 2
+
+
+def test_bounds_that_leave_nothing_are_refused_by_the_schema(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig) as bad:
+        ingest(tmp_path, min_chars=100, max_chars=99)
+    assert "min_chars 100 is above max_chars 99" in bad.value.problems[0].text
 
 
 def test_only_python_of_wanted_folders_is_taken_in_sorted_order(tmp_path: Path) -> None:
