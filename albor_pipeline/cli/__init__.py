@@ -1,4 +1,4 @@
-"""The command `albor-pipeline`: the only place that parses arguments, prints and exits. A verb is a file; it is imported when it is asked for."""
+"""The command `albor-pipeline`: the only place that parses arguments, prints and exits. A verb is a file, imported when asked for."""
 
 from __future__ import annotations
 

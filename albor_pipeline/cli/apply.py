@@ -7,10 +7,16 @@ import sys
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import (
-    EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, ManifestError, StalePlan, UnreachableError, UsageError,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    ManifestError,
+    StalePlan,
+    UnreachableError,
+    UsageError,
 )  # fmt: skip
 from albor_pipeline.model.events import RunReport
-from albor_pipeline.model.plan import Action, Plan
+from albor_pipeline.model.plan import Plan
 from albor_pipeline.run.executor import Leave
 from albor_pipeline.run.session import Session, Wish
 from albor_pipeline.run.signals import Interrupts
@@ -58,13 +64,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask(plan: Plan, yes: bool) -> None:
-    losing = [step for step in plan.steps if step.action is Action.DESTROY]
+    losing = [step for step in plan.steps if step.overwrites]
     if not losing or yes:
         return
-    names = ", ".join(step.key.resource for step in losing)
+    told = [f"{step.key.resource}: {step.reason.text}" for step in losing]
     if not sys.stdin.isatty():
-        raise ManifestError.of("needs-yes", f"this would destroy {names}", "without a terminal that needs --yes")
-    sys.stderr.write(f"This would destroy {names}. Go on? [y/N] ")
+        way = "without a terminal that needs --yes; task outputs are kept aside in .albor/kept/ first"
+        raise ManifestError.of("needs-yes", f"this would overwrite or destroy what is there: {told[0]}", *told[1:], way)
+    common.err(["This would overwrite or destroy what is there:", *(f"  {line}" for line in told)])
+    sys.stderr.write("Go on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ManifestError.of("declined", "nothing was changed")
 

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 def _reduced(graph: Graph, chosen: frozenset[tuple[str, str]]) -> list[tuple[str, str]]:
     import networkx
 
-    full = networkx.DiGraph()
+    full: networkx.DiGraph[str] = networkx.DiGraph()
     full.add_nodes_from(str(key) for key in graph.order if key in chosen)
     full.add_edges_from((str(up), str(key)) for key in graph.order if key in chosen for up in graph.before[key])
     return sorted(networkx.transitive_reduction(full).edges)

@@ -83,10 +83,10 @@ class Observed:
     wanted: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     infra: Mapping[Key, Observation] = field(default_factory=dict)
     completed: Mapping[Key, bool] = field(default_factory=dict)
-    code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    configs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    code: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
+    configs: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     python: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
-    stages: Mapping[str, StageAnswer] = field(default_factory=dict)
+    stages: Mapping[Key, StageAnswer] = field(default_factory=dict)
 
     def attempts_of(self, key: Key) -> tuple[Attempt, ...]:
         """The attempts of one resource on its machine, newest first."""

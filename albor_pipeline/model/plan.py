@@ -68,6 +68,11 @@ class Step:
     def changes(self) -> bool:
         return self.action is not Action.SKIP
 
+    @property
+    def overwrites(self) -> bool:
+        """True when bytes that nothing of ours explains would be replaced; such a step is asked about first."""
+        return self.action is Action.DESTROY or self.reason.code in ("output-modified", "differs", "drifted")
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -182,9 +182,10 @@ def _in_force(f: Facts) -> Decision | None:
         if f.cut is not None or f.failed is not None:
             return None
         text = reasons.of_files(broken) if broken else "an output is not as recorded"
+        code = "output-deleted" if all(change.what == "deleted" for change in broken) else "output-modified"
         if not f.caches or f.stored is None:
-            return _decision(Action.RERUN, "output", text)
-        return _decision(Action.RESTORE, "output", text, Action.RERUN)
+            return _decision(Action.RERUN, code, text)
+        return _decision(Action.RESTORE, code, text, Action.RERUN)
     if f.upstream:
         text = f"if {' or '.join(f.upstream)} changes"
         return _decision(Action.MAY_RUN, "upstream", text, Action.SKIP, Action.RESTORE, Action.ADOPT, Action.RERUN)

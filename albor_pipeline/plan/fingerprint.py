@@ -12,11 +12,11 @@ from albor_pipeline.resources.task import Task
 
 def of_task(resource: Resource, key: Key, observed: Observed, inputs: Mapping[str, str | None]) -> Fingerprint:
     """The parts of a task; `inputs` maps each path to its root digest, or to None while it is not known."""
-    task: Task = resource.fields
+    task: Task = resource.fields_on(key.machine)
     groups: dict[str, Mapping[str, str]] = {
         "command": _command(task),
-        "config": observed.configs.get(resource.id, {}),
-        "code": observed.code.get(resource.id, {}),
+        "config": observed.configs.get(key, {}),
+        "code": observed.code.get(key, {}),
         "env": dict(task.env),
         "python": observed.python.get(key, {}),
         "inputs": {path: root for path, root in inputs.items() if root is not None},

@@ -41,14 +41,15 @@ class Inputs:
 
     def _find(self, key: Key) -> Iterator[Input]:
         resource = self._manifest.resources[key.resource]
-        if not isinstance(resource.fields, Task):
+        task = resource.fields_on(key.machine)
+        if not isinstance(task, Task):
             return
-        if not resource.fields.inputs:
+        if not task.inputs:
             for up in self._graph.before[key]:
                 yield from self._outputs(up)
             return
-        references = {ref.text: ref for ref in resource.depends_on if ref.text in resource.fields.inputs}
-        for text in resource.fields.inputs:
+        references = {ref.text: ref for ref in resource.depends_on if ref.text in task.inputs}
+        for text in task.inputs:
             if text in references:
                 ref = references[text]
                 for up in self._graph.before[key]:
@@ -58,7 +59,7 @@ class Inputs:
                 yield self._path(text, key)
 
     def _outputs(self, up: Key, name: str | None = None) -> Iterator[Input]:
-        fields = self._manifest.resources[up.resource].fields
+        fields = self._manifest.resources[up.resource].fields_on(up.machine)
         if isinstance(fields, Task):
             for output in fields.outputs:
                 if not output.volatile and (name is None or name in output.names):
@@ -76,10 +77,10 @@ class Inputs:
     def _producers(self) -> Mapping[tuple[str, str], Key]:
         found: dict[tuple[str, str], Key] = {}
         for resource in self._manifest.resources.values():
-            if isinstance(resource.fields, Task):
-                for output in resource.fields.outputs:
+            for key in resource.copies():
+                task = resource.fields_on(key.machine)
+                for output in task.outputs if isinstance(task, Task) else ():
                     if not output.volatile:
-                        for key in resource.copies():
-                            found[(key.machine, str(PurePosixPath(output.path)))] = key
+                        found[(key.machine, str(PurePosixPath(output.path)))] = key
         return found
 

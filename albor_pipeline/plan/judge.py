@@ -94,7 +94,7 @@ class Judge:
         upstream: tuple[str, ...] = ()
         wanted: Fingerprint | None = None
         if declared and resource is not None:
-            if isinstance(resource.fields, Task):
+            if isinstance(resource.fields_on(key.machine), Task):
                 wanted, upstream = self._wanted_task(key, observed)
             else:
                 wanted = fingerprint.of_fields(observed.wanted.get(key, {}))
@@ -114,7 +114,7 @@ class Judge:
             held_by=held,
             force=key in self.options.force,
             replace=key in self.options.replace,
-            caches=bool(getattr(resource.fields, "cache", True)) if resource else True,
+            caches=bool(getattr(resource.fields_on(key.machine), "cache", True)) if resource else True,
         )
 
     def _wanted_task(self, key: Key, observed: Observed) -> tuple[Fingerprint, tuple[str, ...]]:
@@ -188,7 +188,7 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
 def _stage_problems(manifest: Manifest, observed: Observed, steps: list[Step]) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for step in steps:
-        answer = observed.stages.get(step.key.resource)
+        answer = observed.stages.get(step.key)
         if answer is None:
             continue
         resource = manifest.resources[step.key.resource]

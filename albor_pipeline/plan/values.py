@@ -6,7 +6,9 @@ a mapping is flattened to dotted names, a list to `name[0]`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 
@@ -43,17 +45,15 @@ def text(value: Any) -> str:
 
 def number(value: float) -> str:
     """The shorter of the plain and the scientific form; an integral value below 1e15 reads as an integer."""
-    if value == int(value) if abs(value) < 1e15 else False:
+    if abs(value) < 1e15 and value == int(value):
         return str(int(value))
     plain = repr(value)
-    mantissa, _, exponent = f"{value:.16e}".partition("e")
-    del mantissa
-    digits = plain if "e" in plain else _scientific(plain, int(exponent))
-    return min((plain, digits), key=len)
+    return min((plain, _scientific(plain)), key=len) if math.isfinite(value) else plain
 
 
-def _scientific(plain: str, exponent: int) -> str:
-    sign = "-" if plain.startswith("-") else ""
-    digits = plain.lstrip("-").replace(".", "").strip("0") or "0"
-    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{exponent}"
+def _scientific(plain: str) -> str:
+    """`0.001` and `1e-03` as `1e-3`."""
+    sign, exponent, digits = Decimal(plain).normalize().as_tuple()
+    text = "".join(map(str, digits))
+    fraction = f".{text[1:]}" if len(text) > 1 else ""
+    return f"{'-' if sign else ''}{text[0]}{fraction}e{int(exponent) + len(text) - 1}"

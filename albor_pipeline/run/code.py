@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from albor_pipeline.agent.hashing import digest_bytes
 
@@ -112,7 +113,7 @@ class CodeReader:
         self._dirty = True
         return module
 
-    def _load(self) -> dict[str, dict[str, object]]:
+    def _load(self) -> dict[str, dict[str, Any]]:
         try:
             loaded = json.loads(self._path.read_text())
         except (OSError, ValueError):

@@ -31,9 +31,9 @@ class StageConfig:
         return flat(self.values)
 
 
-def read_config(resource: Resource, root: Path, problems: Problems) -> StageConfig:
+def read_config(resource: Resource, machine: str, root: Path, problems: Problems) -> StageConfig:
     """The configuration of a stage task; what cannot be read is added to `problems` with its place."""
-    task: Task = resource.fields
+    task: Task = resource.fields_on(machine)
     values: Any = task.config
     if isinstance(values, str):
         span = resource.spans.get("config") or resource.span

@@ -20,7 +20,7 @@ class Fleet:
         self.agents: dict[str, AgentClient] = {}
         self.errors: dict[str, str] = {}
         self._manifest = manifest
-        self._lineage = lineage
+        self.lineage = lineage
 
     def __enter__(self) -> Fleet:
         return self
@@ -35,7 +35,7 @@ class Fleet:
                 continue
             machine = self._manifest.machines[name]
             try:
-                self.agents[name] = connect(name, machine.addr, self.workdir(machine), self._lineage)
+                self.agents[name] = connect(name, machine.addr, self.workdir(machine), self.lineage)
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
 

@@ -35,10 +35,9 @@ class Found:
     infra: dict[Key, Observation] = field(default_factory=dict)
     checks: dict[Key, bool] = field(default_factory=dict)
     python: dict[Key, Mapping[str, str]] = field(default_factory=dict)
-    code: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    configs: dict[str, StageConfig] = field(default_factory=dict)
-    packages: dict[str, frozenset[str]] = field(default_factory=dict)
-    watched_by_text: list[str] = field(default_factory=list)
+    code: dict[Key, Mapping[str, str]] = field(default_factory=dict)
+    configs: dict[Key, StageConfig] = field(default_factory=dict)
+    packages: dict[Key, frozenset[str]] = field(default_factory=dict)
 
 
 class Observer:
@@ -58,7 +57,7 @@ class Observer:
     def observe(self, keys: Iterable[Key]) -> Observed:
         """Everything about these resources and the machines they are on; problems with configs are collected in `problems`."""
         chosen = list(keys)
-        self._read_project({key.resource for key in chosen})
+        self._read_project(chosen)
         items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
         for key in chosen:
             if key.machine in self.fleet.agents:
@@ -67,9 +66,9 @@ class Observer:
             results = self.fleet.probe(machine, [item for item, _ in asked])
             for (_, take), result in zip(asked, results, strict=True):
                 take(result)
-        return self._observed(self._ask_stages({key.resource for key in chosen}))
+        return self._observed(self._ask_stages(chosen))
 
-    def _observed(self, stages: Mapping[str, StageAnswer]) -> Observed:
+    def _observed(self, stages: Mapping[Key, StageAnswer]) -> Observed:
         found = self.found
         return Observed(
             machines={name: self._view(name) for name in self.manifest.machines},
@@ -97,21 +96,20 @@ class Observer:
             facts=hello,
         )
 
-    def _read_project(self, names: Iterable[str]) -> None:
+    def _read_project(self, keys: Iterable[Key]) -> None:
         reader = CodeReader(self.root)
-        for name in sorted(set(names) & set(self.manifest.resources)):
-            resource = self.manifest.resources[name]
-            if not isinstance(resource.fields, Task):
+        for key in keys:
+            resource = self.manifest.resources[key.resource]
+            task = resource.fields_on(key.machine)
+            if not isinstance(task, Task):
                 continue
-            if resource.fields.stage is not None:
-                self.found.configs[name] = read_config(resource, self.root, self.problems)
-                closure = reader.closure(RUNNER, f"stages/{resource.fields.stage}.py")
+            if task.stage is not None:
+                self.found.configs[key] = read_config(resource, key.machine, self.root, self.problems)
+                closure = reader.closure(RUNNER, f"stages/{task.stage}.py")
             else:
-                closure = reader.closure(*self._scripts(resource.fields))
-                if not closure.files and not resource.fields.inputs and not resource.depends_on:
-                    self.found.watched_by_text.append(name)
-            self.found.code[name] = closure.files
-            self.found.packages[name] = closure.packages
+                closure = reader.closure(*self._scripts(task))
+            self.found.code[key] = closure.files
+            self.found.packages[key] = closure.packages
         reader.save()
 
     def _scripts(self, task: Task) -> list[str]:
@@ -128,11 +126,10 @@ class Observer:
         return sorted(set(files))
 
     def _items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
-        resource = self.manifest.resources.get(key.resource)
-        if resource is None or key not in self.graph.before:
-            return []
-        if isinstance(resource.fields, Task):
-            return [*self._task_items(key, resource.fields), *self._python_items(key, resource.fields)]
+        resource = self.manifest.resources[key.resource]
+        task = resource.fields_on(key.machine)
+        if isinstance(task, Task):
+            return [*self._task_items(key, task), *self._python_items(key, task)]
         return self._infra_items(key, resource)
 
     def _task_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
@@ -165,11 +162,11 @@ class Observer:
         self.found.checks[key] = raw.get("exit") == 0
 
     def _outputs_exist(self, key: Key) -> bool:
-        task = self.manifest.resources[key.resource].fields
+        task = self.manifest.resources[key.resource].fields_on(key.machine)
         return all(self.found.inputs.get((key.machine, output.path), Tree(None)).found for output in task.outputs)
 
     def _python_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
-        packages = self.found.packages.get(key.resource, frozenset())
+        packages = self.found.packages.get(key, frozenset())
         if not packages or task.python is not None:
             return []
 
@@ -192,28 +189,42 @@ class Observer:
 
         return [(item, take) for item in probes]
 
-    def _ask_stages(self, names: Iterable[str]) -> dict[str, StageAnswer]:
-        questions = {}
-        for name in names:
-            resource = self.manifest.resources.get(name)
-            if resource is None or not isinstance(resource.fields, Task) or resource.fields.stage is None:
-                continue
-            facts = {"code": self.found.code[name], "inputs": self._known_roots(resource)}
-            questions[name] = {"stage": resource.fields.stage, "config": self.found.configs[name].values, "facts": facts}
-        return stageplans.ask(self.root, questions) if questions and not self.problems.errors else {}
+    def _ask_stages(self, keys: Iterable[Key]) -> dict[Key, StageAnswer]:
+        questions: dict[str, dict[str, Any]] = {}
+        chosen = {str(key): key for key in keys if key in self.found.configs}
+        for name, key in chosen.items():
+            facts = {"code": self.found.code[key], "inputs": self._known_roots(key)}
+            stage = self.manifest.resources[key.resource].fields_on(key.machine).stage
+            questions[name] = {"stage": stage, "config": self.found.configs[key].values, "facts": facts}
+        if not questions or self.problems.errors:
+            return {}
+        return {chosen[name]: answer for name, answer in stageplans.ask(self.root, questions).items()}
 
-    def _known_roots(self, resource: Resource) -> dict[str, str | None]:
+    def _known_roots(self, key: Key) -> dict[str, str | None]:
         roots: dict[str, str | None] = {}
-        for key in resource.copies():
-            for item in self._inputs.of(key):
-                entry = self.state.entries.get(item.producer) if item.producer else None
-                result = entry.in_force if entry else None
-                if item.whole and result is not None and item.path in result.outputs and item.producer is not None:
-                    seen = self.found.outputs.get((item.producer, item.path))
-                    roots[item.path] = result.outputs[item.path].root if seen is None or seen.same else "changed"
-                else:
-                    roots[item.path] = self.found.inputs.get((key.machine, item.path), Tree(None)).root
+        for item in self._inputs.of(key):
+            entry = self.state.entries.get(item.producer) if item.producer else None
+            result = entry.in_force if entry else None
+            if item.whole and result is not None and item.path in result.outputs and item.producer is not None:
+                seen = self.found.outputs.get((item.producer, item.path))
+                roots[item.path] = result.outputs[item.path].root if seen is None or seen.same else "changed"
+            else:
+                roots[item.path] = self.found.inputs.get((key.machine, item.path), Tree(None)).root
         return roots
+
+    def inputs_made_in_part(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
+        """The probe items for inputs that lie inside what an earlier step makes: they are looked at again when `key` is ready."""
+        if key not in self.graph.before:
+            return []
+        return [self.input_item(key, item.path) for item in self._inputs.of(key) if item.producer is not None and not item.whole]
+
+    def python_of(self, key: Key) -> str | None:
+        """The interpreter that runs a stage, where it is declared."""
+        task = self.manifest.resources[key.resource].fields_on(key.machine)
+        if not isinstance(task, Task) or task.python is None:
+            return None
+        declared = self.manifest.resources.get(task.python)
+        return interpreter(declared.fields_on(key.machine)) if declared is not None else task.python
 
 
 def versions(raw: Mapping[str, Any], packages: frozenset[str]) -> dict[str, str]:

@@ -89,7 +89,7 @@ class Session:
     def _estimates(self) -> dict[Key, float]:
         found = {}
         for key in self.graph.order:
-            answer = self.observed.stages.get(key.resource)
+            answer = self.observed.stages.get(key)
             if answer is not None and "seconds" in answer.estimates:
                 found[key] = answer.estimates["seconds"]
         return found

@@ -13,7 +13,6 @@ from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.plan import Action
 from albor_pipeline.model.resource import Key, Resource
-from albor_pipeline.resources.shell import join
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run.code import RUNNER
 
@@ -44,7 +43,7 @@ def code_digest(files: Mapping[str, str]) -> str:
 
 def request(start: Start, lineage: str) -> dict[str, Any]:
     """The arguments of the agent's `start`."""
-    task: Task = start.resource.fields
+    task: Task = start.resource.fields_on(start.key.machine)
     retry = task.retry
     return {
         "resource": start.key.resource,
@@ -91,7 +90,3 @@ def shell(command: str) -> list[str]:
     """A command line as an argument vector; its text is one argument and shares no stdin with anything of ours."""
     return ["/bin/bash", "-c", command]
 
-
-def shown(argv: list[str]) -> str:
-    """An argument vector as a user could type it."""
-    return str(join(argv))

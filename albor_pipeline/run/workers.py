@@ -74,7 +74,7 @@ class Workers:
         facts: Mapping[str, Any] = agent.hello if agent else {}
         found = Slots(len(facts.get("gpus") or ()), int(facts.get("cpus") or 1), int(facts.get("memory_bytes") or 0))
         declared = self._run.manifest.machines[name].slots
-        return found if declared is None else declared.filled(found)
+        return replace(found, **declared)
 
     def observe(self, step: Step) -> Observed:
         """What was observed, with those inputs looked at again that earlier steps may have changed since."""
@@ -94,9 +94,9 @@ class Workers:
         assert wanted is not None
         if decision.action is Action.ADOPT:
             return self._adopt(step, decision, wanted)
-        resource = self._run.manifest.resources[step.key.resource]
-        if isinstance(resource.fields, Task):
-            needs = resource.fields.needs
+        task = self._fields(step.key)
+        if isinstance(task, Task):
+            needs = task.needs
             gpus = self.slots[step.key.machine].take(step.key, Slots(needs.gpu, needs.cpu, needs.memory))
             if gpus is None:
                 return None
@@ -104,6 +104,9 @@ class Workers:
                 return self._attach(step, decision, wanted)
             return self._start(step, decision, wanted, gpus)
         return Convergence(self._run, step, wanted, decision.action, self._send).begin()
+
+    def _fields(self, key: Key) -> Any:
+        return self._run.manifest.resources[key.resource].fields_on(key.machine)
 
     def _entry(self, key: Key) -> Entry:
         known = self._run.state.state.entries.get(key)
@@ -122,7 +125,7 @@ class Workers:
         return Outcome(step.key, "adopted", entry, decision.reason.text, (event,), act, word="adopted")
 
     def _found_outputs(self, key: Key) -> dict[str, OutputProof]:
-        fields = self._run.manifest.resources[key.resource].fields
+        fields = self._fields(key)
         found = {}
         for output in fields.outputs if isinstance(fields, Task) else ():
             tree = self._run.observed.inputs[key.machine, output.path]
@@ -152,8 +155,8 @@ class Workers:
             number = max(number, entry.current.attempt + 1)
         if entry.in_force is not None:
             number = max(number, entry.in_force.attempt + 1)
-        config = run.observer.found.configs.get(key.resource)
-        files = run.observed.code.get(key.resource, {}) if config is not None else {}
+        config = run.observer.found.configs.get(key)
+        files = run.observed.code.get(key, {}) if config is not None else {}
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
             number=number, run=run.id, gpus=gpus, config=config.text if config else None,

@@ -1,0 +1,52 @@
+# The whole developer interface. Everything runs in .venv, which `make setup` makes.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
+
+.DELETE_ON_ERROR:
+.PHONY: help setup quickstart test test-fast test-all check bench clean
+
+help:
+	@echo "make quickstart   install, then run the whole small ladder on this machine"
+	@echo "make test         install, then the tests that every change must pass"
+	@echo "make test-fast    the inner loop: no torch, under 30 s"
+	@echo "make test-all     everything, with soaks and the real quickstart"
+	@echo "make check        ruff, mypy, rule tests, coverage of albor_pipeline"
+	@echo "make bench        speed, each figure beside a peer or a floor"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_ENV) $(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(PIP_ENV) $(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+quickstart: setup
+	$(BIN)/albor-pipeline apply manifests/quickstart.yaml
+
+test-fast: setup
+	$(BIN)/python -m pytest -m 'not torch and not slow and not soak'
+
+test: setup
+	$(BIN)/python -m pytest -m 'not soak'
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/rules
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m 'not torch and not soak' tests
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,151 @@
+"""Every row of the table in DESIGN.md section 6: given facts, the action, what apply may still pick, and the reason shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from albor_pipeline.model.attempt import Attempt, Exit, ExitClass, Liveness
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.observed import FileChange, Observation, Verified
+from albor_pipeline.model.plan import Action
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Current, Entry, OutputProof, Result, Status
+from albor_pipeline.plan.decide import Facts, decide
+
+KEY = Key("train", "lambda")
+OLD = Fingerprint({"command": {"": "train --seed 42"}, "config": {"lr": "1e-3"}, "inputs": {"data/mixed": "aa"}})
+NEW = Fingerprint({"command": {"": "train --seed 42"}, "config": {"lr": "3e-4"}, "inputs": {"data/mixed": "aa"}})
+AT = "2026-03-02T09:41:00Z"
+RESULT = Result(OLD, {"out": OutputProof("bb", 1, 10)}, "0007", AT, attempt=3)
+DONE = Entry(KEY, "task", in_force=RESULT)
+RUNNING = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.RUNNING))
+FAILED = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.FAILED, "error", "exit 1", "state/runs/0007/train@lambda.3.log"))
+GOOD = Exit(ExitClass.OK, 0, "", 5.0, AT, {"out": OutputProof("bb", 1, 10)})
+
+
+def attempt(liveness: Liveness, *, exit: Exit | None = None, parts: Fingerprint = OLD, number: int = 3, **more: Any) -> Attempt:
+    return Attempt("train", number, "f", "folder", "L", "0007", liveness, AT, exit=exit, parts=parts.parts, **more)
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    facts: Facts
+    action: Action
+    says: str
+    allows: tuple[Action, ...] = ()
+    forbids: tuple[Action, ...] = ()
+
+
+BASE = Facts(KEY, wanted=OLD)
+SAME = {"out": Verified(True)}
+DELETED = {"out": Verified(False, (FileChange("out", "deleted", "bb", None),))}
+MODIFIED = {"out": Verified(False, (FileChange("out/part", "modified", "7c1f09a2", "e0aa41d5"),))}
+UNKNOWN_INPUT = Fingerprint({"command": OLD.parts["command"], "config": OLD.parts["config"]}, ("data/mixed",))
+
+ROWS = (
+    Row("nothing known", BASE, Action.RUN, "new"),
+    Row("finished attempt, state knows nothing", replace(BASE, attempts=(attempt(Liveness.ENDED, exit=GOOD),)),
+        Action.ADOPT, "found on lambda, made at 2026-03-02 09:41"),
+    Row("stored result, state knows nothing", replace(BASE, stored="here"), Action.RESTORE, "kept here", (Action.RUN,)),
+    Row("completion check passes", replace(BASE, completed=True), Action.ADOPT, "already there"),
+    Row("running, alive", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ALIVE, progress={"step": 24}),)),
+        Action.ATTACH, "running since 2026-03-02 09:41, step 24"),
+    Row("running, supervisor killed", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.UNSUPERVISED),)),
+        Action.ATTACH, "unsupervised"),
+    Row("running, dead, same boot", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.DEAD),)),
+        Action.RESUME, "interrupted in run 0007", (Action.RUN,)),
+    Row("running, rebooted", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.DEAD, same_boot=False),)),
+        Action.RESUME, "boot id changed"),
+    Row("journaled as starting, attempt never made", replace(BASE, entry=RUNNING), Action.RESUME, "no attempt was found"),
+    Row("running, ended well meanwhile", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ENDED, exit=GOOD),)),
+        Action.ADOPT, "found on lambda"),
+    Row("running with other settings", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
+        Action.CONFLICT, "config.lr 1e-3 is running, 3e-4 is wanted: `cancel train` or `apply --replace train`",
+        forbids=(Action.RUN, Action.RERUN)),
+    Row("replace was asked for", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),), replace=True),
+        Action.RERUN, "cancelled first"),
+    Row("running in a foreign pid namespace", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.UNKNOWN),)),
+        Action.UNKNOWN, "nothing is assumed", forbids=(Action.RUN, Action.RESUME)),
+    Row("failed", replace(BASE, entry=FAILED), Action.RETRY, "exit 1 in run 0007; see state/runs/0007/train@lambda.3.log"),
+    Row("failed, then changed", replace(BASE, wanted=NEW, entry=FAILED), Action.RERUN, "config.lr 1e-3 -> 3e-4"),
+    Row("changed", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME), Action.RERUN, "config.lr 1e-3 -> 3e-4"),
+    Row("changed, and a result of it is kept", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME, stored="on intel"),
+        Action.RESTORE, "kept on intel", (Action.RERUN,)),
+    Row("changed, kept, but never restored", replace(BASE, wanted=NEW, entry=DONE, stored="here", caches=False),
+        Action.RERUN, "config.lr"),
+    Row("output deleted", replace(BASE, entry=DONE, outputs=DELETED), Action.RERUN, "output out deleted"),
+    Row("output deleted, kept in the store", replace(BASE, entry=DONE, outputs=DELETED, stored="here"),
+        Action.RESTORE, "output out deleted", (Action.RERUN,)),
+    Row("output modified", replace(BASE, entry=DONE, outputs=MODIFIED), Action.RERUN,
+        "output out/part modified: recorded blake3:7c1f09a2, found blake3:e0aa41d5"),
+    Row("unchanged", replace(BASE, entry=DONE, outputs=SAME), Action.SKIP, "unchanged"),
+    Row("upstream may change", replace(BASE, wanted=UNKNOWN_INPUT, entry=DONE, outputs=SAME, upstream=("data-mix",)),
+        Action.MAY_RUN, "if data-mix changes", (Action.SKIP, Action.RERUN)),
+    Row("upstream may change, own config did", replace(BASE, wanted=Fingerprint({"config": {"lr": "9"}}, ("data/mixed",)),
+        entry=DONE, upstream=("data-mix",)), Action.RERUN, "command"),
+    Row("upstream is in conflict", replace(BASE, entry=DONE, wanted=UNKNOWN_INPUT, upstream=("mix",), held_by=("mix",)),
+        Action.HOLD, "waits for mix", forbids=(Action.RERUN, Action.RUN)),
+    Row("upstream is unknown, but only order", replace(BASE, entry=DONE, outputs=SAME, held_by=("driver",)), Action.SKIP, "unchanged"),
+    Row("machine does not answer", replace(BASE, entry=DONE, unreachable="timed out"), Action.UNKNOWN, "lambda does not answer"),
+    Row("another machine under that name", replace(BASE, entry=DONE, foreign=True), Action.RUN, "lambda is another machine"),
+    Row("no longer declared", replace(BASE, wanted=None, entry=DONE), Action.FORGET, "no longer declared"),
+    Row("no longer declared, still running", replace(BASE, wanted=None, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
+        Action.HOLD, "still running, no longer declared"),
+    Row("forced", replace(BASE, entry=DONE, outputs=SAME, force=True), Action.RERUN, "--force"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row_of_the_table(row: Row) -> None:
+    decision = decide(row.facts)
+    assert decision.action is row.action
+    assert row.says in decision.reason.text
+    assert decision.action in decision.allowed
+    assert set(row.allows) <= set(decision.allowed)
+    assert not set(row.forbids) & set(decision.allowed)
+
+
+def test_forced_run_never_starts_a_second_copy_beside_a_live_one() -> None:
+    facts = replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),), force=True)
+    assert decide(facts).action is Action.CONFLICT
+
+
+def test_an_adopted_result_is_not_adopted_again() -> None:
+    facts = replace(BASE, entry=DONE, attempts=(attempt(Liveness.ENDED, exit=GOOD),), outputs=DELETED)
+    assert decide(facts).action is Action.RERUN
+
+
+def test_an_older_good_attempt_is_not_adopted_over_a_newer_one() -> None:
+    newer = attempt(Liveness.ENDED, exit=Exit(ExitClass.ERROR, 1, "exit 1", 1.0, AT), parts=NEW, number=4)
+    facts = replace(BASE, attempts=(newer, attempt(Liveness.ENDED, exit=GOOD)))
+    assert decide(facts).action is Action.RUN
+
+
+FILE = Fingerprint({"fields": {"mode": "0755", "type": "directory"}})
+FILE_ENTRY = Entry(Key("data-dir", "intel"), "file", in_force=Result(FILE, {}, "0007", AT))
+INFRA = Facts(Key("data-dir", "intel"), kind="file", wanted=FILE)
+THERE = Observation(True, {"mode": "0755", "type": "directory"})
+LOOSE = Observation(True, {"mode": "0700", "type": "directory"})
+
+INFRA_ROWS = (
+    Row("not there", replace(INFRA, observation=Observation(False)), Action.CREATE, "new"),
+    Row("there already", replace(INFRA, observation=THERE), Action.ADOPT, "already there"),
+    Row("there, but different", replace(INFRA, observation=LOOSE), Action.UPDATE, "mode: wanted 0755, found 0700"),
+    Row("as recorded", replace(INFRA, entry=FILE_ENTRY, observation=THERE), Action.SKIP, "unchanged"),
+    Row("drifted", replace(INFRA, entry=FILE_ENTRY, observation=LOOSE), Action.UPDATE, "mode: recorded 0755, found 0700"),
+    Row("deleted", replace(INFRA, entry=FILE_ENTRY, observation=Observation(False)), Action.CREATE, "deleted"),
+    Row("declared otherwise", replace(INFRA, wanted=Fingerprint({"fields": {"mode": "0700", "type": "directory"}}),
+        entry=FILE_ENTRY, observation=THERE), Action.UPDATE, "field mode 0755 -> 0700"),
+    Row("probe failed", replace(INFRA, entry=FILE_ENTRY, observation=Observation(False, error="the probe timed out after 10 s")),
+        Action.UNKNOWN, "nothing is assumed", forbids=(Action.UPDATE, Action.CREATE)),
+    Row("no longer declared", replace(INFRA, wanted=None, entry=FILE_ENTRY), Action.FORGET, "the file itself is kept"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("row", INFRA_ROWS, ids=lambda row: row.name)
+def test_row_for_infrastructure(row: Row) -> None:
+    test_row_of_the_table(row)
