@@ -71,6 +71,8 @@ class References:
         return None, None
 
     def _python(self, resource: Resource, word: str) -> Iterator[Reference]:
+        if "/" in word:
+            return
         environment = self._resources.get(word)
         if environment is None:
             self._unknown(resource, word, "python", "runs in")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from albor_pipeline.errors import Span
@@ -52,15 +53,14 @@ class ResourceReader:
         kind = self._kind(name, span, table)
         if kind is None:
             return nothing
+        spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
         common = self._common(name, span, table, kind)
         if common is None:
             self._fields(name, span, table, kind, None)
-            return nothing
-        self.depends_on[name] = common.depends_on
+            return replace(nothing, spans=spans)
         first, *others = common.machine
         self._scope.asked_current = False
         fields = self._fields(name, span, table, kind, first)
-        spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
         per_machine: Mapping[str, Any] = {}
         if self._scope.asked_current and fields is not None:
             per_machine = {machine: self._fields(name, span, table, kind, machine) for machine in others}
@@ -96,6 +96,7 @@ class ResourceReader:
         common = self._reader.model(CommonFields, table, values, self._block(name, span, kind))
         if common is None:
             return None
+        self.depends_on[name] = common.depends_on
         known = self._scope.machines
         for index, machine in enumerate(common.machine):
             if machine not in known:
@@ -118,6 +119,8 @@ class ResourceReader:
         scope.current = scope.machines[machine] if machine is not None else next(iter(scope.machines.values()))
         raw, items = self._reader.raw, table.items
         values = {key: raw(pair[1], scope) for key, pair in items.items() if key not in COMMON}
+        for field, value in kind.defaults(name).items():
+            values[field] = value if values.get(field) is None else values[field]
         fields = self._reader.model(kind.model, table, values, self._block(name, span, kind))
         scope.current = None
         return fields

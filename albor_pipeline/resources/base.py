@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from albor_pipeline.errors import ManifestError, Span
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.fields import Fields
 
 Item = dict[str, Any]
-ABSENT = "absent"
 
 
 class Kind(Protocol):
@@ -21,9 +21,11 @@ class Kind(Protocol):
     name: ClassVar[str]
     noun: ClassVar[str]
     model: ClassVar[type[Fields]]
-    converges: ClassVar[bool]
     names: ClassVar[Mapping[str, str]]
     shown: ClassVar[tuple[str, ...]]
+
+    def defaults(self, name: str) -> Mapping[str, Any]:
+        """Field values that depend on the resource's name, used where the manifest has none."""
 
 
 class Convergent(Kind, Protocol):
@@ -42,7 +44,19 @@ class Convergent(Kind, Protocol):
         """
 
     def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
-        """The agent operations that bring the wanted state about, in order; each has a `verb`."""
+        """The agent operations that bring the wanted state about, in order.
+
+        Each has a `verb`: `put` (path, data, mode, owner, group) or `sh` (script, timeout_s).
+        """
 
     def remove(self, resource: Resource, machine: Machine) -> list[Item]:
-        """The agent operations that take the thing away."""
+        """The agent operations that take the thing away, in the same form."""
+
+
+def read_project_file(root: Path, path: str, owner: str, span: Span | None) -> bytes:
+    """The bytes of a file of the project that a field names; ManifestError with its place when it cannot be read."""
+    try:
+        return (root / path).read_bytes()
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise ManifestError.of("unreadable", f"`{owner}` reads `{path}`: {reason}", span=span) from None

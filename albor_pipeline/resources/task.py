@@ -122,8 +122,11 @@ class TaskKind:
     name: ClassVar[str] = "task"
     noun: ClassVar[str] = "task"
     model: ClassVar[type[Fields]] = Task
-    converges: ClassVar[bool] = False
     names: ClassVar[Mapping[str, str]] = {"output_artifacts": "outputs"}
     shown: ClassVar[tuple[str, ...]] = (
         "command", "stage", "config", "inputs", "outputs", "depends_on", "machine", "needs", "env", "retry", "timeout",
     )  # fmt: skip
+
+    def defaults(self, name: str) -> Mapping[str, Any]:
+        """None: nothing of a task depends on its name."""
+        return {}

@@ -1,0 +1,167 @@
+"""File: a file, a folder, a link, or the absence of one, with its mode and owner. Makes agent operations; runs nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.model.manifest import Machine
+from albor_pipeline.model.observed import Observation
+from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.base import Item, read_project_file
+from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
+from albor_pipeline.resources.shell import Script, join, lines
+
+SH_TIMEOUT_S = 60.0
+STATES = {"dir": "directory", "link": "symlink"}
+ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+META = ("mode", "owner", "group")
+
+
+def _mode(value: Any) -> Any:
+    if isinstance(value, str) and (len(value) != 4 or any(digit not in "01234567" for digit in value)):
+        raise wrong("four octal digits such as 0644")
+    return value
+
+
+def _account(value: Any) -> Any:
+    if isinstance(value, str) and not ACCOUNT.fullmatch(value):
+        raise wrong("a name of at most 32 lower-case letters, digits, `-`, `_` and `.`")
+    return value
+
+
+Account = Annotated[str, BeforeValidator(_account)]
+
+
+class File(Fields):
+    """The fields of a file; `content` and `source` exclude one another."""
+
+    path: Annotated[Text, CONTENT]
+    state: Annotated[Literal["file", "directory", "symlink", "absent"], CONTENT] = "file"
+    content: Annotated[str | None, CONTENT] = None
+    source: Annotated[Text | None, CONTENT] = None
+    target: Annotated[Text | None, CONTENT] = None
+    mode: Annotated[str | None, BeforeValidator(_mode), CONTENT] = None
+    owner: Annotated[Account | None, CONTENT] = None
+    group: Annotated[Account | None, CONTENT] = None
+    description: Annotated[str, DOC] = ""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> File:
+        if self.content is not None and self.source is not None:
+            raise wrong("given either `content` or `source`")
+        if self.state != "file" and (self.content is not None or self.source is not None):
+            raise wrong("`state: file` to have `content` or `source`")
+        if (self.state == "symlink") != (self.target is not None):
+            raise wrong("`state: symlink` with a `target`, or neither")
+        if self.state in ("symlink", "absent") and any(getattr(self, name) is not None for name in META):
+            raise wrong("a file or a directory to have `mode`, `owner` or `group`")
+        return self
+
+
+class FileKind:
+    """The kind `file`: compared by content digest, type, mode and owner; written by rename, so no reader sees half of it."""
+
+    name: ClassVar[str] = "file"
+    noun: ClassVar[str] = "file"
+    model: ClassVar[type[Fields]] = File
+    names: ClassVar[Mapping[str, str]] = {}
+    shown: ClassVar[tuple[str, ...]] = tuple(File.model_fields)
+
+    def defaults(self, name: str) -> Mapping[str, Any]:
+        """None: a path is always declared."""
+        return {}
+
+    def probes(self, resource: Resource, machine: Machine) -> list[Item]:
+        """One look at the path itself, a link not followed."""
+        return [{"op": "stat", "path": resource.fields_on(machine.name).path}]
+
+    def observe(self, results: Sequence[Mapping[str, Any]]) -> Observation:
+        """State, mode, owner, group, and content digest or target, as far as they apply."""
+        seen = results[0] if results else {}
+        if "found" not in seen:
+            return Observation(False, error=str(seen.get("error", "the probe gave no answer")))
+        if not seen["found"]:
+            return Observation(False, {"state": "absent"})
+        kind = str(seen.get("type", "other"))
+        values = {"state": STATES.get(kind, kind)}
+        mode = seen.get("mode")
+        if mode is not None:
+            values["mode"] = f"{mode & 0o7777:04o}" if isinstance(mode, int) else str(mode).removeprefix("0o").zfill(4)
+        for name, key in (("owner", "owner"), ("group", "group"), ("content", "digest"), ("target", "target")):
+            if seen.get(key) is not None:
+                values[name] = str(seen[key])
+        return Observation(True, values)
+
+    def wanted(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
+        """The declared values; content by its digest."""
+        fields: File = resource.fields_on(machine.name)
+        values: dict[str, str] = {"state": fields.state}
+        data = self._data(resource, fields, root)
+        if data is not None:
+            values["content"] = digest_bytes(data)
+        for name in ("target", *META):
+            value = getattr(fields, name)
+            if value is not None:
+                values[name] = value
+        return values
+
+    def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
+        """Only what is needed: an existing thing of another type is taken away first."""
+        fields: File = resource.fields_on(machine.name)
+        found = observed.values.get("state", "absent")
+        if fields.state == "absent":
+            return self.remove(resource, machine)
+        commands: list[Script] = []
+        if found not in ("absent", fields.state):
+            commands.append(join(["rm", "-rf", "--", fields.path]))
+        if fields.state == "symlink":
+            commands.append(_parent(fields.path))
+            commands.append(join(["ln", "-sfn", "--", str(fields.target), fields.path]))
+            return [_sh(*commands)]
+        if fields.state == "directory":
+            return [_sh(*commands, join(["mkdir", "-p", "--", fields.path]), *_meta(fields))]
+        data = self._data(resource, fields, root)
+        if data is None:
+            touch = [] if found == "file" else [_parent(fields.path), join(["touch", "--", fields.path])]
+            return [_sh(*commands, *touch, *_meta(fields))]
+        put: Item = {"verb": "put", "path": fields.path, "data": data}
+        put |= {name: getattr(fields, name) for name in META if getattr(fields, name) is not None}
+        if "mode" not in put and "mode" in observed.values and found == "file":
+            put["mode"] = observed.values["mode"]
+        return [_sh(*commands, _parent(fields.path)), put]
+
+    def remove(self, resource: Resource, machine: Machine) -> list[Item]:
+        """The path and what is below it."""
+        return [_sh(join(["rm", "-rf", "--", resource.fields_on(machine.name).path]))]
+
+    def _data(self, resource: Resource, fields: File, root: Path) -> bytes | None:
+        if fields.content is not None:
+            return fields.content.encode()
+        if fields.source is not None:
+            return read_project_file(root, fields.source, resource.id, resource.spans.get("source", resource.span))
+        return None
+
+
+def _sh(*commands: Script) -> Item:
+    return {"verb": "sh", "script": str(lines(*commands)), "timeout_s": SH_TIMEOUT_S}
+
+
+def _parent(path: str) -> Script:
+    return join(["mkdir", "-p", "--", str(Path(path).parent)])
+
+
+def _meta(fields: File) -> list[Script]:
+    commands = []
+    if fields.owner is not None:
+        commands.append(join(["chown", "--", fields.owner, fields.path]))
+    if fields.group is not None:
+        commands.append(join(["chgrp", "--", fields.group, fields.path]))
+    if fields.mode is not None:
+        commands.append(join(["chmod", "--", fields.mode, fields.path]))
+    return commands

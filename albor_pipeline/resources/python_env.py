@@ -1,0 +1,185 @@
+"""Python environment: a virtual environment with declared requirements, proven by a lock of what was installed. Runs nothing itself.
+
+The lock (`albor-lock.json` in the environment) holds what was asked for and the versions that came out of it. It is written last, so
+an environment whose making was cut off has none, and later changes by hand differ from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import model_validator
+
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.model.manifest import Machine
+from albor_pipeline.model.observed import Observation
+from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.base import Item, read_project_file
+from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
+from albor_pipeline.resources.shell import Script, join, lines
+
+INSTALL_TIMEOUT_S = 3600.0
+READ_TIMEOUT_S = 10.0
+LOCK = "albor-lock.json"
+AS_LOCKED = "as locked"
+SHOWN_CHARS = 120
+WRITE_LOCK = """\
+import json, os, sys
+from importlib.metadata import distributions
+dists = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+lock = {"wanted": json.loads(sys.argv[2]), "dists": dists}
+with open(sys.argv[1] + ".new", "w") as file:
+    json.dump(lock, file, indent=1, sort_keys=True)
+    file.flush()
+    os.fsync(file.fileno())
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+"""
+
+
+class PythonEnv(Fields):
+    """The fields of a Python environment; `python` is the interpreter that it is made with."""
+
+    path: Annotated[Text, CONTENT]
+    python: Annotated[Text, CONTENT] = "python3"
+    requirements: Annotated[tuple[Text, ...], CONTENT] = ()
+    requirements_file: Annotated[Text | None, CONTENT] = None
+    constraints: Annotated[Text | None, CONTENT] = None
+    index: Annotated[Text | None, CONTENT] = None
+    description: Annotated[str, DOC] = ""
+
+    @model_validator(mode="after")
+    def _one_line_each(self) -> PythonEnv:
+        if any("\n" in item or item.startswith("-") for item in self.requirements):
+            raise wrong("given `requirements` such as numpy>=1.26, one each; options belong in `requirements_file`")
+        return self
+
+
+def interpreter(fields: PythonEnv) -> str:
+    """The path of the environment's interpreter, relative to the machine's workdir when the environment's path is."""
+    return f"{fields.path.rstrip('/')}/bin/python"
+
+
+class PythonEnvKind:
+    """The kind `python_env`: made afresh when what is asked for changes, so nothing that was dropped stays behind."""
+
+    name: ClassVar[str] = "python_env"
+    noun: ClassVar[str] = "python_env"
+    model: ClassVar[type[Fields]] = PythonEnv
+    names: ClassVar[Mapping[str, str]] = {}
+    shown: ClassVar[tuple[str, ...]] = tuple(PythonEnv.model_fields)
+
+    def defaults(self, name: str) -> Mapping[str, Any]:
+        """A folder of its own among what the pipeline keeps on the machine."""
+        return {"path": f".albor/env/{name.replace('/', '--')}"}
+
+    def probes(self, resource: Resource, machine: Machine) -> list[Item]:
+        """What the interpreter has installed, and the lock."""
+        fields: PythonEnv = resource.fields_on(machine.name)
+        read = lines(join(["cat", "--", f"{fields.path}/{LOCK}"]))
+        return [
+            {"op": "python", "python": interpreter(fields)},
+            {"op": "sh", "script": str(read), "timeout_s": READ_TIMEOUT_S},
+        ]
+
+    def observe(self, results: Sequence[Mapping[str, Any]]) -> Observation:
+        """What was asked for when it was made, and whether the packages are still those of the lock."""
+        installed = results[0].get("dists") if len(results) == 2 else None
+        if not isinstance(installed, Mapping):
+            return Observation(False)
+        lock = _lock(str(results[1].get("stdout", "")))
+        if lock is None:
+            return Observation(True, {"packages": "no lock: its making was cut off"})
+        wanted, locked = lock
+        return Observation(True, {**wanted, "packages": _compared(locked, installed)})
+
+    def wanted(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
+        """Interpreter, requirements and constraints as asked for, and packages as locked."""
+        return {**self._asked(resource, machine, root), "packages": AS_LOCKED}
+
+    def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
+        """Make it afresh: venv, pip, and the lock last."""
+        fields: PythonEnv = resource.fields_on(machine.name)
+        path = fields.path.rstrip("/")
+        asked = json.dumps(dict(self._asked(resource, machine, root)), sort_keys=True)
+        pip = [interpreter(fields), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
+        requirements, constraints = f"{path}.requirements.txt", f"{path}.constraints.txt"
+        operations = [_sh(join(["mkdir", "-p", "--", str(Path(path).parent)]), join(["rm", "-rf", "--", path]))]
+        wants, limits = self._requirements(resource, fields, root), self._constraints(resource, fields, root)
+        commands = [join([fields.python, "-m", "venv", path])]
+        if wants:
+            operations.append({"verb": "put", "path": requirements, "data": wants})
+            pip += ["-r", requirements]
+        if limits is not None:
+            operations.append({"verb": "put", "path": constraints, "data": limits})
+            pip += ["-c", constraints]
+        if fields.index is not None:
+            pip += ["--index-url", fields.index]
+        if wants:
+            commands.append(join(pip))
+        commands.append(join([interpreter(fields), "-c", WRITE_LOCK, f"{path}/{LOCK}", asked]))
+        return [*operations, _sh(*commands)]
+
+    def remove(self, resource: Resource, machine: Machine) -> list[Item]:
+        """The environment and the two files beside it."""
+        path = resource.fields_on(machine.name).path.rstrip("/")
+        return [_sh(join(["rm", "-rf", "--", path, f"{path}.requirements.txt", f"{path}.constraints.txt"]))]
+
+    def _asked(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
+        fields: PythonEnv = resource.fields_on(machine.name)
+        values = {"path": fields.path, "python": fields.python}
+        text = ", ".join(fields.requirements)
+        if text:
+            values["requirements"] = text if len(text) <= SHOWN_CHARS else digest_bytes(text.encode())
+        if fields.requirements_file is not None:
+            values["requirements_file"] = digest_bytes(
+                _read(resource, "requirements_file", fields.requirements_file, root)
+            )
+        limits = self._constraints(resource, fields, root)
+        if limits is not None:
+            values["constraints"] = digest_bytes(limits)
+        if fields.index is not None:
+            values["index"] = fields.index
+        return values
+
+    def _requirements(self, resource: Resource, fields: PythonEnv, root: Path) -> bytes:
+        listed = "".join(f"{item}\n" for item in fields.requirements).encode()
+        if fields.requirements_file is None:
+            return listed
+        return _read(resource, "requirements_file", fields.requirements_file, root).rstrip(b"\n") + b"\n" + listed
+
+    def _constraints(self, resource: Resource, fields: PythonEnv, root: Path) -> bytes | None:
+        return None if fields.constraints is None else _read(resource, "constraints", fields.constraints, root)
+
+
+def _sh(*commands: Script) -> Item:
+    return {"verb": "sh", "script": str(lines(*commands)), "timeout_s": INSTALL_TIMEOUT_S}
+
+
+def _read(resource: Resource, field: str, path: str, root: Path) -> bytes:
+    return read_project_file(root, path, resource.id, resource.spans.get(field, resource.span))
+
+
+def _lock(text: str) -> tuple[dict[str, str], dict[str, str]] | None:
+    try:
+        lock = json.loads(text)
+        wanted, dists = lock["wanted"], lock["dists"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(wanted, dict) or not isinstance(dists, dict):
+        return None
+    return {str(key): str(value) for key, value in wanted.items()}, {
+        str(key): str(value) for key, value in dists.items()
+    }
+
+
+def _compared(locked: Mapping[str, str], installed: Mapping[str, Any]) -> str:
+    mine, theirs = ({key.lower(): str(value) for key, value in each.items()} for each in (locked, installed))
+    changed = [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
+    if not changed:
+        return AS_LOCKED
+    name = changed[0]
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{name} {mine.get(name, 'absent')} -> {theirs.get(name, 'absent')}{more}"

@@ -1,0 +1,29 @@
+"""Shell text, made in this one place: values are quoted by type and never pasted. Knows no resource and runs nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+
+class Script(str):
+    """Text that a POSIX shell may run; only this module makes one, so plain text cannot pass for it."""
+
+    __slots__ = ()
+
+
+def quote(text: str) -> Script:
+    """One word that the shell reads back as exactly `text`; raises ValueError for a NUL, which no argument can hold."""
+    if "\0" in text:
+        raise ValueError("a NUL cannot be passed to a program")
+    return Script(shlex.quote(text))
+
+
+def join(words: Iterable[str]) -> Script:
+    """One command: each word quoted, except those that are Script already."""
+    return Script(" ".join(word if isinstance(word, Script) else quote(word) for word in words))
+
+
+def lines(*commands: Script) -> Script:
+    """Commands one after the other; the first that fails ends the script with its exit code."""
+    return Script("\n".join(("set -eu", *commands)) + "\n")
