@@ -145,13 +145,20 @@ class StatCache:
         self._known: dict[tuple[int, int], tuple[int, int, int, str]] = {}
         self._fresh: list[str] = []
         self._loaded = False
+        self._distrusted: Callable[[], frozenset[int]] | frozenset[int] = frozenset()
+
+    def distrust(self, devices: Callable[[], frozenset[int]]) -> None:
+        """Name the devices (network file systems) whose stamps prove nothing; asked when first needed."""
+        self._distrusted = devices
 
     def digest(self, path: str, info: os.stat_result, deep: bool = False) -> str:
         """The digest of the regular file at `path` with this lstat; `deep` reads the bytes in any case."""
         if not self._loaded:
             self.load()
+        if not isinstance(self._distrusted, frozenset):
+            self._distrusted = self._distrusted()
         key = (info.st_dev, info.st_ino)
-        if not deep:
+        if not deep and info.st_dev not in self._distrusted:
             found = self._known.get(key)
             if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
                 return found[3]
@@ -202,7 +209,9 @@ class StatCache:
             if os.pread(descriptor, len(head), 0) != head:
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, head)
-            os.write(descriptor, "".join(self._fresh).encode())
+            view = memoryview("".join(self._fresh).encode())
+            while len(view):
+                view = view[os.write(descriptor, view) :]
             self._fresh.clear()
         finally:
             os.close(descriptor)

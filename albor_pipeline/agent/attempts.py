@@ -1,0 +1,332 @@
+"""Attempt folders: claim one, say what is known of it, acknowledge it, collect old ones. Starts no process and digests nothing.
+
+    .albor/attempts/<resource>/<n>-<fp12>/
+        spec      what was asked (names of env variables only, never their values)
+        alive     flock held by the supervisor from before the folder has its name until the supervisor is gone
+        pid       the child by pid, start time, boot and namespace; durable before the child may run
+        log heartbeat metrics.jsonl result.json cancel
+        proof     the end, durable; a last line names its length, so that a torn one is not taken for a proof
+        exit      the same bytes, by rename: the sign that the end is proven
+        ack       the controller has the end in its journal; only such attempts are collected
+
+A folder without `pid` whose lock is free never started anything. This contract is versioned by `version` in spec and proof.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+
+from albor_pipeline.agent import liveness
+from albor_pipeline.agent.layout import Layout, quote, read_bytes, read_json, to_json, unlink, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+VERSION = 1
+KEEP_NEWEST = 3
+CLAIM_WAIT_S = 10.0
+ALIVE, UNSUPERVISED, ENDED, DEAD, UNKNOWN = "alive", "unsupervised", "ended", "dead", "unknown"
+RUNNING = (ALIVE, UNSUPERVISED, UNKNOWN)
+
+
+class AttemptError(Exception):
+    """A refusal with a stable code: busy, stale, unknown-attempt, not-ended, bad-spec."""
+
+    def __init__(self, code: str, message: str, attempt: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.attempt = attempt
+
+
+def numbered(base: str) -> list[tuple[int, str]]:
+    """(number, folder) of every attempt of a resource, oldest first."""
+    try:
+        names = os.listdir(base)
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        head, dash, _rest = name.partition("-")
+        if dash and head.isdigit():
+            found.append((int(head), os.path.join(base, name)))
+    return sorted(found)
+
+
+def next_number(layout: Layout, resource: str) -> int:
+    """The number that the next attempt of the resource gets, as things stand."""
+    found = numbered(os.path.join(layout.attempts, quote(resource)))
+    return found[-1][0] + 1 if found else 1
+
+
+def find(layout: Layout, resource: str, number: int) -> str:
+    """The folder of one attempt. Raises AttemptError `unknown-attempt`."""
+    for found, folder in numbered(os.path.join(layout.attempts, quote(resource))):
+        if found == number:
+            return folder
+    raise AttemptError("unknown-attempt", "%s has no attempt %d here" % (resource, number))
+
+
+def write_proof(folder: str, body: Mapping[str, Any]) -> None:
+    """The end of an attempt: `proof` durable first, then `exit` by rename."""
+    data = to_json(body)
+    data += b'{"bytes":%d}\n' % len(data)
+    write_file(os.path.join(folder, "proof"), data, sync=True)
+    name = os.path.join(folder, ".exit")
+    write_file(name, data)
+    os.rename(name, os.path.join(folder, "exit"))
+
+
+def read_proof(folder: str) -> dict[str, Any] | None:
+    """The proven end of an attempt, from `exit` or a whole `proof` (the machine lost power between the two)."""
+    for name in ("exit", "proof"):
+        data = read_bytes(os.path.join(folder, name))
+        if not data:
+            continue
+        body, newline, tail = data[:-1].rpartition(b"\n")
+        if newline and tail == b'{"bytes":%d}' % (len(body) + 1):
+            value = json.loads(body)
+            if isinstance(value, dict):
+                return value
+    return None
+
+
+def state_of(folder: str) -> tuple[str, dict[str, Any] | None, dict[str, Any] | None]:
+    """(liveness, proof, pid record) of an attempt folder."""
+    if os.path.exists(os.path.join(folder, "exit")):
+        proof = read_proof(folder)
+        if proof is not None:
+            return ENDED, proof, None
+    if liveness.lock_is_held(os.path.join(folder, "alive")):
+        return ALIVE, None, read_json(os.path.join(folder, "pid"))
+    proof = read_proof(folder)
+    if proof is not None:
+        return ENDED, proof, None
+    record = read_json(os.path.join(folder, "pid"))
+    if record is None or record.get("boot") != liveness.boot_id():
+        return DEAD, None, record
+    if record.get("ns") != liveness.pid_namespace():
+        return UNKNOWN, None, record
+    if liveness.same_process(record) or liveness.members(record, folder):
+        return UNSUPERVISED, None, record
+    return DEAD, None, record
+
+
+def describe(layout: Layout, folder: str, live: bool = True) -> dict[str, Any] | None:
+    """The attempt object of a folder, None where its spec and proof are both gone; `live` False leaves progress out."""
+    how, proof, record = state_of(folder)
+    spec = proof or read_json(os.path.join(folder, "spec"))
+    if spec is None:
+        return None
+    end = proof["exit"] if proof else None
+    if how == DEAD:
+        end = _lost(folder, record)
+    boot = record.get("boot") if record else spec.get("boot")
+    return {
+        "resource": spec["resource"],
+        "number": spec["number"],
+        "fingerprint": spec["fingerprint"],
+        "folder": layout.relative(folder),
+        "lineage": spec["lineage"],
+        "run": spec["run"],
+        "liveness": how,
+        "started_utc": spec["started_utc"],
+        "acked": os.path.exists(os.path.join(folder, "ack")),
+        "same_boot": boot == liveness.boot_id(),
+        "exit": end,
+        "progress": last_metrics(folder) if live and how in RUNNING else {},
+        "parts": spec.get("parts") or {},
+        "kept": spec.get("kept") or [],
+        "tries": spec.get("tries") or 1,
+        "pid": record.get("pid") if record else None,
+        "slots": spec.get("slots") or {},
+    }
+
+
+def _lost(folder: str, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The end of an attempt that left no proof: made up from what is known, never written."""
+    if record is None:
+        detail = "claimed, but its command was never started"
+    elif record.get("boot") != liveness.boot_id():
+        detail = "the machine was restarted while it ran"
+    else:
+        detail = "its supervisor was killed; how the command ended is not known"
+    try:
+        last_s = os.stat(os.path.join(folder, "log")).st_mtime
+        seconds = max(0.0, last_s - float(record["at"])) if record else 0.0
+    except (OSError, KeyError, TypeError, ValueError):
+        seconds = 0.0
+    return {
+        "class": "lost",
+        "code": None,
+        "signal": None,
+        "detail": detail,
+        "seconds": round(seconds, 3),
+        "at_utc": "",
+        "outputs": {},
+        "summary": {},
+    }
+
+
+def last_metrics(folder: str) -> dict[str, Any]:
+    """The last whole line of metrics.jsonl, or an empty object."""
+    try:
+        with open(os.path.join(folder, "metrics.jsonl"), "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 65536))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def folders(layout: Layout, resource: str | None = None) -> Iterator[str]:
+    """Every attempt folder, by resource and number."""
+    if resource is not None:
+        names = [quote(resource)]
+    else:
+        try:
+            names = sorted(os.listdir(layout.attempts))
+        except OSError:
+            names = []
+    for name in names:
+        for _number, folder in numbered(os.path.join(layout.attempts, name)):
+            yield folder
+
+
+def listing(layout: Layout, lineage: str, which: str = "all", resource: str | None = None) -> list[dict[str, Any]]:
+    """Attempt objects of a lineage (empty: of all): `all`, `open` (not acknowledged) or `running`."""
+    found = []
+    for folder in folders(layout, resource):
+        if which != "all" and os.path.exists(os.path.join(folder, "ack")):
+            continue
+        if which == "running" and os.path.exists(os.path.join(folder, "exit")):
+            continue
+        attempt = describe(layout, folder)
+        if attempt is None or (lineage and attempt["lineage"] != lineage):
+            continue
+        if which != "running" or attempt["liveness"] in RUNNING:
+            found.append(attempt)
+    return found
+
+
+def claim(layout: Layout, spec: Mapping[str, Any]) -> tuple[dict[str, Any], str, int]:
+    """Make the next attempt folder of a resource: (spec as written, folder, descriptor that holds `alive`).
+
+    Under the resource's flock, and only when every earlier attempt is proven ended. The folder gets its name by
+    rename when spec, files and the held lock are in it, so nobody ever sees one whose supervisor is yet to come.
+    `spec["expected"]` must be the number it gets: a request that was overtaken starts nothing.
+    Raises AttemptError `busy` or `stale`.
+    """
+    base = os.path.join(layout.attempts, quote(spec["resource"]))
+    os.makedirs(base, exist_ok=True)
+    lock = _lock_resource(base, spec["resource"])
+    try:
+        earlier = numbered(base)
+        number = earlier[-1][0] + 1 if earlier else 1
+        for _number, folder in reversed(earlier):
+            if state_of(folder)[0] in RUNNING:
+                attempt = describe(layout, folder) or {}
+                raise AttemptError("busy", _busy_text(attempt), attempt)
+        if spec["expected"] != number:
+            raise AttemptError(
+                "stale", "%s: attempt %d was asked for, %d is next" % (spec["resource"], spec["expected"], number)
+            )
+        written = {
+            **spec,
+            "version": VERSION,
+            "number": number,
+            "started_utc": spec["at_utc"],
+            "boot": liveness.boot_id(),
+        }
+        written["env"] = sorted(spec.get("env") or {})
+        files = written.pop("files", None) or {}
+        folder = os.path.join(base, "%d-%s" % (number, spec["fingerprint"][:12]))
+        return written, folder, _publish(base, folder, written, files)
+    finally:
+        os.close(lock)
+
+
+def _busy_text(attempt: Mapping[str, Any]) -> str:
+    return "attempt %s of %s is %s since %s (run %s)" % tuple(
+        attempt.get(key) for key in ("number", "resource", "liveness", "started_utc", "run")
+    )
+
+
+def _lock_resource(base: str, resource: str) -> int:
+    descriptor = os.open(os.path.join(base, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    deadline = time.monotonic() + CLAIM_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise AttemptError("busy", "another start of %s is under way" % resource) from None
+            time.sleep(0.01)
+
+
+def _publish(base: str, folder: str, written: Mapping[str, Any], files: Mapping[str, str]) -> int:
+    building = os.path.join(base, ".new")
+    if os.path.exists(building):
+        remove_tree(building)
+    os.mkdir(building)
+    write_file(os.path.join(building, "spec"), to_json(written))
+    for name, text in files.items():
+        path = os.path.join(building, name)
+        if os.path.dirname(name):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_file(path, text.encode("utf-8", "surrogateescape"))
+    alive = os.open(os.path.join(building, "alive"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(building, folder)
+    return alive
+
+
+def acknowledge(layout: Layout, resource: str, number: int) -> bool:
+    """Mark a proven end as journaled; True when older attempts are now due for collection. Raises AttemptError `not-ended`."""
+    folder = find(layout, resource, number)
+    if not os.path.exists(os.path.join(folder, "exit")) and state_of(folder)[0] in RUNNING:
+        raise AttemptError("not-ended", "attempt %d of %s has not ended" % (number, resource))
+    os.close(os.open(os.path.join(folder, "ack"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    return len(numbered(os.path.dirname(folder))) > KEEP_NEWEST
+
+
+def collect(layout: Layout, resource: str) -> int:
+    """Remove acknowledged attempts that are proven ended, except the newest three; how many went."""
+    base = os.path.join(layout.attempts, quote(resource))
+    gone = 0
+    for _number, folder in numbered(base)[:-KEEP_NEWEST]:
+        if os.path.exists(os.path.join(folder, "ack")) and state_of(folder)[0] not in RUNNING:
+            aside = os.path.join(base, ".old-" + os.path.basename(folder))
+            os.rename(folder, aside)
+            remove_tree(aside)
+            gone += 1
+    return gone
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file, link or folder with all that is in it; links are not followed."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        unlink(path)
+        return
+    with os.scandir(path) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                unlink(entry.path)
+    os.rmdir(path)

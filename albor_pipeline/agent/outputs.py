@@ -1,0 +1,178 @@
+"""Declared outputs and inputs around one attempt: cleared before, watched meanwhile, digested after. Starts nothing.
+
+Bytes at a declared output are removed only when an attempt of ours explains them: their tree is recorded, or they are
+exactly what a failed attempt of the same resource left. Anything else is kept by rename under .albor/kept and reported.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+
+from albor_pipeline.agent import trees
+from albor_pipeline.agent.attempts import numbered, read_proof, remove_tree
+from albor_pipeline.agent.hashing import StatCache
+from albor_pipeline.agent.layout import Layout, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+
+class OutputError(Exception):
+    """A declared output or input is not as it must be; the text says which."""
+
+
+class Files:
+    """The outputs and inputs of one attempt."""
+
+    def __init__(self, layout: Layout, spec: Mapping[str, Any], cache: StatCache) -> None:
+        self._layout = layout
+        self._cache = cache
+        self._resource: str = spec["resource"]
+        self._run: str = spec["run"]
+        self._outputs: Sequence[Mapping[str, Any]] = spec.get("outputs") or []
+        self._inputs: Sequence[Mapping[str, Any]] = spec.get("inputs") or []
+        self._stamps: list[str | None] = []
+        self.kept: list[str] = []
+
+    def clear(self, base: str, own: bool = False) -> None:
+        """Remove what lies at the outputs, or keep it aside; `own` True when this attempt itself made it. Raises OutputError."""
+        for output in self._outputs:
+            matches = _matches(self._layout.path(output["path"]))
+            known: tuple[set[str], set[str]] | None = None
+            for path in matches:
+                self._refuse_dangerous(path, output["path"])
+                if not own and not output.get("volatile"):
+                    known = known or _known(self._layout, base, output["path"])
+                    if not self._explained(path, *known):
+                        self._keep(path)
+                        continue
+                remove_tree(path)
+
+    def _refuse_dangerous(self, path: str, name: str) -> None:
+        home, workdir = self._layout.home, self._layout.workdir
+        if (workdir + "/").startswith(path.rstrip("/") + "/") or (path + "/").startswith(home + "/"):
+            raise OutputError("declared output %s would remove the working directory or .albor" % name)
+
+    def _explained(self, path: str, leftovers: set[str], digests: set[str]) -> bool:
+        if os.path.islink(path):
+            return False
+        if leftovers and trees.signature(path) in leftovers:
+            return True
+        tree = trees.read_tree(path, self._digest)
+        if tree is None:
+            return False
+        if os.path.exists(os.path.join(self._layout.trees, tree.root)):
+            return True
+        return all(entry[1] == "d" or entry[3] in digests for entry in tree.entries)
+
+    def _digest(self, path: str, info: os.stat_result) -> str:
+        return self._cache.digest(path, info)
+
+    def _keep(self, path: str) -> None:
+        folder = os.path.join(self._layout.kept, quote(self._run or "run"), quote(self._resource))
+        os.makedirs(folder, exist_ok=True)
+        name = self._layout.relative(path).strip("/").replace("/", "%2F")[:200]
+        target, count = os.path.join(folder, name), 1
+        while os.path.lexists(target):
+            count += 1
+            target = os.path.join(folder, "%s.%d" % (name, count))
+        try:
+            os.rename(path, target)
+        except OSError as error:
+            text = "%s holds bytes that no attempt made, and they cannot be moved to .albor/kept: %s"
+            raise OutputError(text % (self._layout.relative(path), error.strerror)) from None
+        self.kept.append(self._layout.relative(target))
+
+    def watch_inputs(self) -> None:
+        """Remember every input as it is now. Raises OutputError when one is not what the spec says."""
+        self._stamps = []
+        for item in self._inputs:
+            path = self._layout.path(item["path"])
+            stamp = trees.signature(path)
+            if stamp != item.get("sig", ""):
+                self._compare(item, path, "changed before the task started")
+            self._stamps.append(stamp)
+
+    def check_inputs(self) -> None:
+        """Raise OutputError that names the first input that is no longer what it was."""
+        for item, stamp in zip(self._inputs, self._stamps):  # noqa: B905 (Python 3.9)
+            path = self._layout.path(item["path"])
+            if trees.signature(path) != stamp:
+                self._compare(item, path, "changed while the task ran")
+
+    def _compare(self, item: Mapping[str, Any], path: str, what: str) -> None:
+        if item.get("root") is None:
+            return
+        tree = trees.read_tree(path, self._digest)
+        if tree is None or tree.root != item["root"]:
+            raise OutputError("input %s %s" % (item["path"], what))
+
+    def check_present(self) -> None:
+        """Raise OutputError that names every declared output that is missing."""
+        missing = [item["path"] for item in self._outputs if not _matches(self._layout.path(item["path"]), follow=True)]
+        if missing:
+            text = "declared output %s is missing" if len(missing) == 1 else "declared outputs %s are missing"
+            raise OutputError(text % ", ".join(missing))
+
+    def proofs(self) -> dict[str, Any]:
+        """Every output by its declared path, digested; listings recorded. Raises OutputError, OSError."""
+        found: dict[str, Any] = {}
+        for item in self._outputs:
+            path = self._layout.path(item["path"])
+            if item.get("volatile"):
+                walked = trees.walk(path)
+                files = (
+                    [info for _name, _path, info in walked[1] if info.st_mode & 0o170000 != 0o040000] if walked else []
+                )
+                found[item["path"]] = {
+                    "root": None,
+                    "files": len(files),
+                    "size_bytes": sum(info.st_size for info in files),
+                }
+                continue
+            tree = trees.read_tree(path, self._digest)
+            if tree is None:
+                raise OutputError("declared output %s is missing" % item["path"])
+            trees.record(self._layout, tree)
+            found[item["path"]] = tree.summary()
+        self._cache.save()
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Signatures of what a failed attempt leaves at its outputs, so that the next start may remove exactly that."""
+        found = []
+        for item in self._outputs:
+            for path in _matches(self._layout.path(item["path"])):
+                try:
+                    stamp = trees.signature(path)
+                except OSError:
+                    continue
+                if stamp is not None:
+                    found.append(stamp)
+        return found
+
+
+def _matches(pattern: str, follow: bool = False) -> list[str]:
+    exists = os.path.exists if follow else os.path.lexists
+    if exists(pattern):
+        return [pattern]
+    return sorted(glob.glob(pattern, recursive=True)) if trees.MAGIC.intersection(pattern) else []
+
+
+def _known(layout: Layout, base: str, output: str) -> tuple[set[str], set[str]]:
+    """What earlier attempts of the resource left: signatures of failed ones, file digests of proven outputs."""
+    leftovers: set[str] = set()
+    digests: set[str] = set()
+    for _number, folder in numbered(base):
+        proof = read_proof(folder)
+        if proof is None:
+            continue
+        leftovers.update(proof.get("leftovers") or [])
+        root = (proof["exit"]["outputs"].get(output) or {}).get("root")
+        tree = trees.recall(layout, root) if root else None
+        if tree is not None:
+            digests.update(entry[3] for entry in tree.entries if entry[3])
+    return leftovers, digests

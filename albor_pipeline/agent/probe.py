@@ -1,0 +1,112 @@
+"""One request that looks at everything: trees, recorded trees, files, interpreters, short scripts. Changes nothing but caches.
+
+Items are answered in order; one that cannot be answered gives {"error": {"code", "message"}} and spoils no other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from albor_pipeline.agent import facts, files, liveness, scripts, trees
+from albor_pipeline.agent.hashing import DigestUnavailable, StatCache
+from albor_pipeline.agent.layout import Layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+SCRIPT_THREADS = 4
+
+
+class Prober:
+    """Answers probe items under one workdir; the stat cache stays in memory between requests."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._cache = StatCache(layout.stat_cache, liveness.boot_id(), time.time_ns)
+        self._cache.distrust(liveness.network_devices)
+        self._lock = threading.Lock()
+        self._operations = {
+            "tree": self._tree,
+            "verify": self._verify,
+            "sh": self._sh,
+            "stat": self._stat,
+            "python": self._python,
+        }
+
+    def answer(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One result an item. Scripts run beside one another, and beside the reading."""
+        results: list[dict[str, Any]] = [{} for _item in items]
+        waiting = [index for index, item in enumerate(items) if item.get("op") == "sh"]
+        workers = [
+            threading.Thread(target=self._scripts, args=(items, results, waiting))
+            for _n in range(min(len(waiting), SCRIPT_THREADS))
+        ]
+        for worker in workers:
+            worker.start()
+        with self._lock:
+            self._cache.load()
+            for index, item in enumerate(items):
+                if item.get("op") != "sh":
+                    results[index] = self._one(item)
+            self._cache.save()
+        for worker in workers:
+            worker.join()
+        return results
+
+    def _scripts(self, items: Sequence[Mapping[str, Any]], results: list[dict[str, Any]], waiting: list[int]) -> None:
+        while waiting:
+            try:
+                index = waiting.pop(0)
+            except IndexError:
+                return
+            results[index] = self._one(items[index])
+
+    def _one(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        operation = self._operations.get(str(item.get("op")))
+        if operation is None:
+            return _error("unknown-op", "this agent knows no probe %r" % (item.get("op"),))
+        try:
+            return operation(item)
+        except OSError as error:
+            return _error("io", "%s: %s" % (error.filename, error.strerror) if error.filename else str(error))
+        except DigestUnavailable as error:
+            return _error("no-blake3", str(error))
+        except (ValueError, KeyError, TypeError) as error:
+            return _error("bad-item", "%s: %s" % (type(error).__name__, error))
+
+    def _digester(self, item: Mapping[str, Any]) -> Callable[[str, os.stat_result], str]:
+        deep = bool(item.get("deep"))
+        return lambda path, info: self._cache.digest(path, info, deep)
+
+    def _tree(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        path = self._layout.path(item["path"])
+        stamp = trees.signature(path)
+        tree = trees.read_tree(path, self._digester(item))
+        if tree is None:
+            return {"found": False, "type": None, "root": None, "files": 0, "size_bytes": 0, "sig": None}
+        if item.get("record"):
+            trees.record(self._layout, tree)
+        return {"found": True, "type": tree.type, **tree.summary(), "sig": stamp}
+
+    def _verify(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return trees.compare(self._layout, self._layout.path(item["path"]), item["root"], self._digester(item))
+
+    def _sh(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return scripts.run_script(
+            item["script"], item.get("timeout_s"), item.get("env"), self._layout.path(item.get("cwd") or ".")
+        )
+
+    def _stat(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return files.stat(self._layout.path(item["path"]), self._digester(item))
+
+    def _python(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        python = item.get("python")
+        return facts.distributions(None if python is None else self._layout.path(python))
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}

@@ -1,0 +1,105 @@
+"""Short shell scripts: run with a time limit and bounded output, nothing left behind. Not for tasks; those are attempts."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+OUTPUT_LIMIT_BYTES = 1 << 20
+DEFAULT_TIMEOUT_S = 60.0
+LINGER_S = 0.3
+_running: set[int] = set()
+
+
+def run_script(script: str, timeout_s: float | None, env: Mapping[str, str] | None, cwd: str) -> dict[str, Any]:
+    """Run `/bin/sh -c script`: {"exit", "signal", "stdout", "stderr", "timed_out", "truncated"}.
+
+    `exit` is None when a signal or the time limit ended it. Its session is killed at the limit, and when it has ended.
+    Raises OSError.
+    """
+    limit_s = timeout_s or DEFAULT_TIMEOUT_S
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        start_new_session=True,
+    )
+    _running.add(process.pid)
+    try:
+        out, err, timed_out = _collect(process, time.monotonic() + limit_s)
+    finally:
+        _kill(process.pid)
+        process.wait()
+        _running.discard(process.pid)
+    code = process.returncode
+    return {
+        "exit": None if timed_out or code < 0 else code,
+        "signal": -code if code < 0 and not timed_out else None,
+        "stdout": out[0].decode("utf-8", "replace"),
+        "stderr": err[0].decode("utf-8", "replace"),
+        "timed_out": timed_out,
+        "truncated": out[1] or err[1],
+    }
+
+
+def _collect(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytes, bool], tuple[bytes, bool], bool]:
+    assert process.stdout is not None and process.stderr is not None
+    streams = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    totals = dict.fromkeys(streams, 0)
+    order = list(streams)
+    open_ends = set(streams)
+    timed_out = False
+    poll = select.poll()
+    for descriptor in order:
+        poll.register(descriptor, select.POLLIN)
+    while open_ends:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            timed_out = not _ended(process.pid)
+            break
+        if _ended(process.pid):
+            deadline = min(deadline, time.monotonic() + LINGER_S)
+            left = min(left, LINGER_S)
+        for descriptor, _events in poll.poll(min(left, 0.2) * 1000):
+            data = os.read(descriptor, 1 << 16)
+            if not data:
+                poll.unregister(descriptor)
+                open_ends.discard(descriptor)
+            totals[descriptor] += len(data)
+            streams[descriptor] += data[: max(0, OUTPUT_LIMIT_BYTES - len(streams[descriptor]))]
+    while not timed_out and not _ended(process.pid):
+        timed_out = time.monotonic() >= deadline
+        time.sleep(0.002)
+    process.stdout.close()
+    process.stderr.close()
+    out, err = ((bytes(streams[descriptor]), totals[descriptor] > OUTPUT_LIMIT_BYTES) for descriptor in order)
+    return out, err, timed_out
+
+
+def _ended(pid: int) -> bool:
+    """True once the process has ended; it is not collected yet, so its group's number stays ours."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def kill_all() -> None:
+    """End every script that still runs; the agent is about to go."""
+    for pid in list(_running):
+        _kill(pid)

@@ -1,0 +1,272 @@
+"""One attempt from claim to proof, in a process of its own that outlives agent and controller. Knows no wire and no other attempt.
+
+Order: claim (the `alive` lock is held before the folder has its name) - report the number - clear outputs, look at inputs -
+fork the child at its gate - pid record durable - release - wait - child and descendants gone - outputs present, inputs
+untouched, completion check - digest - proof durable - `exit` by rename - end, which frees the lock.
+Test hook: ALBOR_TEST_PAUSE=<window>:<seconds>, window one of claimed, started, exited, digesting, makes it sleep there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from albor_pipeline.agent import attempts, child, liveness, logs, outputs, verdict
+from albor_pipeline.agent.hashing import StatCache
+from albor_pipeline.agent.layout import Layout, quote, read_json, replace_file, to_json, utc, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+CHECK_TIMEOUT_S = 600.0
+SUMMARY_KEYS = ("headline", "next", "metrics")
+
+
+def pause(window: str) -> None:
+    """Sleep when the test hook names this window."""
+    for item in os.environ.get("ALBOR_TEST_PAUSE", "").split(","):
+        name, _colon, seconds = item.partition(":")
+        if name == window:
+            time.sleep(float(seconds))
+
+
+def supervise(
+    layout: Layout, machine: str, spec: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Run one attempt to its proof; `report` is told once, the claim or its refusal, before anything is started."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, child.WATCHED)
+    os.setsid()
+    child.become_subreaper()
+    try:
+        written, folder, _alive = attempts.claim(layout, spec)
+    except attempts.AttemptError as error:
+        report({"code": error.code, "message": error.message, "attempt": error.attempt})
+        return
+    except (OSError, ValueError) as error:
+        report({"code": "io", "message": "cannot make an attempt folder: %s" % error})
+        return
+    report({"number": written["number"], "folder": layout.relative(folder)})
+    pause("claimed")
+    Attempt(layout, machine, {**written, "env": spec.get("env") or {}}, folder).run()
+
+
+class Attempt:
+    """A claimed attempt and what is needed to bring it to an end."""
+
+    def __init__(self, layout: Layout, machine: str, spec: Mapping[str, Any], folder: str) -> None:
+        self._layout = layout
+        self._spec = spec
+        self._folder = folder
+        self._base = os.path.dirname(folder)
+        self._log_path = os.path.join(folder, "log")
+        self._log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        os.dup2(self._log, 1)
+        os.dup2(self._log, 2)
+        cache = StatCache(layout.stat_cache, liveness.boot_id(), time.time_ns)
+        cache.distrust(liveness.network_devices)
+        self._files = outputs.Files(layout, spec, cache)
+        self._grace_s = float(spec.get("grace_s") or 10.0)
+        self._began = time.monotonic()
+        self._tries = 0
+        self._env = self._environment(machine)
+
+    def _environment(self, machine: str) -> dict[str, str]:
+        spec, layout = self._spec, self._layout
+        work = os.path.join(layout.work, quote(spec["resource"]), spec["fingerprint"][:12])
+        os.makedirs(work, exist_ok=True)
+        slots = spec.get("slots") or {}
+        env = {key: value for key, value in os.environ.items() if key != "ALBOR_TEST_PAUSE"}
+        if "gpu" in slots:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in slots["gpu"])
+        if slots.get("cpu"):
+            env["OMP_NUM_THREADS"] = str(slots["cpu"])
+        env.update(spec["env"])
+        env["ALBOR_ATTEMPT"] = self._folder
+        env["ALBOR_WORK"] = work
+        env["ALBOR_HEARTBEAT"] = os.path.join(self._folder, "heartbeat")
+        env["ALBOR_MACHINE"] = machine
+        return env
+
+    def run(self) -> None:
+        """Start, wait, retry where the spec says so, prove the end."""
+        try:
+            if self._spec.get("clear_outputs"):
+                self._files.clear(self._base)
+            self._files.watch_inputs()
+            found = self._run_tries()
+        except (outputs.OutputError, OSError) as error:
+            found = verdict.Verdict(verdict.ERROR, _text(error))
+        self._prove(found)
+
+    def _run_tries(self) -> verdict.Verdict:
+        retry = self._spec.get("retry") or {}
+        allowed, classes = int(retry.get("attempts") or 1), retry.get("on") or ()
+        while True:
+            self._tries += 1
+            found = self._run_once()
+            if found.exit_class not in classes or self._tries >= allowed:
+                return found
+            self._note("try %d of %d after: %s" % (self._tries + 1, allowed, found.detail))
+            if self._asked_to_stop(float(retry.get("backoff_s") or 0.0)):
+                return verdict.Verdict(verdict.CANCELLED, "cancelled between two tries", found.code)
+            if self._spec.get("clear_outputs"):
+                self._files.clear(self._base, own=True)
+
+    def _asked_to_stop(self, wait_s: float) -> bool:
+        deadline = time.monotonic() + wait_s
+        while True:
+            left = deadline - time.monotonic()
+            found = signal.sigtimedwait(child.WATCHED - {signal.SIGCHLD}, max(0.0, left))
+            if found is not None or left <= 0:
+                return found is not None
+
+    def _run_once(self) -> verdict.Verdict:
+        oom_before = verdict.oom_kills()
+        process = self._launch(self._spec["argv"], record=True)
+        pause("started")
+        stopped = self._wait(process, self._spec.get("timeout_s"), self._spec.get("heartbeat_s"))
+        child.end_descendants(self._grace_s)
+        failure = process.failure()
+        pause("exited")
+        assert process.status is not None
+        uses_gpu = bool((self._spec.get("slots") or {}).get("gpu"))
+        found = verdict.of_status(process.status, self._log_path, oom_before, uses_gpu)
+        if stopped is not None:
+            return verdict.Verdict(stopped.exit_class, stopped.detail, found.code, found.signal)
+        if failure:
+            return verdict.Verdict(verdict.ERROR, failure, found.code)
+        return self._judge(found) if found.exit_class == verdict.OK else found
+
+    def _launch(self, argv: Sequence[str], record: bool) -> child.Child:
+        words = [word.replace("{attempt}", self._folder) for word in argv]
+        process = child.Child(words, self._env, self._layout.path(self._spec.get("cwd") or "."), self._log)
+        if record:
+            body = {**liveness.identity(process.pid), "supervisor": liveness.identity(os.getpid()), "at": time.time()}
+            body.update(slots=self._spec.get("slots") or {}, tries=self._tries)
+            replace_file(os.path.join(self._folder, "pid"), to_json(body), sync=True, sync_name=False)
+        process.release()
+        return process
+
+    def _wait(self, process: child.Child, timeout_s: float | None, heartbeat_s: float | None) -> verdict.Verdict | None:
+        """Until the command is gone; what it was stopped for, None when it ended by itself."""
+        began = time.monotonic()
+        deadline = began + timeout_s if timeout_s else None
+        pulse = Pulse(self._env["ALBOR_HEARTBEAT"], heartbeat_s, began)
+        cap = logs.Cap(self._log)
+        while True:
+            now = time.monotonic()
+            limits = [child.SLICE_S]
+            if deadline is not None:
+                limits.append(deadline - now)
+            if heartbeat_s:
+                limits.append(pulse.left(now))
+            number = process.wait(min(limits))
+            if process.reap():
+                return None
+            reason = self._reason(number, deadline, timeout_s, pulse, heartbeat_s)
+            if reason is not None:
+                process.stop(self._grace_s)
+                return reason
+            cap.apply()
+
+    def _reason(
+        self, number: int, deadline: float | None, timeout_s: float | None, pulse: Pulse, heartbeat_s: float | None
+    ) -> verdict.Verdict | None:
+        now = time.monotonic()
+        if number not in (0, signal.SIGCHLD):
+            if number == signal.SIGUSR1:
+                return verdict.Verdict(verdict.CANCELLED, "cancelled")
+            return verdict.Verdict(
+                verdict.KILLED, "its supervisor was told to stop by %s" % signal.Signals(number).name
+            )
+        if deadline is not None and now >= deadline:
+            return verdict.Verdict(verdict.TIMEOUT, "still running after %g s" % (timeout_s or 0.0))
+        if heartbeat_s and pulse.left(now) <= 0:
+            return verdict.Verdict(verdict.HANG, "no heartbeat for %g s" % heartbeat_s)
+        return None
+
+    def _judge(self, found: verdict.Verdict) -> verdict.Verdict:
+        """What an exit 0 is worth: outputs there, inputs untouched, completion check passed."""
+        try:
+            self._files.check_present()
+            self._files.check_inputs()
+        except (outputs.OutputError, OSError) as error:
+            return verdict.Verdict(verdict.ERROR, _text(error), found.code)
+        check = self._spec.get("completion_check")
+        if not check:
+            return found
+        process = self._launch(check, record=False)
+        stopped = self._wait(process, self._spec.get("timeout_s") or CHECK_TIMEOUT_S, None)
+        child.end_descendants(self._grace_s)
+        failure = process.failure()
+        if stopped is not None and stopped.exit_class == verdict.CANCELLED:
+            return stopped
+        if stopped is not None or failure or process.status != 0:
+            detail = "completion_check did not pass: %s" % (
+                failure or (stopped.detail if stopped else "exit %s" % _code(process))
+            )
+            return verdict.Verdict(verdict.ERROR, detail, found.code)
+        return found
+
+    def _prove(self, found: verdict.Verdict) -> None:
+        proofs: dict[str, Any] = {}
+        leftovers: list[str] = []
+        pause("digesting")
+        if found.exit_class == verdict.OK:
+            try:
+                proofs = self._files.proofs()
+            except (outputs.OutputError, OSError, RuntimeError) as error:
+                found = verdict.Verdict(verdict.ERROR, _text(error), found.code)
+        if found.exit_class != verdict.OK and self._spec.get("clear_outputs"):
+            leftovers = self._files.leftovers()
+        spec = self._spec
+        end = {**found.body(), "seconds": round(time.monotonic() - self._began, 3), "at_utc": utc(), "outputs": proofs}
+        end["summary"] = self._summary()
+        keys = ("resource", "number", "fingerprint", "lineage", "run", "started_utc", "boot", "parts", "slots")
+        body = {"version": attempts.VERSION, **{key: spec.get(key) for key in keys}, "exit": end}
+        body.update(kept=self._files.kept, tries=max(1, self._tries), leftovers=leftovers)
+        attempts.write_proof(self._folder, body)
+
+    def _summary(self) -> dict[str, Any]:
+        value = read_json(os.path.join(self._folder, "result.json")) or {}
+        return {key: value[key] for key in SUMMARY_KEYS if key in value}
+
+    def _note(self, text: str) -> None:
+        write_all(self._log, ("albor: %s\n" % text).encode("utf-8", "replace"))
+
+
+class Pulse:
+    """The task's heartbeat file: by whether its stamp changes, never by comparing it with a clock."""
+
+    def __init__(self, path: str, limit_s: float | None, began: float) -> None:
+        self._path = path
+        self._limit_s = limit_s or 0.0
+        self._stamp = self._read()
+        self._since = began
+
+    def _read(self) -> int:
+        try:
+            return os.stat(self._path).st_mtime_ns
+        except OSError:
+            return 0
+
+    def left(self, now: float) -> float:
+        """Seconds until the silence is too long."""
+        stamp = self._read()
+        if stamp != self._stamp:
+            self._stamp, self._since = stamp, now
+        return self._since + self._limit_s - now
+
+
+def _code(process: child.Child) -> str:
+    status = process.status or 0
+    return str(os.WEXITSTATUS(status)) if os.WIFEXITED(status) else "by signal %d" % os.WTERMSIG(status)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return "%s: %s" % (error.filename, error.strerror) if error.filename else error.strerror
+    return str(error)

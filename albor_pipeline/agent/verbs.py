@@ -1,0 +1,257 @@
+"""What the agent can be asked: one function a verb, and the table of them. Moves no frames itself.
+
+A verb gets the server, its stream and the request, and returns the reply's fields, or None when the reply comes later.
+Verbs marked True may read, hash or wait, and so run in a worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import time
+
+from albor_pipeline.agent import attempts, child, facts, files, liveness, logs, scripts
+from albor_pipeline.agent.layout import quote, read_bytes, replace_file, to_json, utc, write_all
+from albor_pipeline.agent.server import Server, Stream
+from albor_pipeline.agent.starts import Tail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from albor_pipeline.agent.server import Verb
+
+PROTOCOL = 1
+SIGNAL_WAIT_S = 5.0
+
+
+def hello(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the machine, the journal head kept here, and attempts of this lineage: `all`, `open` (not acknowledged) or `none`."""
+    which = body.get("attempts", "all")
+    heads = facts.heads(server.layout.head)
+    found = [] if which == "none" else attempts.listing(server.layout, server.lineage, which)
+    return {
+        "version": PROTOCOL,
+        **facts.facts(server.layout.workdir),
+        "head": heads.get(server.lineage),
+        "heads": heads,
+        "attempts": found,
+    }
+
+
+def probe(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Look at many things at once."""
+    return {"results": server.prober.answer(body["items"])}
+
+
+def start(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
+    """Start an attempt; replied to once it is claimed or refused."""
+    if liveness.is_network(server.layout.workdir):
+        raise attempts.AttemptError(
+            "network-fs", "%s is on a network file system; attempts need a local workdir" % server.layout.workdir
+        )
+    spec = {key: value for key, value in body.items() if key not in ("id", "verb")}
+    server.starts.start(stream.number, spec)
+
+
+def attach(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
+    """Send the end of an attempt as an event, and its log from an offset as data when asked."""
+    folder = attempts.find(server.layout, body["resource"], body["number"])
+    offset = body.get("log_from")
+    if offset is not None and offset < 0:
+        offset = max(0, _size(os.path.join(folder, "log")) + offset)
+    server.answer(stream.number, {"attempt": attempts.describe(server.layout, folder), "log_from": offset})
+    server.starts.watch(folder)
+    if offset is not None:
+        server.follow(stream.number, Tail(folder, offset))
+
+
+def ack(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The controller has the end in its journal; the attempt may now be collected."""
+    resource = body["resource"]
+    if attempts.acknowledge(server.layout, resource, body["number"]):
+        server.later(lambda: _collect(server, resource))
+    return {}
+
+
+def _collect(server: Server, resource: str) -> None:
+    try:
+        attempts.collect(server.layout, resource)
+    except OSError:
+        return
+
+
+def list_attempts(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Attempt objects: of one resource or all, `which` all, open or running; `number` picks one."""
+    lineage = "" if body.get("any_lineage") else server.lineage
+    found = attempts.listing(server.layout, lineage, body.get("which", "all"), body.get("resource"))
+    if body.get("number") is not None:
+        found = [attempt for attempt in found if attempt["number"] == body["number"]]
+    return {"attempts": found}
+
+
+def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask an attempt's supervisor to stop it; without a supervisor stop its processes from here. {"liveness"} as found."""
+    if body.get("how", "cancel") != "cancel":
+        raise attempts.AttemptError("bad-spec", "signal: unknown `how` %r" % body.get("how"))
+    folder = attempts.find(server.layout, body["resource"], body["number"])
+    deadline = time.monotonic() + SIGNAL_WAIT_S
+    while True:
+        how, _proof, record = attempts.state_of(folder)
+        if how == attempts.ALIVE and record is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+            continue
+        break
+    if how == attempts.ALIVE and record is not None:
+        supervisor = record["supervisor"]
+        if liveness.same_process(supervisor):
+            os.kill(supervisor["pid"], signal.SIGUSR1)
+    elif how == attempts.UNSUPERVISED and record is not None:
+        grace_s = body.get("grace_s")
+        if not child.end_members(record, folder, 10.0 if grace_s is None else float(grace_s)):
+            raise attempts.AttemptError("still-alive", "some processes of the attempt do not end")
+    elif how in attempts.RUNNING:
+        raise attempts.AttemptError(
+            "unknown-attempt", "the attempt is %s; its processes cannot be reached from here" % how
+        )
+    return {"liveness": how}
+
+
+def log(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A log's bytes from an offset (negative: from the end), at most `max`; {"from", "to", "size_bytes"} and the bytes as data."""
+    path = os.path.join(attempts.find(server.layout, body["resource"], body["number"]), "log")
+    size = _size(path)
+    begin = int(body.get("from") or 0)
+    begin = max(0, size + begin) if begin < 0 else begin
+    left = int(body.get("max") or 1 << 62)
+    parts: list[bytes] = []
+    position = first = begin
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        descriptor = -1
+    try:
+        while descriptor >= 0 and left > 0 and position < size:
+            at, data = logs.read_from(descriptor, position, min(left, files.READ_BYTES))
+            first = at if not parts else first
+            if not data:
+                break
+            parts.append(data)
+            position, left = at + len(data), left - len(data)
+            if sum(map(len, parts)) >= 8 << 20:
+                break
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    stream.sends = True
+    server.answer(stream.number, {"from": first, "to": position, "size_bytes": size, "data": True})
+    for part in parts:
+        stream.write(part)
+    return None
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def script(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a short shell script."""
+    cwd = server.layout.path(body.get("cwd") or ".")
+    return scripts.run_script(body["script"], body.get("timeout_s"), body.get("env"), cwd)
+
+
+def put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a file, folder or link, or remove one."""
+    return files.put(server.layout.path(body["path"]), body, stream.read())
+
+
+def get(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A file's bytes as data after the reply {"size_bytes"}."""
+    path = server.layout.path(body["path"])
+    with open(path, "rb"):
+        stream.sends = True
+    server.answer(stream.number, {"size_bytes": _size(path), "data": True})
+    for part in files.read(path, int(body.get("from") or 0), body.get("max")):
+        stream.write(part)
+    return None
+
+
+def list_folder(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder holds."""
+    return {"entries": files.listing(server.layout.path(body["path"]))}
+
+
+def code_has(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the code of a digest is here, and where."""
+    folder = files.code_folder(server.layout, body["digest"])
+    return {"present": os.path.isdir(folder), "folder": server.layout.relative(folder)}
+
+
+def code_put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay out the code of a digest."""
+    return files.put_code(server.layout, body["digest"], body["files"], stream.read())
+
+
+def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold this machine for this lineage while the connection lives. Raises AttemptError `held` with the holder's text."""
+    if server.lineage in server.held:
+        return {}
+    os.makedirs(server.layout.leases, exist_ok=True)
+    path = os.path.join(server.layout.leases, quote(server.lineage or "none"))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        holder = (read_bytes(path) or b"").decode("utf-8", "replace").strip()
+        raise attempts.AttemptError("held", holder or "another controller") from None
+    os.ftruncate(descriptor, 0)
+    write_all(descriptor, ("%s since %s\n" % (body["holder"], utc())).encode("utf-8", "replace"))
+    server.held[server.lineage] = descriptor
+    return {}
+
+
+def head(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the journal's head here, durable, so that a cut journal shows; of several under way the latest request wins."""
+    os.makedirs(server.layout.home, exist_ok=True)
+    with server.head_lock:
+        if stream.number < server.head_request:
+            return {}
+        server.head_request = stream.number
+        lock = os.open(server.layout.head + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            heads = facts.heads(server.layout.head)
+            heads[server.lineage] = {"count": int(body["count"]), "digest": str(body["digest"]), "at_utc": utc()}
+            replace_file(server.layout.head, to_json(heads), sync=True)
+        finally:
+            os.close(lock)
+    return {}
+
+
+VERBS: dict[str, tuple[Verb, bool]] = {
+    "hello": (hello, True),
+    "probe": (probe, True),
+    "start": (start, False),
+    "attach": (attach, False),
+    "ack": (ack, False),
+    "attempts": (list_attempts, True),
+    "signal": (cancel, True),
+    "log": (log, True),
+    "sh": (script, True),
+    "put": (put, True),
+    "get": (get, True),
+    "list": (list_folder, True),
+    "code_has": (code_has, False),
+    "code_put": (code_put, True),
+    "lease": (lease, False),
+    "head": (head, True),
+}

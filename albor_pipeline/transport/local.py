@@ -1,0 +1,133 @@
+"""This machine: the same agent as anywhere, as a process of its own session, through a socket pair. Knows no verb."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from albor_pipeline.errors import UnreachableError
+from albor_pipeline.model.manifest import Machine
+from albor_pipeline.transport.bundle import ensure_bundle
+from albor_pipeline.transport.client import AgentClient, AgentError
+
+HANG_UP_WAIT_S = 2.0
+
+
+class LocalChannel:
+    """An agent process and the socket that is its stdin and stdout."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket, errors: IO[bytes]) -> None:
+        self._process = process
+        self._socket = ours
+        self._errors = errors
+        ours.setblocking(False)
+
+    @property
+    def pid(self) -> int:
+        """The agent's pid."""
+        return self._process.pid
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def recv(self, limit: int) -> bytes | None:
+        try:
+            return self._socket.recv(limit)
+        except BlockingIOError:
+            return None
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def diagnosis(self) -> str:
+        """The last line that the agent wrote to stderr, else how it ended."""
+        try:
+            code = self._process.wait(HANG_UP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            return "its agent closed the connection"
+        self._errors.seek(0)
+        lines = [line for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        if lines:
+            return lines[-1].strip()
+        return (
+            f"its agent was killed by {signal.Signals(-code).name}" if code < 0 else f"its agent ended with exit {code}"
+        )
+
+    def close(self) -> None:
+        """Hang up and wait for the agent to go; after two seconds it is killed, which attempts outlive."""
+        self._socket.close()
+        try:
+            self._process.wait(HANG_UP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+
+class LocalTransport:
+    """Starts the agent with this interpreter, out of reach of the terminal's Ctrl-C."""
+
+    def connect(self, machine: Machine, root: str, lineage: str, *, attempts: str = "all") -> AgentClient:
+        """A client that has said hello; the workdir is the machine's, else `root`. Raises UnreachableError."""
+        workdir = str(Path(root, Path(machine.workdir).expanduser())) if machine.workdir else root
+        try:
+            channel = self._start(workdir, lineage, machine.name)
+        except OSError as error:
+            raise UnreachableError.of("unreachable", f"{machine.name}: the agent cannot be started: {error}") from None
+        client = AgentClient(channel, machine.name)
+        try:
+            client.greet(attempts)
+        except AgentError as error:
+            client.close()
+            raise UnreachableError.of(
+                "unreachable", f"{machine.name}: its agent cannot work: {error.message}"
+            ) from None
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def _start(self, workdir: str, lineage: str, name: str) -> LocalChannel:
+        command = [
+            sys.executable,
+            "-I",
+            str(ensure_bundle()),
+            "--workdir",
+            workdir,
+            "--lineage",
+            lineage,
+            "--machine",
+            name,
+        ]
+        ours, theirs = socket.socketpair()
+        errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (the channel closes it)
+        try:
+            process = subprocess.Popen(
+                command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors, start_new_session=True
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return LocalChannel(process, ours, errors)
+
+
+def wait_readable(clients: list[AgentClient], timeout_s: float | None) -> None:
+    """Wait until one of the clients may have news, or can write what it holds back."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    poll = select.poll()
+    for client in clients:
+        poll.register(client.fileno(), select.POLLIN | (select.POLLOUT if client.wants_write else 0))
+    left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 0.5
+    poll.poll(left)
