@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rebuild, and say what was found."""
     manifest = load(common.find_manifest(args.manifest))
-    kept, found = rebuild(manifest, common.state_dir(args, manifest))
-    if kept is not None:
-        common.out([f"The old state folder was kept as {kept}."])
+    found = rebuild(manifest, common.state_dir(args, manifest))
     common.out([f"  {key}: {text}" for key, text in found])
     common.out([f"Rebuilt from {len(found)} proven results. To see what is left to do: albor-pipeline plan {manifest.path}"])
     return EXIT_OK

@@ -54,6 +54,7 @@ def rows_of(session: Session) -> list[documents.Document]:
         elif attempt_now is not None and attempt_now.liveness is Liveness.UNSUPERVISED:
             row["progress"] = {**attempt_now.progress, "note": "unsupervised: its supervisor was killed"}
         if row["status"] == Status.PENDING.value:
-            row["waits_for"] = [up.resource for up in session.graph.before.get(key, ()) if up not in entries or entries[up].in_force is None]
+            ups = session.graph.before.get(key, ())
+            row["waits_for"] = [up.resource for up in ups if up not in entries or entries[up].in_force is None]
         rows.append(row)
     return rows

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from albor_pipeline.errors import Diagnostic
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, State
-from albor_pipeline.plan import fingerprint
+from albor_pipeline.plan import checks, fingerprint
 from albor_pipeline.plan.decide import Decision, Facts, decide
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
@@ -165,7 +164,7 @@ def make_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed
         unreachable={name: view.error for name, view in observed.machines.items() if view.error is not None},
         longest_chain=chain if total > 0 else (),
         longest_chain_s=total or None,
-        diagnostics=tuple(_stage_problems(manifest, observed, steps)),
+        diagnostics=tuple(checks.of_steps(manifest, observed, judge.inputs, steps)),
     )
 
 
@@ -184,17 +183,3 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
         seconds=result.seconds if result else judge.options.estimates.get(key),
     )
 
-
-def _stage_problems(manifest: Manifest, observed: Observed, steps: list[Step]) -> list[Diagnostic]:
-    found: list[Diagnostic] = []
-    for step in steps:
-        answer = observed.stages.get(step.key)
-        if answer is None:
-            continue
-        resource = manifest.resources[step.key.resource]
-        span = resource.spans.get("config") or resource.spans.get("stage") or resource.span
-        for text in answer.problems:
-            found.append(Diagnostic("error", "stage-plan", f"`{resource.id}` cannot work: {text}", span))
-        for text in answer.warnings:
-            found.append(Diagnostic("warning", "stage-plan", f"`{resource.id}`: {text}", span))
-    return found

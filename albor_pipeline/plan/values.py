@@ -53,7 +53,7 @@ def number(value: float) -> str:
 
 def _scientific(plain: str) -> str:
     """`0.001` and `1e-03` as `1e-3`."""
-    sign, exponent, digits = Decimal(plain).normalize().as_tuple()
+    sign, digits, exponent = Decimal(plain).normalize().as_tuple()
     text = "".join(map(str, digits))
     fraction = f".{text[1:]}" if len(text) > 1 else ""
     return f"{'-' if sign else ''}{text[0]}{fraction}e{int(exponent) + len(text) - 1}"

@@ -52,15 +52,12 @@ class Convergence:
             return
         operation: dict[str, Any] = dict(self._operations.pop(0))
         verb = operation.pop("verb")
-        if verb == "sh":
-            self._send(machine, "probe", self._scripted, items=[{"op": "sh", **operation}])
-        else:
-            self._send(machine, verb, self._done, **operation)
+        self._send(machine, verb, self._scripted if verb == "sh" else self._done, **operation)
 
     def _scripted(self, reply: Message) -> list[Outcome]:
-        if not reply.ok:
-            return [self._failed(reply.error)]
-        result = reply.body["results"][0]
+        if reply.error is not None:
+            return [self._failed(reply.error.message)]
+        result = reply.body
         if result.get("exit") == 0:
             self._next()
             return []
@@ -68,14 +65,14 @@ class Convergence:
         return [self._failed(f"exit {result.get('exit')}", tuple(lines[-10:]))]
 
     def _done(self, reply: Message) -> list[Outcome]:
-        if not reply.ok:
-            return [self._failed(reply.error)]
+        if reply.error is not None:
+            return [self._failed(reply.error.message)]
         self._next()
         return []
 
     def _verify(self, reply: Message) -> list[Outcome]:
-        if not reply.ok:
-            return [self._failed(reply.error)]
+        if reply.error is not None:
+            return [self._failed(reply.error.message)]
         seen = self._kind.observe(reply.body["results"])
         wanted = self._work.wanted.parts.get("fields", {})
         off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}

@@ -7,14 +7,13 @@ said, judges what that made ready, journals all of it with one fsync, and only t
 from __future__ import annotations
 
 import heapq
-import selectors
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from albor_pipeline.errors import AlborError, UnreachableError
-from albor_pipeline.model.events import NoteEvent, Reporter, RunStarted, StepEvent
+from albor_pipeline.errors import AlborError
+from albor_pipeline.model.events import Reporter, RunStarted, StepEvent
 from albor_pipeline.model.manifest import Policy
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
@@ -27,6 +26,7 @@ from albor_pipeline.state.folder import StateFolder, Transition
 
 POLL_S = 0.5
 HOLDING = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN)
+STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT)
 
 
 class Place(Enum):
@@ -140,10 +140,13 @@ class Executor:
         if outcome.work is not None:
             self.now.work[outcome.key] = outcome.work
             self.set_place(outcome.key, Place.RUNNING)
-        if outcome.word is None:
+        if outcome.word is None and not outcome.again:
             return
         self.now.work.pop(outcome.key, None)
-        self.workers.slots[outcome.key.machine].give_back(outcome.key)
+        self.workers.give_back(outcome.key)
+        if outcome.word is None:
+            self.set_place(outcome.key, Place.READY)
+            return
         self.now.counts[outcome.word] += 1
         self.judge.note(outcome.key, outcome.entry, settled=not outcome.failed)
         self.set_place(outcome.key, Place.FAILED if outcome.failed else Place.DONE)
@@ -213,20 +216,10 @@ class Executor:
     def _wait(self) -> list[Outcome]:
         """Block until a machine says something or time passes; returns what follows from it."""
         outcomes: list[Outcome] = []
-        with selectors.DefaultSelector() as selector:
-            for agent in self.fleet.agents.values():
-                selector.register(agent.fileno(), selectors.EVENT_READ)
-            selector.select(POLL_S)
-        for name, agent in list(self.fleet.agents.items()):
-            try:
-                messages = agent.poll(0)
-            except UnreachableError as error:
-                self.report(NoteEvent(error.diagnostics[0].message))
-                outcomes += self.workers.lost(name, error.diagnostics[0].message, self.now.work)
-                continue
-            for message in messages:
-                outcomes += self.workers.take(name, message, self.now.work)
-        outcomes += self.workers.tick(self.now.work)
+        messages = self.fleet.poll(POLL_S)
+        for name, message in messages:
+            outcomes += self.workers.take(name, message, self.now.work)
+        self.workers.tick(self.now.work)
         return outcomes
 
     def _user_leaves(self) -> bool:
@@ -244,7 +237,7 @@ class Executor:
 
 
 def _allowed(action: Action, step: Step) -> bool:
-    """Apply may pick what the plan allowed; to hold a step is always allowed, and ways to run it count as one."""
-    if action in step.allowed or action in (Action.HOLD, Action.UNKNOWN):
+    """Apply may pick what the plan allowed; what starts nothing is always allowed, and ways to run it count as one."""
+    if action in step.allowed or action in STARTS_NOTHING:
         return True
     return action.executes and any(allowed.executes for allowed in step.allowed)

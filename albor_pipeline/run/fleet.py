@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from albor_pipeline.errors import UnreachableError
-from albor_pipeline.model.manifest import Machine, Manifest
-from albor_pipeline.transport.client import AgentClient
-from albor_pipeline.transport.connect import connect
+from albor_pipeline.errors import ManifestError, UnreachableError
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.transport.client import AgentClient, Message
+from albor_pipeline.transport.local import LocalTransport, wait_readable
 
 
 class Fleet:
@@ -29,27 +28,53 @@ class Fleet:
         self.close()
 
     def open(self, names: Sequence[str]) -> None:
-        """Connect to machines that are not connected yet; one that does not answer is noted and never raises."""
+        """Connect to machines that are not connected yet; one that does not answer is noted.
+
+        Raises ManifestError for a machine that is not this one: that is refused by name, never skipped.
+        """
         for name in names:
             if name in self.agents:
                 continue
             machine = self._manifest.machines[name]
+            if not machine.is_local:
+                text = f"machine `{name}` is at {machine.addr}: this version runs tasks on this machine only"
+                raise ManifestError.of("not-yet", text, "give it `addr: localhost`, or leave it out", span=machine.span)
             try:
-                self.agents[name] = connect(name, machine.addr, self.workdir(machine), self.lineage)
+                self.agents[name] = LocalTransport().connect(machine, self._manifest.root, self.lineage)
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
-
-    def workdir(self, machine: Machine) -> Path:
-        """The folder that a machine's relative paths start from."""
-        return Path(self._manifest.root) / machine.workdir if machine.workdir else Path(self._manifest.root)
 
     def probe(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The answers to all items, in their order, from one request."""
         results: Sequence[Mapping[str, Any]] = self.agents[machine].request("probe", items=list(items))["results"]
         return results
 
+    def poll(self, timeout_s: float) -> list[tuple[str, Message]]:
+        """What the machines said, with the machine's name; waits at most so long for the first of them."""
+        found = self._poll()
+        if not found and self.agents:
+            wait_readable(list(self.agents.values()), timeout_s)
+            found = self._poll()
+        return found
+
+    def _poll(self) -> list[tuple[str, Message]]:
+        return [(name, message) for name, agent in self.agents.items() for message in agent.poll(0)]
+
     def close(self) -> None:
         """Close every channel; attempts live on."""
         for agent in self.agents.values():
             agent.close()
         self.agents.clear()
+
+
+def newest_lineage(manifest: Manifest, fleet: Fleet) -> tuple[str, Mapping[str, Any] | None] | None:
+    """The lineage of the newest attempt of this manifest's tasks, and the highest head kept of it; None when there is none."""
+    newest: tuple[str, str] | None = None
+    for agent in fleet.agents.values():
+        for raw in agent.request("attempts", any_lineage=True)["attempts"]:
+            if raw["resource"] in manifest.resources and raw["lineage"]:
+                newest = max(newest or ("", ""), (str(raw["started_utc"]), str(raw["lineage"])))
+    if newest is None:
+        return None
+    heads = [agent.hello["heads"].get(newest[1]) for agent in fleet.agents.values()]
+    return newest[1], max((head for head in heads if head), key=lambda head: int(head["count"]), default=None)

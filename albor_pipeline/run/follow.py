@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Callable
+from typing import Any
 
 from albor_pipeline.errors import AlborError
 from albor_pipeline.model.attempt import Attempt, Liveness
@@ -40,10 +41,9 @@ class Follower:
 
     def look(self) -> Attempt:
         """The attempt as it is now."""
-        for raw in self._agent.request("attempts")["attempts"]:
-            attempt = attempt_of(raw)
-            if (attempt.resource, attempt.number) == (self._key.resource, self._number):
-                return attempt
+        found = self._agent.request("attempts", resource=self._key.resource, number=self._number)["attempts"]
+        if found:
+            return attempt_of(found[0])
         raise AlborError.of("no-attempt", f"attempt {self._number} of `{self._key.resource}` was collected")
 
     def print_log(self, write: Callable[[str], object], *, follow: bool) -> Attempt:
@@ -53,8 +53,9 @@ class Follower:
         while True:
             attempt = self.look()
             while True:
-                data = self._agent.read_log(self._key.resource, self._number, position, CHUNK_BYTES)
-                position += len(data)
+                args: dict[str, Any] = {"resource": self._key.resource, "number": self._number, "from": position, "max": CHUNK_BYTES}
+                reply = self._agent.request("log", **args)
+                data, position = bytes(reply["data"]), int(reply["to"])
                 write(decoder.decode(data))
                 if not data:
                     break
@@ -64,7 +65,7 @@ class Follower:
 
     def cancel(self) -> Attempt:
         """End it and wait for that; raises AlborError when it does not end within a minute."""
-        self._agent.request("signal", resource=self._key.resource, number=self._number, how="cancel")
+        self._agent.request("signal", resource=self._key.resource, number=self._number)
         limit = time.monotonic() + CANCEL_LIMIT_S
         while time.monotonic() < limit:
             attempt = self.look()

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import Problems
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.model.state import State
+from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.resources.python_env import PythonEnv, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run import stageplans
@@ -22,6 +25,7 @@ from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
 
+OTHER_NAMES = {"yaml": "pyyaml"}
 Take = Callable[[Mapping[str, Any]], None]
 
 
@@ -167,13 +171,24 @@ class Observer:
 
     def _python_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
         packages = self.found.packages.get(key, frozenset())
-        if not packages or task.python is not None:
+        if task.python is not None:
+            self.found.python[key] = self._environment(key, task.python)
+            return []
+        if not packages:
             return []
 
         def take(raw: Mapping[str, Any]) -> None:
             self.found.python[key] = versions(raw, packages)
 
         return [({"op": "python", "python": None}, take)]
+
+    def _environment(self, key: Key, name: str) -> dict[str, str]:
+        """A declared environment counts by what is asked of it, so that it is known before it is made."""
+        declared = self.manifest.resources.get(name)
+        if declared is None or not isinstance(declared.fields_on(key.machine), PythonEnv):
+            return {"interpreter": name}
+        wanted = convergent(declared.kind).wanted(declared, self.manifest.machines[key.machine], self.root)
+        return {name: fingerprint.of_fields(wanted).digest(digest_bytes)[:16]}
 
     def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
         kind = convergent(resource.kind)
@@ -224,13 +239,12 @@ class Observer:
         if not isinstance(task, Task) or task.python is None:
             return None
         declared = self.manifest.resources.get(task.python)
-        return interpreter(declared.fields_on(key.machine)) if declared is not None else task.python
+        fields = declared.fields_on(key.machine) if declared is not None else None
+        return interpreter(fields) if isinstance(fields, PythonEnv) else task.python
 
 
 def versions(raw: Mapping[str, Any], packages: frozenset[str]) -> dict[str, str]:
     """The interpreter's version, and of the distributions that offer the imported packages."""
-    dists: Mapping[str, str] = raw.get("dists") or {}
-    offered: Mapping[str, list[str]] = raw.get("modules") or {}
-    names = {dist for package in packages for dist in offered.get(package, [package])}
-    found = {name: dists[name] for name in sorted(names) if name in dists}
+    dists = {str(name).lower().replace("-", "_"): str(version) for name, version in (raw.get("dists") or {}).items()}
+    found = {name: dists.get(OTHER_NAMES.get(name, name).lower(), "not installed") for name in sorted(packages)}
     return {"python": ".".join(str(raw.get("python", "")).split(".")[:2]), **found}

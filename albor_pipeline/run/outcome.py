@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from albor_pipeline.model.events import Event
 from albor_pipeline.model.fingerprint import Fingerprint
@@ -21,15 +20,13 @@ class Work:
     wanted: Fingerprint
     since_s: float
     number: int = 0
-    confirmed: bool = False
-    progress: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """`what` is the journal's word (None: nothing is recorded); `act` runs after the record is durable.
 
-    `word` counts the step as over; `work` puts it among the running ones; neither: only a record.
+    `word` counts the step as over; `work` puts it among the running ones; `again` puts it back to be judged anew.
     """
 
     key: Key
@@ -41,3 +38,4 @@ class Outcome:
     work: Work | None = None
     word: str | None = None
     failed: bool = False
+    again: bool = False

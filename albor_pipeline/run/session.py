@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from albor_pipeline.errors import ManifestError, StateError
+from albor_pipeline.errors import ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.model.events import Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
@@ -18,7 +18,7 @@ from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.run import hooks
 from albor_pipeline.run.executor import Ended, Executor, Leave, Limits
-from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.workers import Run, Workers
 from albor_pipeline.state.folder import StateFolder, utc_now
@@ -62,9 +62,23 @@ class Session:
 
     def connect(self, keys: Iterable[Key]) -> None:
         """Open the machines of these resources, and check that none of them knows a later state than ours."""
-        self.fleet.open(sorted({key.machine for key in keys if key.machine in self.manifest.machines}))
+        names = sorted({key.machine for key in keys if key.machine in self.manifest.machines})
+        self.fleet.open(names)
+        if self.folder.is_new and self._continue_lineage():
+            self.fleet.open(names)
         for name, agent in self.fleet.agents.items():
             self.folder.check_head(name, agent.hello.get("head"))
+
+    def _continue_lineage(self) -> bool:
+        """An empty state folder beside machines that hold our attempts was lost: go on with the lineage they remember."""
+        found = newest_lineage(self.manifest, self.fleet)
+        if found is None:
+            return False
+        lineage, head = found
+        self.folder.adopt_lineage(lineage, head)
+        self.fleet.close()
+        self.fleet.lineage = lineage
+        return True
 
     def plan(self, wish: Wish) -> Plan:
         """Observe and plan; raises ManifestError when a stage says that it cannot work or a config is wrong."""
@@ -150,9 +164,3 @@ class Session:
             values={output.name: output.value for output in self.manifest.outputs},
         )
 
-
-def with_lineage(folder: StateFolder, lineage: str) -> None:
-    """Refuse to mix two histories: a state that has its own lineage keeps it."""
-    if folder.state.entries and folder.state.lineage != lineage:
-        raise StateError.of("lineage", "this state folder has a history of its own", "use another --state-dir")
-    folder.state = replace(folder.state, lineage=lineage)

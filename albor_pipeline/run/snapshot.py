@@ -27,11 +27,11 @@ class CodeSender:
         digest = code_digest(files)
         if (machine, digest) in self._sent:
             return digest
-        texts = {path: (self._root / path).read_bytes().decode("utf-8") for path in files}
+        bodies = {path: (self._root / path).read_bytes() for path in files}
         now = CodeReader(self._root).closure(*files).files
         moved = [path for path in files if now.get(path) != files[path]]
         if moved:
             raise AlborError.of("stale", f"plan is stale: {moved[0]} changed since it was made", "run the same command again")
-        self._fleet.agents[machine].request("code_put", digest=digest, files=texts)
+        self._fleet.agents[machine].put_code(digest, bodies)
         self._sent.add((machine, digest))
         return digest

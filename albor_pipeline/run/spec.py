@@ -30,6 +30,7 @@ class Start:
     action: Action
     number: int
     run: str
+    workdir: str
     gpus: tuple[int, ...] = ()
     config: str | None = None
     python: str | None = None
@@ -76,14 +77,15 @@ def _argv(start: Start, task: Task) -> list[str]:
             command = task.resume_command
         return shell(command)
     module = RUNNER.removesuffix(".py").replace("/", ".")
-    return [start.python or sys.executable, "-m", module, task.stage, "apply", "{attempt}/config.json"]
+    python = str(Path(start.workdir) / start.python) if start.python else sys.executable
+    return [python, "-m", module, task.stage, "apply", "{attempt}/config.json"]
 
 
 def _stage_env(start: Start) -> dict[str, str]:
     if start.code is None:
         return {}
-    folder = Path(".albor") / "code" / start.code
-    return {"PYTHONPATH": f"{{workdir}}/{folder}", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
+    folder = Path(start.workdir) / ".albor" / "code" / start.code
+    return {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
 
 
 def shell(command: str) -> list[str]:

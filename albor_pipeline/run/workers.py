@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import AlborError
 from albor_pipeline.model.attempt import Attempt, ExitClass
 from albor_pipeline.model.events import ProgressEvent, Reporter, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
@@ -35,6 +34,8 @@ LEAVE_GRACE_S = 3.0
 PROGRESS_S = 2.0
 TAIL_LINES = 10
 LOG_LIMIT_BYTES = 4 << 20
+OVERTAKEN = ("busy", "stale")
+MAX_TRIES = 3
 
 Reply = Callable[[Message], list[Outcome]]
 
@@ -65,9 +66,12 @@ class Workers:
         self.clock = run.clock
         self.slots = {name: MachineSlots(self._slots(name)) for name in run.manifest.machines}
         self._replies: dict[tuple[str, int], Reply] = {}
+        self._parts: dict[tuple[str, int], tuple[Message, list[bytes]]] = {}
         self._code = CodeSender(Path(run.manifest.root), run.fleet)
         self._asked_at = time.monotonic()
         self._leaving_since: float | None = None
+        self._taken: dict[Key, int] = {}
+        self._tries: Counter[Key] = Counter()
 
     def _slots(self, name: str) -> Slots:
         agent = self._run.fleet.agents.get(name)
@@ -75,6 +79,11 @@ class Workers:
         found = Slots(len(facts.get("gpus") or ()), int(facts.get("cpus") or 1), int(facts.get("memory_bytes") or 0))
         declared = self._run.manifest.machines[name].slots
         return replace(found, **declared)
+
+    def give_back(self, key: Key) -> None:
+        """A step is over: its slots are free."""
+        if key.machine in self.slots:
+            self.slots[key.machine].give_back(key)
 
     def observe(self, step: Step) -> Observed:
         """What was observed, with those inputs looked at again that earlier steps may have changed since."""
@@ -138,7 +147,7 @@ class Workers:
         entry = self._entry(step.key)
         current = Current(wanted, attempt.run, attempt.number, attempt.started_utc, Status.RUNNING, log=f"{attempt.folder}/log")
         what = None if entry.current is not None and entry.current.attempt == attempt.number else "attached"
-        work = Work(step, wanted, time.monotonic(), attempt.number, True)
+        work = Work(step, wanted, time.monotonic(), attempt.number)
         event = StepEvent(step.key, "attached", self.clock(), note=decision.reason.text)
 
         def act() -> None:
@@ -149,17 +158,14 @@ class Workers:
     def _start(self, step: Step, decision: Decision, wanted: Fingerprint, gpus: tuple[int, ...]) -> Outcome:
         run, key = self._run, step.key
         resource = run.manifest.resources[key.resource]
-        number = 1 + max((attempt.number for attempt in run.observed.attempts_of(key)), default=0)
+        number = 1 + max(self._taken.get(key, 0), *(attempt.number for attempt in run.observed.attempts_of(key)), 0)
         entry = self._entry(key)
-        if entry.current is not None:
-            number = max(number, entry.current.attempt + 1)
-        if entry.in_force is not None:
-            number = max(number, entry.in_force.attempt + 1)
         config = run.observer.found.configs.get(key)
         files = run.observed.code.get(key, {}) if config is not None else {}
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
             number=number, run=run.id, gpus=gpus, config=config.text if config else None,
+            workdir=str(run.fleet.agents[key.machine].hello["workdir"]),
             python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
         )  # fmt: skip
         current = Current(wanted, run.id, number, self.clock(), Status.RUNNING)
@@ -179,7 +185,7 @@ class Workers:
         old = decision.attempt
         if old is not None and decision.reason.code == "replaced":
             agent = self._run.fleet.agents[self._machine_of(old)]
-            agent.request("signal", resource=old.resource, number=old.number, how="cancel", wait=True)
+            agent.request("signal", resource=old.resource, number=old.number)
 
     def _machine_of(self, attempt: Attempt) -> str:
         for name, view in self._run.observed.machines.items():
@@ -188,24 +194,58 @@ class Workers:
         raise KeyError(attempt.folder)
 
     def _started(self, work: Work, reply: Message) -> list[Outcome]:
-        if reply.ok:
-            work.confirmed = True
+        error = reply.error
+        if error is None:
             return []
-        return [self._fail(work, ExitClass.ERROR.value, f"did not start: {reply.error}", (), "")]
+        key = work.step.key
+        if error.code in OVERTAKEN and self._tries[key] < MAX_TRIES:
+            self._tries[key] += 1
+            self._send(key.machine, "attempts", lambda found: self._look_again(key, found), resource=key.resource, any_lineage=True)
+            return []
+        return [self._fail(work, ExitClass.ERROR.value, f"did not start: {error.message}", (), "")]
+
+    def _look_again(self, key: Key, reply: Message) -> list[Outcome]:
+        """An attempt that we did not know was made meanwhile: see what it is, and judge the step anew."""
+        found = [attempt_of(raw) for raw in reply.body.get("attempts") or ()]
+        lineage = self._run.state.state.lineage
+        self._taken[key] = max((attempt.number for attempt in found), default=0)
+        view = self._run.observed.machines[key.machine]
+        others = tuple(attempt for attempt in view.attempts if attempt.resource != key.resource)
+        mine = tuple(attempt for attempt in found if attempt.lineage == lineage)
+        machines = {**self._run.observed.machines, key.machine: replace(view, attempts=others + mine)}
+        self._run.observed = replace(self._run.observed, machines=machines)
+        return [Outcome(key, again=True)]
 
     def _send(self, machine: str, verb: str, reply: Reply, **args: Any) -> None:
         self._replies[machine, self._run.fleet.agents[machine].submit(verb, **args)] = reply
 
     def take(self, machine: str, message: Message, work: Mapping[Key, Work]) -> list[Outcome]:
         """The outcomes that follow from one message of a machine."""
-        if message.kind == "reply":
-            reply = self._replies.pop((machine, message.id), None)
-            return reply(message) if reply else []
+        if message.kind == "closed":
+            return self.lost(machine, f"{machine} does not answer: {message.body.get('why') or 'its agent ended'}", work)
+        if message.kind in ("reply", "data", "end"):
+            return self._answer(machine, message)
         if message.kind == "event" and message.body.get("event") == "ended":
-            attempt = attempt_of(message.body["attempt"])
+            attempt = attempt_of(message.body)
             mine = work.get(Key(attempt.resource, machine))
             if mine is not None and mine.number == attempt.number:
-                return self._end(mine, attempt, int(message.body["attempt"].get("log_bytes") or 0))
+                return self._end(mine, attempt, int(message.body.get("log_bytes") or 0))
+        return []
+
+    def _answer(self, machine: str, message: Message) -> list[Outcome]:
+        """A reply goes to who asked, with its data once all of it is there."""
+        place = (machine, message.id)
+        if message.kind == "reply" and not message.body.get("data"):
+            reply = self._replies.pop(place, None)
+            return reply(message) if reply else []
+        if message.kind == "reply":
+            self._parts[place] = (message, [])
+        elif message.kind == "data" and place in self._parts:
+            self._parts[place][1].append(message.data)
+        elif message.kind == "end" and place in self._parts:
+            first, parts = self._parts.pop(place)
+            reply = self._replies.pop(place, None)
+            return reply(replace(first, data=b"".join(parts))) if reply else []
         return []
 
     def _end(self, work: Work, attempt: Attempt, log_bytes: int) -> list[Outcome]:
@@ -213,12 +253,11 @@ class Workers:
         if log_bytes == 0:
             return [self._judge_end(work, attempt, "")]
         key = work.step.key
-        start = max(0, log_bytes - LOG_LIMIT_BYTES)
 
         def reply(message: Message) -> list[Outcome]:
-            return [self._judge_end(work, attempt, str(message.body.get("text", "")) if message.ok else "")]
+            return [self._judge_end(work, attempt, message.data.decode("utf-8", "replace"))]
 
-        args = {"resource": key.resource, "number": attempt.number, "from": start, "max": LOG_LIMIT_BYTES}
+        args = {"resource": key.resource, "number": attempt.number, "from": -LOG_LIMIT_BYTES, "max": LOG_LIMIT_BYTES}
         self._send(key.machine, "log", reply, **args)
         return []
 
@@ -250,9 +289,9 @@ class Workers:
     def _keep_log(self, key: Key, number: int, log: str) -> str:
         if not log:
             return ""
-        name = f"{digest_name(key)}.{number}.log"
-        (self._run.folder / name).write_text(log)
-        return f"{self._run.shown_folder}/{name}"
+        path = self._run.state.log_path(self.run, key, number)
+        path.write_text(log)
+        return f"{self._run.shown_folder}/{path.name}"
 
     def _ack_later(self, key: Key, number: int) -> Callable[[], None]:
         def act() -> None:
@@ -272,18 +311,17 @@ class Workers:
                 outcomes.append(Outcome(key, entry=self._entry(key), word="unreachable", failed=True, events=(event,)))
         return outcomes
 
-    def tick(self, work: Mapping[Key, Work]) -> list[Outcome]:
+    def tick(self, work: Mapping[Key, Work]) -> None:
         """Now and then: ask every machine how far its running attempts are."""
         now = time.monotonic()
-        if now - self._asked_at < PROGRESS_S or not work:
-            return []
+        if now - self._asked_at < PROGRESS_S:
+            return
         self._asked_at = now
         for machine in {key.machine for key in work}:
-            self._send(machine, "attempts", lambda reply: self._progress(reply, work), live=True)
-        return []
+            self._send(machine, "attempts", lambda reply: self._progress(reply, work), which="running")
 
     def _progress(self, reply: Message, work: Mapping[Key, Work]) -> list[Outcome]:
-        for raw in reply.body.get("attempts") or () if reply.ok else ():
+        for raw in reply.body.get("attempts") or ():
             attempt = attempt_of(raw)
             for key, mine in work.items():
                 if (key.resource, mine.number) == (attempt.resource, attempt.number) and attempt.progress:
@@ -294,7 +332,7 @@ class Workers:
         """End every running attempt; their ends arrive as usual."""
         for key, mine in work.items():
             if mine.number:
-                self._send(key.machine, "signal", lambda reply: [], resource=key.resource, number=mine.number, how="cancel")
+                self._send(key.machine, "signal", lambda reply: [], resource=key.resource, number=mine.number)
 
     def grace_is_over(self) -> bool:
         """True when the user asked to leave and had the time to ask for more."""
@@ -306,12 +344,3 @@ class Workers:
 def _tail(log: str) -> tuple[str, ...]:
     return tuple(log.rstrip("\n").splitlines()[-TAIL_LINES:])
 
-
-def digest_name(key: Key) -> str:
-    """A file name for a key: itself where that is safe, else its digest."""
-    text = str(key)
-    safe = len(text) < 120 and not text.startswith(".") and all(letter.isalnum() or letter in "@._-" for letter in text)
-    return text if safe else digest_bytes(text.encode())[:32]
-
-
-__all__ = ["AlborError", "Run", "Workers"]

@@ -92,7 +92,10 @@ def of_report(report: RunReport) -> Document:
         "still_running": [str(key) for key in report.still_running],
         "broken": report.broken or None,
         "stale": list(report.stale),
-        "artifacts": [{"resource": key.resource, "machine": key.machine, "path": path, **of_proof(proof)} for key, path, proof in report.outputs],
+        "artifacts": [
+            {"resource": key.resource, "machine": key.machine, "path": path, **of_proof(proof)}
+            for key, path, proof in report.outputs
+        ],
         "summaries": {str(key): dict(summary) for key, summary in report.summaries},
         "outputs": dict(report.values),
     }
@@ -125,4 +128,5 @@ def of_status(pipeline: str, state: State, rows: list[Document]) -> Document:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + 1
-    return {**head("status"), "name": pipeline, "run": state.last_run, "lineage": state.lineage, "serial": state.serial, "counts": counts, "resources": rows}
+    known = {"name": pipeline, "run": state.last_run, "lineage": state.lineage, "serial": state.serial}
+    return {**head("status"), **known, "counts": counts, "resources": rows}

@@ -65,7 +65,7 @@ def history_lines(events: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
         (
             str(item.get("serial", "")),
-            words.minute(str(item.get("at", ""))) + str(item.get("at", ""))[16:19],
+            words.minute(str(item["at_utc"])) + str(item["at_utc"])[16:19],
             str(item.get("run") or ""),
             f"{item['resource']}@{item['machine']}" if item.get("resource") else str(item.get("machine") or ""),
             str(item.get("what", "")),

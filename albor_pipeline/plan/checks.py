@@ -1,0 +1,72 @@
+"""What a plan refuses or warns of: stages that cannot work, paths that are not declared, slots that no machine has. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+from albor_pipeline.errors import Diagnostic, Span
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.observed import Observed, StageAnswer
+from albor_pipeline.model.plan import Step
+from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.resources.task import Task
+
+SHOWN = 5
+
+
+def of_steps(manifest: Manifest, observed: Observed, inputs: Inputs, steps: Iterable[Step]) -> Iterator[Diagnostic]:
+    """Every problem of the steps in reach."""
+    unwatched = []
+    for step in steps:
+        resource = manifest.resources.get(step.key.resource)
+        task = resource.fields_on(step.key.machine) if resource is not None else None
+        if resource is None or not isinstance(task, Task):
+            continue
+        answer = observed.stages.get(step.key)
+        if answer is not None:
+            yield from _stage(resource, step.key, task, answer, inputs)
+        yield from _slots(manifest, observed, resource, step.key, task)
+        if task.command is not None and step.changes and not (observed.code.get(step.key) or task.inputs or resource.depends_on):
+            unwatched.append(step.key.resource)
+    if unwatched:
+        names = ", ".join(unwatched[:SHOWN]) + (f" and {len(unwatched) - SHOWN} more" if len(unwatched) > SHOWN else "")
+        note = "declare `inputs`, or name a project script in the command"
+        yield Diagnostic("warning", "only-text", f"only the command text is watched: {names}", notes=(note,))
+
+
+def _stage(resource: Resource, key: Key, task: Task, answer: StageAnswer, inputs: Inputs) -> Iterator[Diagnostic]:
+    span = resource.spans.get("config") or resource.spans.get("stage") or resource.span
+    for text in answer.problems:
+        yield Diagnostic("error", "stage-plan", f"`{resource.id}` cannot work: {text}", span)
+    for text in answer.warnings:
+        yield Diagnostic("warning", "stage-plan", f"`{resource.id}`: {text}", span)
+    declared = [item.path for item in inputs.of(key)]
+    for path in answer.reads:
+        if not _covered(path, declared):
+            yield _uncovered(resource, span, "reads", path, "inputs")
+    for path in answer.writes:
+        if not _covered(path, [output.path for output in task.outputs]):
+            yield _uncovered(resource, span, "writes", path, "outputs")
+
+
+def _uncovered(resource: Resource, span: Span | None, verb: str, path: str, field: str) -> Diagnostic:
+    message = f"`{resource.id}` {verb} `{path}`, which its `{field}` do not name"
+    return Diagnostic("error", f"undeclared-{field}", message, span, notes=(f"add it to `{field}`: what is not declared is not watched",))
+
+
+def _covered(path: str, declared: Iterable[str]) -> bool:
+    pure = PurePosixPath(path)
+    return any(PurePosixPath(item) in (pure, *pure.parents) or pure.match(item) for item in declared)
+
+
+def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:
+    view = observed.machines.get(key.machine)
+    if view is None or view.error is not None or not view.facts:
+        return
+    has = manifest.machines[key.machine].slots.get("gpu", len(view.facts.get("gpus") or ()))
+    if task.needs.gpu > has:
+        span = resource.spans.get("needs") or resource.span
+        message = f"`{resource.id}` needs {task.needs.gpu} GPU, {key.machine} has {has}"
+        yield Diagnostic("error", "no-slot", message, span, notes=("name another machine, or declare its `slots`",))
