@@ -80,6 +80,8 @@ class _Now:
     place: dict[Key, Place] = field(default_factory=dict)
     missing: dict[Key, int] = field(default_factory=dict)
     ready: list[tuple[int, Key]] = field(default_factory=list)
+    parked: dict[str, list[tuple[int, Key]]] = field(default_factory=dict)
+    free: set[str] = field(default_factory=set)
     work: dict[Key, Work] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
@@ -144,6 +146,7 @@ class Executor:
             return
         self.now.work.pop(outcome.key, None)
         self.workers.give_back(outcome.key)
+        self.now.free.update(self.now.parked)
         if outcome.word is None:
             self.set_place(outcome.key, Place.READY)
             return
@@ -166,20 +169,21 @@ class Executor:
 
     def _start_ready(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        waiting: list[tuple[int, Key]] = []
-        while self.now.ready and self._may_start():
-            rank, key = heapq.heappop(self.now.ready)
+        while self._may_start() and (queue := self._next_queue()) is not None:
+            rank, key = heapq.heappop(queue)
             outcome = self._begin(self.steps[key])
             if outcome is None:
-                waiting.append((rank, key))
-                if self._full():
-                    break
+                heapq.heappush(self.now.parked.setdefault(key.machine, []), (rank, key))
+                self.now.free.discard(key.machine)
                 continue
             outcomes.append(outcome)
             self._settle(outcome)
-        for item in waiting:
-            heapq.heappush(self.now.ready, item)
         return outcomes
+
+    def _next_queue(self) -> list[tuple[int, Key]] | None:
+        """The queue whose first step is the earliest in the plan: the ready ones, and those parked where a slot came free."""
+        queues = [self.now.ready, *(self.now.parked.get(machine, []) for machine in self.now.free)]
+        return min((queue for queue in queues if queue), key=lambda queue: queue[0], default=None)
 
     def _may_start(self) -> bool:
         return self.limits.leave() is Leave.NO and not (self.now.counts["failed"] and self.limits.stop_on_first)
