@@ -3,7 +3,7 @@
     .albor/attempts/<resource>/<n>-<fp12>/
         spec      what was asked (names of env variables only, never their values)
         alive     flock held by the supervisor from before the folder has its name until the supervisor is gone
-        pid       the child by pid, start time, boot and namespace; durable before the child may run
+        pid       the supervisor, whose session the task is in: pid, start time, boot, namespace; durable before the task runs
         log heartbeat metrics.jsonl result.json cancel
         proof     the end, durable; a last line names its length, so that a torn one is not taken for a proof
         exit      the same bytes, by rename: the sign that the end is proven
@@ -112,7 +112,7 @@ def state_of(folder: str) -> tuple[str, dict[str, Any] | None, dict[str, Any] | 
         return DEAD, None, record
     if record.get("ns") != liveness.pid_namespace():
         return UNKNOWN, None, record
-    if liveness.same_process(record) or liveness.members(record, folder):
+    if liveness.members(record, folder):
         return UNSUPERVISED, None, record
     return DEAD, None, record
 
@@ -141,11 +141,19 @@ def describe(layout: Layout, folder: str, live: bool = True) -> dict[str, Any] |
         "exit": end,
         "progress": last_metrics(folder) if live and how in RUNNING else {},
         "parts": spec.get("parts") or {},
+        "log_bytes": _size(os.path.join(folder, "log")),
         "kept": spec.get("kept") or [],
         "tries": spec.get("tries") or 1,
         "pid": record.get("pid") if record else None,
         "slots": spec.get("slots") or {},
     }
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _lost(folder: str, record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def temporary(path: str) -> str:
     return os.path.join(folder, ".%s.%s.tmp" % (name[:100], os.urandom(6).hex()))
 
 
-def replace_file(path: str, data: bytes, sync: bool = False, sync_name: bool = True) -> None:
-    """Publish a file by rename, so that a reader sees the old or the new one; `sync` makes it durable first, and then its name."""
+def replace_file(path: str, data: bytes, sync: bool = False) -> None:
+    """Publish a file by rename, so that a reader sees the old or the new one; `sync` makes it durable, then its name."""
     name = temporary(path)
     try:
         write_file(name, data, sync)
@@ -92,7 +92,7 @@ def replace_file(path: str, data: bytes, sync: bool = False, sync_name: bool = T
     except BaseException:
         unlink(name)
         raise
-    if sync and sync_name:
+    if sync:
         sync_folder(os.path.dirname(path))
 
 

@@ -91,10 +91,13 @@ def _pids() -> list[int]:
 
 
 def members(record: Mapping[str, Any], folder: str) -> list[int]:
-    """The living processes of an attempt: the child, its session, and whatever carries the attempt's ALBOR_ATTEMPT."""
-    leader, start = int(record["pid"]), record["start"]
+    """The living processes of an attempt: its supervisor, its session, and whatever carries its ALBOR_ATTEMPT.
+
+    A session's number is not given out again while one process is in it; a leader with another start time is a stranger.
+    """
+    leader = int(record["pid"])
     leader_start = start_time(leader)
-    session_is_ours = leader_start is None or leader_start == start
+    session_is_ours = leader_start is None or leader_start == record["start"]
     mark = b"\0ALBOR_ATTEMPT=" + os.fsencode(folder) + b"\0"
     own = os.getpid()
     found = []

@@ -1,8 +1,8 @@
 """One attempt from claim to proof, in a process of its own that outlives agent and controller. Knows no wire and no other attempt.
 
 Order: claim (the `alive` lock is held before the folder has its name) - report the number - clear outputs, look at inputs -
-fork the child at its gate - pid record durable - release - wait - child and descendants gone - outputs present, inputs
-untouched, completion check - digest - proof durable - `exit` by rename - end, which frees the lock.
+pid record durable - command started - wait - command and descendants gone - outputs present, inputs untouched,
+completion check - digest - proof durable - `exit` by rename - end, which frees the lock.
 Test hook: ALBOR_TEST_PAUSE=<window>:<seconds>, window one of claimed, started, exited, digesting, makes it sleep there.
 """
 
@@ -14,7 +14,7 @@ import time
 
 from albor_pipeline.agent import attempts, child, liveness, logs, outputs, verdict
 from albor_pipeline.agent.hashing import StatCache
-from albor_pipeline.agent.layout import Layout, quote, read_json, replace_file, to_json, utc, write_all
+from albor_pipeline.agent.layout import Layout, quote, read_json, to_json, utc, write_all, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Attempt:
             if self._spec.get("clear_outputs"):
                 self._files.clear(self._base)
             self._files.watch_inputs()
+            self._record()
             found = self._run_tries()
         except (outputs.OutputError, OSError) as error:
             found = verdict.Verdict(verdict.ERROR, _text(error))
@@ -125,30 +126,30 @@ class Attempt:
 
     def _run_once(self) -> verdict.Verdict:
         oom_before = verdict.oom_kills()
-        process = self._launch(self._spec["argv"], record=True)
+        try:
+            process = self._launch(self._spec["argv"])
+        except OSError as error:
+            self._note(_text(error))
+            return verdict.Verdict(verdict.ERROR, "cannot be run: " + _text(error))
         pause("started")
         stopped = self._wait(process, self._spec.get("timeout_s"), self._spec.get("heartbeat_s"))
         child.end_descendants(self._grace_s)
-        failure = process.failure()
         pause("exited")
         assert process.status is not None
         uses_gpu = bool((self._spec.get("slots") or {}).get("gpu"))
         found = verdict.of_status(process.status, self._log_path, oom_before, uses_gpu)
         if stopped is not None:
             return verdict.Verdict(stopped.exit_class, stopped.detail, found.code, found.signal)
-        if failure:
-            return verdict.Verdict(verdict.ERROR, failure, found.code)
         return self._judge(found) if found.exit_class == verdict.OK else found
 
-    def _launch(self, argv: Sequence[str], record: bool) -> child.Child:
-        words = [word.replace("{attempt}", self._folder) for word in argv]
-        process = child.Child(words, self._env, self._layout.path(self._spec.get("cwd") or "."), self._log)
-        if record:
-            body = {**liveness.identity(process.pid), "supervisor": liveness.identity(os.getpid()), "at": time.time()}
-            body.update(slots=self._spec.get("slots") or {}, tries=self._tries)
-            replace_file(os.path.join(self._folder, "pid"), to_json(body), sync=True, sync_name=False)
-        process.release()
-        return process
+    def _launch(self, argv: Sequence[str]) -> child.Child:
+        os.chdir(self._layout.path(self._spec.get("cwd") or "."))
+        return child.Child([word.replace("{attempt}", self._folder) for word in argv], self._env)
+
+    def _record(self) -> None:
+        """Make durable what finds this attempt's processes if the supervisor is killed."""
+        body = {**liveness.identity(os.getpid()), "at": time.time(), "slots": self._spec.get("slots") or {}}
+        write_file(os.path.join(self._folder, "pid"), to_json(body), sync=True)
 
     def _wait(self, process: child.Child, timeout_s: float | None, heartbeat_s: float | None) -> verdict.Verdict | None:
         """Until the command is gone; what it was stopped for, None when it ended by itself."""
@@ -198,16 +199,16 @@ class Attempt:
         check = self._spec.get("completion_check")
         if not check:
             return found
-        process = self._launch(check, record=False)
+        try:
+            process = self._launch(check)
+        except OSError as error:
+            return verdict.Verdict(verdict.ERROR, "completion_check cannot be run: " + _text(error), found.code)
         stopped = self._wait(process, self._spec.get("timeout_s") or CHECK_TIMEOUT_S, None)
         child.end_descendants(self._grace_s)
-        failure = process.failure()
         if stopped is not None and stopped.exit_class == verdict.CANCELLED:
             return stopped
-        if stopped is not None or failure or process.status != 0:
-            detail = "completion_check did not pass: %s" % (
-                failure or (stopped.detail if stopped else "exit %s" % _code(process))
-            )
+        if stopped is not None or process.status != 0:
+            detail = "completion_check did not pass: %s" % (stopped.detail if stopped else "exit %s" % _code(process))
             return verdict.Verdict(verdict.ERROR, detail, found.code)
         return found
 

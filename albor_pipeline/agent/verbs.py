@@ -106,9 +106,8 @@ def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str
             continue
         break
     if how == attempts.ALIVE and record is not None:
-        supervisor = record["supervisor"]
-        if liveness.same_process(supervisor):
-            os.kill(supervisor["pid"], signal.SIGUSR1)
+        if liveness.same_process(record):
+            os.kill(record["pid"], signal.SIGUSR1)
     elif how == attempts.UNSUPERVISED and record is not None:
         grace_s = body.get("grace_s")
         if not child.end_members(record, folder, 10.0 if grace_s is None else float(grace_s)):
