@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 LONGEST = 64
+MAX_COMPARISONS = 200_000
 
 
 def distance(a: str, b: str, limit: int) -> int:
@@ -45,7 +46,20 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return found
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The label "did you mean `x`?", or nothing."""
-    name = closest(word, known)
-    return f"did you mean `{name}`?" if name else ""
+class Suggester:
+    """Suggestions within a bound: after so many compared names there are none, so ten thousand mistakes stay cheap."""
+
+    def __init__(self, comparisons: int = MAX_COMPARISONS) -> None:
+        self._left = comparisons
+
+    def closest(self, word: str, known: Collection[str]) -> str | None:
+        """As the function `closest`, while the bound lasts."""
+        if self._left <= 0:
+            return None
+        self._left -= len(known)
+        return closest(word, known)
+
+    def label(self, word: str, known: Collection[str]) -> str:
+        """The label "did you mean `x`?", or nothing."""
+        name = self.closest(word, known)
+        return f"did you mean `{name}`?" if name else ""

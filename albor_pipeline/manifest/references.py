@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from albor_pipeline.errors import Problems, Span
-from albor_pipeline.manifest.names import closest
+from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.model.resource import Reference, Resource
 from albor_pipeline.resources.task import Task
 
+MAX_ROUNDS = 20
+MAX_SHOWN = 12
 PATH_SIGNS = re.compile(r"[/*?\[.~]")
 
 
@@ -20,6 +22,7 @@ class References:
     def __init__(self, resources: Mapping[str, Resource], problems: Problems) -> None:
         self._resources = resources
         self._problems = problems
+        self._suggest = Suggester()
 
     def linked(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, Resource]:
         """The resources with their References; `wanted` holds the words of each one's depends_on, absent where unknown.
@@ -54,7 +57,7 @@ class References:
         text, _, machine = word.partition("@")
         name, output = self._split(text)
         if name is None:
-            if not PATH_SIGNS.search(word) and (known := closest(word, self._resources)):
+            if not PATH_SIGNS.search(word) and (known := self._suggest.closest(word, self._resources)):
                 label = f"did you mean the resource `{known}`?"
                 message = f"input `{word}` of `{resource.id}` names no resource and is taken as a path"
                 self._problems.warning("path-like-name", message, self._span(resource, path), label)
@@ -104,7 +107,7 @@ class References:
         return isinstance(other.fields, Task) and any(word in output.names for output in other.fields.outputs)
 
     def _unknown(self, resource: Resource, name: str, path: str, verb: str) -> None:
-        known = closest(name, self._resources)
+        known = self._suggest.closest(name, self._resources)
         label = ""
         if known is not None:
             span = self._resources[known].span
@@ -117,21 +120,39 @@ class References:
 
 
 def check_cycles(resources: Mapping[str, Resource], problems: Problems) -> None:
-    """Note every cycle once, as its path with line numbers, at the resource where it was entered."""
+    """Note every cycle that can be told apart from the others, as its path with line numbers, at its first resource."""
     waiting = _in_or_behind_cycles(resources)
-    while waiting:
-        path: list[str] = []
+    for _ in range(MAX_ROUNDS):
+        if not waiting:
+            return
+        found: set[str] = set()
+        for cycle in _walk_cycles(resources, waiting):
+            found.update(cycle)
+            _note_cycle([resources[name] for name in cycle], problems)
+        waiting = _in_or_behind_cycles({name: resources[name] for name in waiting if name not in found})
+
+
+def _walk_cycles(resources: Mapping[str, Resource], waiting: Mapping[str, None]) -> Iterator[list[str]]:
+    done: set[str] = set()
+    for start in waiting:
         place: dict[str, int] = {}
-        name = next(iter(waiting))
-        while name not in place:
+        path: list[str] = []
+        name = start
+        while name not in done and name not in place:
             place[name] = len(path)
             path.append(name)
             name = next(ref.resource for ref in resources[name].depends_on if ref.resource in waiting)
-        cycle = path[place[name] :]
-        steps = [f"{step} ({_line(resources[step])})" for step in cycle]
-        message = f"these depend on each other: {' -> '.join(steps)} -> {cycle[0]}"
-        problems.error("cycle", message, resources[cycle[0]].span, "", ("one of these dependencies must go",))
-        waiting = _in_or_behind_cycles({name: resources[name] for name in waiting if name not in cycle})
+        if name in place:
+            yield path[place[name] :]
+        done.update(path)
+
+
+def _note_cycle(cycle: list[Resource], problems: Problems) -> None:
+    shown = [f"{step.id} ({_line(step)})" for step in cycle[:MAX_SHOWN]]
+    if len(cycle) > MAX_SHOWN:
+        shown.append(f"{len(cycle) - MAX_SHOWN:,} more")
+    message = f"these depend on each other: {' -> '.join(shown)} -> {cycle[0].id}"
+    problems.error("cycle", message, cycle[0].span, "", ("one of these dependencies must go",))
 
 
 def _line(resource: Resource) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 from albor_pipeline.errors import Span
 from albor_pipeline.manifest import later
-from albor_pipeline.manifest.names import did_you_mean
 from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, shorten
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.sections import CommonFields
@@ -80,7 +79,10 @@ class ResourceReader:
             if node.text in later.TYPES:
                 problems.error("not-supported", f"type `{node.text}` is not supported yet", place, "", (note,))
             else:
-                message, label = f"there is no type `{shorten(node.text)}`", did_you_mean(node.text, KINDS)
+                message, label = (
+                    f"there is no type `{shorten(node.text)}`",
+                    self._reader.suggest.label(node.text, KINDS),
+                )
                 problems.error("unknown-type", message, place, label, (note,))
         return kind
 
@@ -103,7 +105,7 @@ class ResourceReader:
                 spans = NodeSpans(self._reader.text, table, {})
                 place = spans.get(f"machine.{index}") or spans.get("machine", span)
                 message = f"`{name}` is on machine `{machine}`, which is not declared"
-                label, note = did_you_mean(machine, known), f"declared machines: {', '.join(known)}"
+                label, note = self._reader.suggest.label(machine, known), f"declared machines: {', '.join(known)}"
                 self._reader.problems.error("unknown-machine", message, place, label, (note,))
                 return None
         if not common.machine or len(set(common.machine)) < len(common.machine):

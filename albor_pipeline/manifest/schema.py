@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from albor_pipeline.errors import Problems, Span
-from albor_pipeline.manifest.names import did_you_mean
+from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
 from albor_pipeline.manifest.template import EXPRESSION, Fault, Scope, is_whole, resolve
 from albor_pipeline.resources.fields import Fields, Quoted, typed
@@ -78,6 +78,7 @@ class Reader:
     def __init__(self, text: Text, problems: Problems) -> None:
         self.text = text
         self.problems = problems
+        self.suggest = Suggester()
         self._faulty: set[int] = set()
 
     def raw(self, node: Node, scope: Scope | None) -> Any:
@@ -184,7 +185,7 @@ class Reader:
         known = keys_at(block.model, words[:-1]) if nested else block.known
         notes = (f"`{words[-2]}` takes: {', '.join(known)}",) if nested and known else self._allowed(words[:-1], block)
         self.problems.error(
-            "unknown-key", f"{owner} has no key `{shorten(name)}`", span, did_you_mean(name, known), notes
+            "unknown-key", f"{owner} has no key `{shorten(name)}`", span, self.suggest.label(name, known), notes
         )
 
     def _wrong(self, kind: str, where: str, context: Mapping[str, Any], text: str, node: Node, span: Span) -> None:
@@ -197,7 +198,7 @@ class Reader:
             self.problems.error("wrong-value", f"{where} must be {context['must']}{tail}", span)
         elif kind == "literal_error":
             allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-            label = did_you_mean(node.text, allowed) if isinstance(node, Scalar) else ""
+            label = self.suggest.label(node.text, allowed) if isinstance(node, Scalar) else ""
             self.problems.error(
                 "wrong-value", f"{where} cannot be {given}", span, label, (f"allowed: {', '.join(allowed)}",)
             )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from albor_pipeline.manifest import later
-from albor_pipeline.manifest.names import did_you_mean
+from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.model.manifest import Machine
 
 EXPRESSION = re.compile(r"\{\{\{\{|\{\{(.*?)\}\}|\{\{", re.DOTALL)
@@ -28,6 +28,7 @@ class Scope:
     machines: Mapping[str, Machine] = field(default_factory=dict)
     current: Machine | None = None
     asked_current: bool = False
+    suggest: Suggester = field(default_factory=Suggester)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def _param(scope: Scope, words: list[str]) -> str:
         allowed = (
             ("declared params: " + ", ".join(list(scope.params)[:12]),) if scope.params else ("no params are declared",)
         )
-        raise _Unresolved("unknown-param", f"there is no param `{name}`", did_you_mean(name, scope.params), allowed)
+        raise _Unresolved(
+            "unknown-param", f"there is no param `{name}`", scope.suggest.label(name, scope.params), allowed
+        )
     return scope.params[name]
 
 
@@ -79,10 +82,10 @@ def _machine(scope: Scope, words: list[str]) -> str:
         machine = scope.machines[name]
     else:
         known = ["self", *scope.machines]
-        raise _Unresolved("unknown-machine", f"there is no machine `{name}`", did_you_mean(name, known))
+        raise _Unresolved("unknown-machine", f"there is no machine `{name}`", scope.suggest.label(name, known))
     if fact not in FACTS:
         allowed = (f"facts of a machine: {', '.join(FACTS)}",)
-        raise _Unresolved("template", f"a machine has no fact `{fact}`", did_you_mean(fact, FACTS), allowed)
+        raise _Unresolved("template", f"a machine has no fact `{fact}`", scope.suggest.label(fact, FACTS), allowed)
     return FACTS[fact](machine)
 
 
@@ -101,7 +104,7 @@ def _evaluate(expression: str, scope: Scope) -> str:
     if namespace not in NAMESPACES:
         allowed = (f"a template starts with: {', '.join(f'{name}.' for name in NAMESPACES)}", ESCAPE)
         raise _Unresolved(
-            "template", f"`{expression.strip()}` names nothing", did_you_mean(namespace, NAMESPACES), allowed
+            "template", f"`{expression.strip()}` names nothing", scope.suggest.label(namespace, NAMESPACES), allowed
         )
     return NAMESPACES[namespace](scope, words)
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
+MAX_PATH = 4096
 TRUE = frozenset(("true", "True", "TRUE"))
 FALSE = frozenset(("false", "False", "FALSE"))
 NULL = frozenset(("", "~", "null", "Null", "NULL"))
@@ -173,10 +174,16 @@ def _not_blank(value: Any) -> Any:
     return value
 
 
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_PATH:
+        raise wrong(f"a path of at most {MAX_PATH:,} characters")
+    return _not_blank(value)
+
+
 Text = Annotated[str, BeforeValidator(_not_blank)]
+PathText = Annotated[str, BeforeValidator(_path)]
 Flag = Annotated[bool, BeforeValidator(parse_flag)]
 Count = Annotated[int, BeforeValidator(parse_count)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Free = Annotated[Any, BeforeValidator(typed)]
-Word = Annotated[str, StringConstraints(min_length=1)]

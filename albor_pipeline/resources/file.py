@@ -14,7 +14,7 @@ from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Item, read_project_file
-from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
+from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
 from albor_pipeline.resources.shell import Script, join, lines
 
 SH_TIMEOUT_S = 60.0
@@ -41,11 +41,11 @@ Account = Annotated[str, BeforeValidator(_account)]
 class File(Fields):
     """The fields of a file; `content` and `source` exclude one another."""
 
-    path: Annotated[Text, CONTENT]
+    path: Annotated[PathText, CONTENT]
     state: Annotated[Literal["file", "directory", "symlink", "absent"], CONTENT] = "file"
     content: Annotated[str | None, CONTENT] = None
-    source: Annotated[Text | None, CONTENT] = None
-    target: Annotated[Text | None, CONTENT] = None
+    source: Annotated[PathText | None, CONTENT] = None
+    target: Annotated[PathText | None, CONTENT] = None
     mode: Annotated[str | None, BeforeValidator(_mode), CONTENT] = None
     owner: Annotated[Account | None, CONTENT] = None
     group: Annotated[Account | None, CONTENT] = None

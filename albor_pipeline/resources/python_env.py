@@ -18,7 +18,7 @@ from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Item, read_project_file
-from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
+from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, Text, wrong
 from albor_pipeline.resources.shell import Script, join, lines
 
 INSTALL_TIMEOUT_S = 3600.0
@@ -42,7 +42,7 @@ os.rename(sys.argv[1] + ".new", sys.argv[1])
 class PythonEnv(Fields):
     """The fields of a Python environment; `python` is the interpreter that it is made with."""
 
-    path: Annotated[Text, CONTENT]
+    path: Annotated[PathText, CONTENT]
     python: Annotated[Text, CONTENT] = "python3"
     requirements: Annotated[tuple[Text, ...], CONTENT] = ()
     requirements_file: Annotated[Text | None, CONTENT] = None

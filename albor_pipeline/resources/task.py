@@ -16,6 +16,7 @@ from albor_pipeline.resources.fields import (
     Count,
     Fields,
     Flag,
+    PathText,
     Seconds,
     Text,
     typed,
@@ -28,7 +29,7 @@ RetryOn = Literal["error", "timeout", "killed", "oom", "lost", "gpu", "hang"]
 class Output(Fields):
     """A declared output; a `volatile` one must exist afterwards, but its bytes count for nothing."""
 
-    path: Text
+    path: PathText
     volatile: Flag = False
 
     @property
@@ -81,11 +82,11 @@ class Task(Fields):
     stage: Annotated[Text | None, CONTENT] = None
     config: Annotated[str | Mapping[str, Any] | None, BeforeValidator(_config), CONTENT] = None
     set: Annotated[Mapping[str, Any], BeforeValidator(_settings), CONTENT] = Field(default_factory=dict)
-    inputs: Annotated[tuple[Text, ...], CONTENT] = ()
+    inputs: Annotated[tuple[PathText, ...], CONTENT] = ()
     outputs: Annotated[tuple[Output, ...], BeforeValidator(_outputs), CONTENT] = ()
     env: Annotated[Mapping[str, str], CONTENT] = Field(default_factory=dict)
     python: Annotated[Text | None, CONTENT] = None
-    working_dir: Annotated[Text | None, CONTENT] = None
+    working_dir: Annotated[PathText | None, CONTENT] = None
     completion_check: Annotated[Text | None, POLICY] = None
     needs: Annotated[Needs, POLICY] = Needs()
     retry: Annotated[Retry | None, POLICY] = None
