@@ -153,18 +153,19 @@ class StatCache:
 
     def digest(self, path: str, info: os.stat_result, deep: bool = False) -> str:
         """The digest of the regular file at `path` with this lstat; `deep` reads the bytes in any case."""
+        began_ns = self._clock_ns()
+        if info.st_ctime_ns + RACY_NS >= began_ns:
+            return read_digest(path, self._threads)[0]
         if not self._loaded:
             self.load()
         if not isinstance(self._distrusted, frozenset):
             self._distrusted = self._distrusted()
-        key = (info.st_dev, info.st_ino)
-        if not deep and info.st_dev not in self._distrusted:
-            found = self._known.get(key)
-            if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
-                return found[3]
-        began_ns = self._clock_ns()
+        trusted = info.st_dev not in self._distrusted
+        found = self._known.get((info.st_dev, info.st_ino)) if trusted and not deep else None
+        if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
+            return found[3]
         digest, before, after = read_digest(path, self._threads)
-        if stat_key(before) == stat_key(after) and before.st_ctime_ns + RACY_NS < began_ns:
+        if trusted and stat_key(before) == stat_key(after) and before.st_ctime_ns + RACY_NS < began_ns:
             self._add(before, digest)
         return digest
 
