@@ -1,0 +1,324 @@
+"""Pretrain: a small LLaMA from nothing on packed rows, exact after any crash; knows no engine."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.lib import budget
+from stages.lib.checks import apart_check, disk_check
+from stages.lib.config import Config as BaseConfig
+from stages.lib.config import OutText, PathText
+from stages.lib.device import choose, likely_device, likely_dtype
+from stages.lib.files import digest_bytes, digest_path, output_folder
+from stages.lib.loader import Packed, manifest_of, read_packed
+from stages.lib.plan_text import size
+from stages.lib.settings import DataConfig, OptimizerConfig, TrainingConfig
+from stages.lib.shape import Shape
+from stages.lib.stage import Check, Plan, Report, Run, StageError
+
+if TYPE_CHECKING:
+    from stages.lib.checkpoint import TrainState
+    from stages.lib.trainer import Step, Trainer
+
+_STOPPED_BY_TERM = 128 + signal.SIGTERM
+_DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device"}
+
+
+class Rivals(BaseConfig):
+    """Held-out text on which xz is measured beside the model."""
+
+    val_text: PathText
+
+
+class Config(BaseConfig):
+    """`init_from` is a Hugging Face folder whose weights training begins with, at step 0, instead of drawn ones."""
+
+    model: Shape
+    data: DataConfig
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    rivals: Rivals | None = None
+    init_from: PathText | None = None
+    out: OutText
+
+
+def plan(config: Config) -> Plan:
+    """Parameters, memory, reachable steps, lineage, time: all that can be known without torch and without training."""
+    shape, training, data = config.model, config.training, config.data
+    device = likely_device(training.device)
+    memory = budget.memory_bytes(shape, training, data.seq_len)
+    seconds = budget.seconds(shape, training, data.seq_len, device)
+    disk_bytes = (training.keep + 2) * 12 * shape.parameters() + 4 * shape.parameters()
+    checks, packed = _packed_checks(config)
+    checks += budget.number_checks(shape, training, data.seq_len, seconds)
+    checks += [budget.tokenizer_check(data.tokenizer, shape.vocab_size, packed), disk_check(config.out, disk_bytes)]
+    reads = tuple(_reads(config))
+    checks += [apart_check(config.out, reads), *_weights_checks(config)]
+    tokens = training.max_steps * training.rows_per_step * data.seq_len
+    return Plan(
+        "pretrain",
+        (
+            ("Model", (shape.text(),)),
+            ("Memory", ("   ".join(f"{part} {size(need)}" for part, need in memory.items()),
+                        f"total {size(sum(memory.values()))}, {likely_dtype(training.dtype, device)} on {device}")),
+            ("Data", (f"train {data.train}   val {data.val}   rows of {data.seq_len:,}",)),
+            ("Training", _training_lines(config, tokens)),
+            ("Time", (f"about {seconds / 60:.1f} min, a guess from the {device}'s usual rate",)),
+            ("Writes", ((f"{config.out}   checkpoints in the work folder: newest {training.keep} and the best, "
+                        f"about {size(disk_bytes)} in all"),)),
+        ),
+        tuple(checks), reads=reads, writes=(config.out,),
+        estimates={"parameters": shape.parameters(), "tokens": tokens, "steps": training.max_steps,
+                   "memory_bytes": sum(memory.values()), "disk_bytes": disk_bytes, "seconds": seconds},
+    )
+
+
+def apply(config: Config, run: Run) -> Report:
+    """Trains to max_steps, going on from the newest good checkpoint of the work folder, and writes the model.
+
+    On the CPU the result is the same bytes however often it was interrupted. SIGTERM saves a checkpoint and exits 143.
+    """
+    session = _open(config, run)
+    training, state = config.training, session.state
+    with _sigterm() as asked_to_stop:
+        if not state.history:
+            session.validate(0)
+        for step in range(state.step + 1, training.max_steps + 1):
+            done = session.train(step)
+            last = step == training.max_steps
+            if last or step % training.eval_interval == 0:
+                session.validate(step)
+            if last or step % training.log_interval == 0:
+                session.show(step, done)
+            if last or asked_to_stop() or step % training.checkpoint_interval == 0:
+                session.save(step)
+            if asked_to_stop() and not last:
+                print(f"stopped by SIGTERM after step {step}; its checkpoint is saved", file=sys.stderr)
+                raise SystemExit(_STOPPED_BY_TERM)
+    with output_folder(Path(config.out)) as folder:
+        session.write_model(folder)
+    return session.report()
+
+
+@dataclass
+class _Session:
+    """What one process of a run holds: the trainer, the last saved state, and how far it has come since."""
+
+    config: Config
+    run: Run
+    trainer: Trainer
+    val: Packed
+    val_rows: Any
+    state: TrainState
+    made_with: dict[str, str]
+    history: list[Any]
+    last_loss: float = math.nan
+    tokens: int = 0
+    stepping_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def trained_s(self) -> float:
+        """Seconds of training up to now, those before a crash included, those lost by it not."""
+        return self.state.trained_s + time.monotonic() - self.started
+
+    def train(self, step: int) -> Step:
+        """Makes one step; the rate counts only steps this process made."""
+        begin = time.monotonic()
+        done = self.trainer.step(step)
+        self.stepping_s += time.monotonic() - begin
+        self.tokens += done.tokens
+        self.last_loss = done.loss
+        self.run.beat()
+        return done
+
+    def validate(self, step: int) -> None:
+        """Adds the validation after `step` to the history."""
+        from stages.lib.checkpoint import Evaluation
+        from stages.lib.loader import batches
+
+        loss = self.trainer.validate(batches(self.val_rows, 16, self.val.pad_id))
+        if not math.isfinite(loss):
+            raise StageError(f"the validation loss after step {step} is {loss}; nothing is saved")
+        bits = loss / math.log(2) * self.val.tokens_per_byte
+        self.history.append(Evaluation(step=step, loss=loss, bits_per_byte=bits, minutes=self.trained_s / 60))
+        self.run.progress(step, self.config.training.max_steps, val=loss, bits_per_byte=bits,
+                          best_val=min(e.loss for e in self.history))
+
+    def show(self, step: int, done: Step) -> None:
+        """One line of progress."""
+        steps_left, rate = self.config.training.max_steps - step, self.tokens / self.stepping_s
+        self.run.progress(
+            step, self.config.training.max_steps, loss=done.loss, lr=done.lr, grad_norm=done.grad_norm,
+            best_val=min(e.loss for e in self.history), tokens_per_s=rate, eta_s=steps_left * done.tokens / rate,
+        )
+
+    def save(self, step: int) -> None:
+        """A checkpoint after `step`; older ones beyond `keep` go, the best stays."""
+        from stages.lib import checkpoint
+
+        epoch, rows = self.trainer.loader.position(step)
+        state = checkpoint.TrainState(
+            step=step, epoch=epoch, rows_into_epoch=rows, trained_s=self.trained_s,
+            history=tuple(self.history), made_with=self.made_with,
+        )
+        checkpoint.save(_checkpoints(self.run), state, self.trainer.tensors())
+        checkpoint.prune(_checkpoints(self.run), self.config.training.keep, self.history)
+
+    def write_model(self, folder: Path) -> None:
+        """The Hugging Face folder, with training.json: where the weights come from, no time and no host in it."""
+        from stages.lib import hf
+
+        told = {
+            "version": 1, "seed": self.config.training.seed, "steps": self.config.training.max_steps,
+            "made_with": self.made_with,
+            "validation": [e.model_dump(exclude={"minutes"}) for e in self.history],
+        }
+        hf.write(folder, self.trainer.model, self.config.model, Path(self.config.data.tokenizer), {"training.json": told})
+
+    def report(self) -> Report:
+        """Figures and lines of the whole run."""
+        import numpy
+        import torch
+
+        first, last, minutes = self.history[0], self.history[-1], self.trained_s / 60
+        rate = self.tokens / self.stepping_s if self.stepping_s else 0.0
+        line = (f"validation {last.bits_per_byte:.3f} bits per byte (before training {first.bits_per_byte:.2f}) after "
+                f"{last.step:,} steps, {minutes:.1f} min, {rate:,.0f} tokens/s on {self.trainer.compute.text}")
+        metrics: dict[str, float | int | str] = {
+            "parameters": self.config.model.parameters(), "steps": last.step, "resumed_from": self.state.step,
+            "val_loss": last.loss, "val_bits_per_byte": last.bits_per_byte,
+            "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in self.history),
+            "minutes": minutes, "tokens_per_s": rate, "device": self.trainer.compute.text,
+        }
+        if math.isfinite(self.last_loss):
+            metrics["train_loss"] = self.last_loss
+        lines = [line]
+        if self.config.rivals is not None:
+            text, found = _race(self.config.rivals, self.history, minutes)
+            lines.append(text)
+            metrics |= found
+        return Report(metrics, tuple(lines), {self.config.out: digest_path(Path(self.config.out))},
+                      {"torch": torch.__version__, "numpy": numpy.__version__}, self.config.training.seed)
+
+
+def _open(config: Config, run: Run) -> _Session:
+    """Data, model and optimizer, and the state to go on from."""
+    from stages.lib import checkpoint, hf
+    from stages.lib.loader import Loader, read_rows
+    from stages.lib.model import Llama
+    from stages.lib.trainer import Trainer
+
+    training = config.training
+    compute = choose(training.device, training.dtype, training.threads)
+    train, val = read_packed(Path(config.data.train)), read_packed(Path(config.data.val))
+    loader = Loader(read_rows(train), training.rows_per_step, training.seed, train.pad_id)
+    model = Llama(config.model, training.seed)
+    if config.init_from is not None:
+        hf.fill(model, Path(config.init_from))
+    trainer = Trainer(model, loader, config.optimizer, training, compute)
+    made_with = _made_with(config)
+    found = checkpoint.newest(_checkpoints(run), lambda text: print(f"warning: {text}", file=sys.stderr))
+    state = checkpoint.TrainState(step=0, epoch=0, rows_into_epoch=0, trained_s=0, history=(), made_with=made_with)
+    if found is not None:
+        _refuse_other_settings(found.state.made_with, made_with, run)
+        trainer.restore(found.tensors)
+        state = found.state
+        print(f"going on from {found.name}", file=sys.stderr)
+    return _Session(config, run, trainer, val, read_rows(val), state, made_with, list(state.history))
+
+
+def _checkpoints(run: Run) -> Path:
+    return run.work / "checkpoints"
+
+
+def _made_with(config: Config) -> dict[str, str]:
+    """Every setting that decides a number of the result, by dotted name; data and tokenizer by digest."""
+    parts = {
+        "model": config.model.model_dump(), "optimizer": config.optimizer.model_dump(),
+        "training": config.training.model_dump(exclude=_DECIDES_NO_NUMBER), "data": {"seq_len": config.data.seq_len},
+    }
+    told = {f"{part}.{key}": str(value) for part, values in parts.items() for key, value in values.items()}
+    packed = {"data.train": config.data.train, "data.val": config.data.val}
+    told |= {key: digest_bytes(manifest_of(Path(p)).read_bytes() + Path(p).name.encode()) for key, p in packed.items()}
+    told["data.tokenizer"] = digest_path(Path(config.data.tokenizer) / "tokenizer.json")
+    told["init_from"] = digest_path(Path(config.init_from) / "model.safetensors") if config.init_from else "drawn"
+    return dict(sorted(told.items()))
+
+
+def _refuse_other_settings(then: dict[str, str], now: dict[str, str], run: Run) -> None:
+    changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    if changed:
+        raise StageError(f"the checkpoints in {_checkpoints(run)} were made with other settings ({'; '.join(changed)}); "
+                         "give this run a work folder of its own")
+
+
+@contextmanager
+def _sigterm() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come; the step at hand is finished first."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number))
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _race(rivals: Rivals, history: list[Any], minutes: float) -> tuple[str, dict[str, float | int | str]]:
+    """When the model first needed fewer bits than `xz -9e` of the same text as one stream."""
+    from stages.lib.rivals import one_stream, texts_of
+
+    stream = one_stream(texts_of(Path(rivals.val_text)))
+    beaten = next((e for e in history if e.bits_per_byte < stream), None)
+    found: dict[str, float | int | str] = {"xz_one_stream_bits_per_byte": stream}
+    if beaten is None:
+        return f"xz -9e, one stream, {stream:.3f}: not reached in {minutes:.1f} min", found
+    found["minutes_to_beat_one_stream"] = beaten.minutes
+    return f"xz -9e, one stream, {stream:.3f}: beaten after {beaten.minutes:.1f} min, at step {beaten.step:,}", found
+
+
+def _reads(config: Config) -> Iterator[str]:
+    yield from (config.data.train, config.data.val, str(manifest_of(Path(config.data.train))), config.data.tokenizer)
+    if config.rivals is not None:
+        yield config.rivals.val_text
+    if config.init_from is not None:
+        yield config.init_from
+
+
+def _packed_checks(config: Config) -> tuple[list[Check], Packed | None]:
+    sides = [Path(config.data.train), Path(config.data.val)]
+    waiting = [manifest_of(side) for side in sides if not manifest_of(side).is_file()]
+    if waiting:
+        return [Check("data", "when-ready", f"{waiting[0]} is not there yet")], None
+    try:
+        train, val = read_packed(sides[0]), read_packed(sides[1])
+    except StageError as fault:
+        return [Check("data", "error", str(fault))], None
+    return budget.data_checks(config.model, config.data, config.training, train, val), train
+
+
+def _weights_checks(config: Config) -> list[Check]:
+    wanted = [("rivals", config.rivals.val_text if config.rivals else None), ("init_from", config.init_from)]
+    return [Check(name, "when-ready", f"{path} is not there yet")
+            for name, path in wanted if path is not None and not Path(path).exists()]
+
+
+def _training_lines(config: Config, tokens: int) -> tuple[str, ...]:
+    training, parameters = config.training, config.model.parameters()
+    end = training.lr_at(training.max_steps, config.optimizer.lr)
+    return (
+        (f"{training.rows_per_step * config.data.seq_len:,} tokens a step ({training.batch_size} x "
+        f"{training.accumulation} x {config.data.seq_len:,})   {training.max_steps:,} steps   {tokens:,} tokens "
+        f"({tokens / parameters:.1f} a parameter)"),
+        (f"warm-up {training.warmup_steps} ({training.warmup_steps / training.max_steps:.1%})   {training.schedule} from "
+        f"{config.optimizer.lr:g} to {end:g}   validation every {training.eval_interval}   "
+        f"checkpoint every {training.checkpoint_interval}"),
+    )
