@@ -171,6 +171,8 @@ def test_a_state_folder_rebuilt_by_hand_needs_nothing_to_run(tmp_path: Path, und
     write_manifest(tmp_path, 0.0)
     finish(tmp_path)
     (tmp_path / "state" / "albor.lock.yaml").write_text("not a lock\n")
-    done = subprocess.run([sys.executable, "-m", "albor_pipeline", "state", "rebuild"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "albor_pipeline", "state", "rebuild"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     check(tmp_path, undisturbed)
