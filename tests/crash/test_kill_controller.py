@@ -1,4 +1,4 @@
-"""kill -9 of the controller at any moment, then the same command: every task started once, every end proven, the state as if nothing happened."""
+"""kill -9 of the controller at any moment, then the same command: each task started once, each end proven, an undisturbed state."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_ctrl_c_once_leaves_the_task_running_and_says_how_to_attach(project: Pro
     process = project.start("apply")
     project.wait(lambda: project.starts() == 1)
     os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=LIMIT_S)
+    out, _err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert "albor-pipeline attach long" in out
     assert project.json("ps")["attempts"][0]["resource"] == "long"
