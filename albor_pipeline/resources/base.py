@@ -46,7 +46,7 @@ class Convergent(Kind, Protocol):
     def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
         """The agent operations that bring the wanted state about, in order.
 
-        Each has a `verb`: `put` (path, data, mode, owner, group) or `sh` (script, timeout_s).
+        Each has a `verb`: `put` (path, type, data, target, mode, owner, group) or `sh` (script, timeout_s).
         """
 
     def remove(self, resource: Resource, machine: Machine) -> list[Item]:
@@ -60,3 +60,9 @@ def read_project_file(root: Path, path: str, owner: str, span: Span | None) -> b
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
         raise ManifestError.of("unreadable", f"`{owner}` reads `{path}`: {reason}", span=span) from None
+
+
+def probe_error(result: Mapping[str, Any]) -> str:
+    """The sentence of a probe result that is an error."""
+    error = result.get("error")
+    return str(error.get("message", error)) if isinstance(error, Mapping) else "the probe gave no answer"

@@ -13,7 +13,7 @@ from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.base import Item, read_project_file
+from albor_pipeline.resources.base import Item, probe_error, read_project_file
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
 from albor_pipeline.resources.shell import Script, join, lines
 
@@ -85,15 +85,18 @@ class FileKind:
         """State, mode, owner, group, and content digest or target, as far as they apply."""
         seen = results[0] if results else {}
         if "found" not in seen:
-            return Observation(False, error=str(seen.get("error", "the probe gave no answer")))
+            return Observation(False, error=probe_error(seen))
         if not seen["found"]:
             return Observation(False, {"state": "absent"})
         kind = str(seen.get("type", "other"))
         values = {"state": STATES.get(kind, kind)}
-        mode = seen.get("mode")
-        if mode is not None:
-            values["mode"] = f"{mode & 0o7777:04o}" if isinstance(mode, int) else str(mode).removeprefix("0o").zfill(4)
-        for name, key in (("owner", "owner"), ("group", "group"), ("content", "digest"), ("target", "target")):
+        for name, key in (
+            ("mode", "mode"),
+            ("owner", "owner"),
+            ("group", "group"),
+            ("content", "digest"),
+            ("target", "target"),
+        ):
             if seen.get(key) is not None:
                 values[name] = str(seen[key])
         return Observation(True, values)
@@ -112,33 +115,30 @@ class FileKind:
         return values
 
     def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
-        """Only what is needed: an existing thing of another type is taken away first."""
+        """Only what is needed: a thing of another type is taken away first; what is not declared stays as it is."""
         fields: File = resource.fields_on(machine.name)
         found = observed.values.get("state", "absent")
         if fields.state == "absent":
             return self.remove(resource, machine)
-        commands: list[Script] = []
-        if found not in ("absent", fields.state):
-            commands.append(join(["rm", "-rf", "--", fields.path]))
+        cleared = [] if found in ("absent", fields.state) else self.remove(resource, machine)
+        declared = {name: getattr(fields, name) for name in META if getattr(fields, name) is not None}
+        put: Item = {"verb": "put", "path": fields.path}
         if fields.state == "symlink":
-            commands.append(_parent(fields.path))
-            commands.append(join(["ln", "-sfn", "--", str(fields.target), fields.path]))
-            return [_sh(*commands)]
+            return [*cleared, {**put, "type": "link", "target": fields.target}]
         if fields.state == "directory":
-            return [_sh(*commands, join(["mkdir", "-p", "--", fields.path]), *_meta(fields))]
+            return [*cleared, {**put, "type": "dir", **declared}]
         data = self._data(resource, fields, root)
-        if data is None:
-            touch = [] if found == "file" else [_parent(fields.path), join(["touch", "--", fields.path])]
-            return [_sh(*commands, *touch, *_meta(fields))]
-        put: Item = {"verb": "put", "path": fields.path, "data": data}
-        put |= {name: getattr(fields, name) for name in META if getattr(fields, name) is not None}
-        if "mode" not in put and "mode" in observed.values and found == "file":
-            put["mode"] = observed.values["mode"]
-        return [_sh(*commands, _parent(fields.path)), put]
+        if found != "file":
+            return [*cleared, {**put, "type": "file", "data": data or b"", **declared}]
+        if data is not None and digest_bytes(data) != observed.values.get("content"):
+            kept = {name: observed.values[name] for name in META if name in observed.values}
+            return [{**put, "type": "file", "data": data, **kept, **declared}]
+        commands = _meta(fields)
+        return [{"verb": "sh", "script": str(lines(*commands)), "timeout_s": SH_TIMEOUT_S}] if commands else []
 
     def remove(self, resource: Resource, machine: Machine) -> list[Item]:
         """The path and what is below it."""
-        return [_sh(join(["rm", "-rf", "--", resource.fields_on(machine.name).path]))]
+        return [{"verb": "put", "path": resource.fields_on(machine.name).path, "type": "absent"}]
 
     def _data(self, resource: Resource, fields: File, root: Path) -> bytes | None:
         if fields.content is not None:
@@ -146,14 +146,6 @@ class FileKind:
         if fields.source is not None:
             return read_project_file(root, fields.source, resource.id, resource.spans.get("source", resource.span))
         return None
-
-
-def _sh(*commands: Script) -> Item:
-    return {"verb": "sh", "script": str(lines(*commands)), "timeout_s": SH_TIMEOUT_S}
-
-
-def _parent(path: str) -> Script:
-    return join(["mkdir", "-p", "--", str(Path(path).parent)])
 
 
 def _meta(fields: File) -> list[Script]:

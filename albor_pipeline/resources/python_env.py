@@ -7,6 +7,7 @@ an environment whose making was cut off has none, and later changes by hand diff
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -17,13 +18,14 @@ from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.base import Item, read_project_file
+from albor_pipeline.resources.base import Item, probe_error, read_project_file
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, Text, wrong
 from albor_pipeline.resources.shell import Script, join, lines
 
 INSTALL_TIMEOUT_S = 3600.0
 READ_TIMEOUT_S = 10.0
 LOCK = "albor-lock.json"
+MISSING = "io"
 AS_LOCKED = "as locked"
 SHOWN_CHARS = 120
 WRITE_LOCK = """\
@@ -86,9 +88,12 @@ class PythonEnvKind:
 
     def observe(self, results: Sequence[Mapping[str, Any]]) -> Observation:
         """What was asked for when it was made, and whether the packages are still those of the lock."""
-        installed = results[0].get("dists") if len(results) == 2 else None
-        if not isinstance(installed, Mapping):
+        first = results[0] if len(results) == 2 else {}
+        installed, error = first.get("dists"), first.get("error")
+        if isinstance(error, Mapping) and error.get("code") == MISSING:
             return Observation(False)
+        if not isinstance(installed, Mapping):
+            return Observation(False, error=probe_error(first))
         lock = _lock(str(results[1].get("stdout", "")))
         if lock is None:
             return Observation(True, {"packages": "no lock: its making was cut off"})
@@ -106,14 +111,14 @@ class PythonEnvKind:
         asked = json.dumps(dict(self._asked(resource, machine, root)), sort_keys=True)
         pip = [interpreter(fields), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
         requirements, constraints = f"{path}.requirements.txt", f"{path}.constraints.txt"
-        operations = [_sh(join(["mkdir", "-p", "--", str(Path(path).parent)]), join(["rm", "-rf", "--", path]))]
+        operations: list[Item] = [{"verb": "put", "path": path, "type": "absent"}]
         wants, limits = self._requirements(resource, fields, root), self._constraints(resource, fields, root)
         commands = [join([fields.python, "-m", "venv", path])]
         if wants:
-            operations.append({"verb": "put", "path": requirements, "data": wants})
+            operations.append({"verb": "put", "path": requirements, "type": "file", "data": wants})
             pip += ["-r", requirements]
         if limits is not None:
-            operations.append({"verb": "put", "path": constraints, "data": limits})
+            operations.append({"verb": "put", "path": constraints, "type": "file", "data": limits})
             pip += ["-c", constraints]
         if fields.index is not None:
             pip += ["--index-url", fields.index]
@@ -125,7 +130,8 @@ class PythonEnvKind:
     def remove(self, resource: Resource, machine: Machine) -> list[Item]:
         """The environment and the two files beside it."""
         path = resource.fields_on(machine.name).path.rstrip("/")
-        return [_sh(join(["rm", "-rf", "--", path, f"{path}.requirements.txt", f"{path}.constraints.txt"]))]
+        beside = (path, f"{path}.requirements.txt", f"{path}.constraints.txt")
+        return [{"verb": "put", "path": each, "type": "absent"} for each in beside]
 
     def _asked(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
         fields: PythonEnv = resource.fields_on(machine.name)
@@ -175,8 +181,13 @@ def _lock(text: str) -> tuple[dict[str, str], dict[str, str]] | None:
     }
 
 
+def _name(dist: str) -> str:
+    """The name of a distribution in the one spelling of PEP 503."""
+    return re.sub(r"[-_.]+", "-", dist).lower()
+
+
 def _compared(locked: Mapping[str, str], installed: Mapping[str, Any]) -> str:
-    mine, theirs = ({key.lower(): str(value) for key, value in each.items()} for each in (locked, installed))
+    mine, theirs = ({_name(key): str(value) for key, value in each.items()} for each in (locked, installed))
     changed = [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
     if not changed:
         return AS_LOCKED
