@@ -17,7 +17,7 @@ from albor_pipeline.errors import (
 )  # fmt: skip
 from albor_pipeline.model.events import RunReport
 from albor_pipeline.model.plan import Plan
-from albor_pipeline.run.executor import Leave
+from albor_pipeline.run.limits import Leave
 from albor_pipeline.run.session import Session, Wish
 from albor_pipeline.run.signals import Interrupts
 from albor_pipeline.ui import diagnostics, documents, plan_text, run_text

@@ -47,6 +47,7 @@ class CodeReader:
         self._cache = self._load()
         self._dirty = False
         self._closures: dict[tuple[str, ...], Closure] = {}
+        self._found: dict[str, list[str]] = {}
 
     def closure(self, *entries: str) -> Closure:
         """Everything that the entry files import inside the project; a file that does not parse counts by its bytes."""
@@ -77,7 +78,7 @@ class CodeReader:
             module = self._module(path)
             files[path] = module.digest
             for name in module.imports:
-                inside = list(self._files_of(name, path))
+                inside = self._files_of(absolute(name, path))
                 waiting.extend(inside)
                 if not inside and not name.startswith("."):
                     packages.add(name.partition(".")[0])
@@ -86,21 +87,16 @@ class CodeReader:
                     files[data] = digest_bytes((self.root / data).read_bytes())
         return Closure(dict(sorted(files.items())), frozenset(packages - sys.stdlib_module_names))
 
-    def _files_of(self, name: str, importer: str) -> Iterator[str]:
+    def _files_of(self, name: str) -> list[str]:
         """The project files that `import name` loads: the module and every package above it."""
-        if name.startswith("."):
-            level = len(name) - len(name.lstrip("."))
-            package = Path(importer).parent
-            for _ in range(level - 1):
-                package = package.parent
-            parts = [*package.parts, *[part for part in name.lstrip(".").split(".") if part]]
-        else:
-            parts = name.split(".")
-        for length in range(1, len(parts) + 1):
-            base = Path(*parts[:length])
-            for candidate in (base / "__init__.py", base.with_suffix(".py")):
-                if (self.root / candidate).is_file():
-                    yield candidate.as_posix()
+        if name not in self._found:
+            above, _, _ = name.rpartition(".")
+            found = list(self._files_of(above)) if above else []
+            if not above or (self.root / name.partition(".")[0]).is_dir():
+                base = name.replace(".", "/")
+                found += [path for path in (f"{base}/__init__.py", f"{base}.py") if (self.root / path).is_file()]
+            self._found[name] = found
+        return self._found[name]
 
     def _module(self, path: str) -> Module:
         status = (self.root / path).stat()
@@ -119,6 +115,15 @@ class CodeReader:
         except (OSError, ValueError):
             return {}
         return loaded if isinstance(loaded, dict) else {}
+
+
+def absolute(name: str, importer: str) -> str:
+    """`..lib.model` in stages/sub/a.py as `stages.lib.model`."""
+    level = len(name) - len(name.lstrip("."))
+    if level == 0:
+        return name
+    package = Path(importer).parts[:-level]
+    return ".".join([*package, *[part for part in name.lstrip(".").split(".") if part]])
 
 
 def parse(source: bytes) -> Module:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from albor_pipeline.errors import AlborError
 from albor_pipeline.model.events import Reporter, RunStarted, StepEvent
-from albor_pipeline.model.manifest import Policy
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan.decide import Decision
 from albor_pipeline.plan.judge import Judge
 from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.run.workers import Workers
 from albor_pipeline.state.folder import StateFolder, Transition
@@ -38,28 +37,6 @@ class Place(Enum):
     DONE = "done"
     FAILED = "failed"
     HELD = "held"
-
-
-class Leave(Enum):
-    """What the user asked of a run that is under way."""
-
-    NO = 0
-    STOP = 1
-    CANCEL = 2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How far the loop may go; `leave` is asked in every turn."""
-
-    policy: Policy
-    keep_going: bool = False
-    max_parallel: int | None = None
-    leave: Callable[[], Leave] = lambda: Leave.NO
-
-    @property
-    def stop_on_first(self) -> bool:
-        return self.policy.stop_on_first and not self.keep_going
 
 
 @dataclass(frozen=True)

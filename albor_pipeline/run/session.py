@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.manifest.load import load
@@ -16,12 +17,13 @@ from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
-from albor_pipeline.run import hooks
-from albor_pipeline.run.executor import Ended, Executor, Leave, Limits
 from albor_pipeline.run.fleet import Fleet, newest_lineage
+from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
-from albor_pipeline.run.workers import Run, Workers
 from albor_pipeline.state.folder import StateFolder, utc_now
+
+if TYPE_CHECKING:
+    from albor_pipeline.run.executor import Ended
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class Session:
 
     def apply(self, plan: Plan, wish: Wish, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
         """Follow the plan to its end; the state is saved whatever happens."""
+        from albor_pipeline.run import hooks
+        from albor_pipeline.run.executor import Executor
+        from albor_pipeline.run.workers import Run, Workers
+
         assert self.observer is not None
         run_id, folder = self.folder.new_run()
         self._bind_machines()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-from albor_pipeline.run.executor import Leave
+from albor_pipeline.run.limits import Leave
 
 
 class Interrupts:
