@@ -72,6 +72,10 @@ def find(layout: Layout, resource: str, number: int) -> str:
     raise AttemptError("unknown-attempt", "%s has no attempt %d here" % (resource, number))
 
 
+def _is_there(layout: Layout, resource: str, number: int) -> bool:
+    return any(found == number for found, _folder in numbered(os.path.join(layout.attempts, quote(resource))))
+
+
 def write_proof(folder: str, body: Mapping[str, Any]) -> None:
     """The end of an attempt: `proof` durable first, then `exit` by rename."""
     data = to_json(body)
@@ -305,7 +309,12 @@ def _publish(base: str, folder: str, written: Mapping[str, Any], files: Mapping[
 
 
 def acknowledge(layout: Layout, resource: str, number: int) -> bool:
-    """Mark a proven end as journaled; True when older attempts are now due for collection. Raises AttemptError `not-ended`."""
+    """Mark a proven end as journaled; True when older attempts are now due for collection.
+
+    One that was collected already was acknowledged before. Raises AttemptError `not-ended`, `unknown-attempt`.
+    """
+    if number < next_number(layout, resource) and not _is_there(layout, resource, number):
+        return False
     folder = find(layout, resource, number)
     if not os.path.exists(os.path.join(folder, "exit")) and state_of(folder)[0] in RUNNING:
         raise AttemptError("not-ended", "attempt %d of %s has not ended" % (number, resource))

@@ -36,7 +36,9 @@ class Child:
     def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run the command here, with this process's stdio and folder. Raises OSError that says what cannot be run."""
         self.status: int | None = None
-        self.pid = os.posix_spawn(find_program(argv[0], env), list(argv), env, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS)
+        self.pid = os.posix_spawn(
+            find_program(argv[0], env), list(argv), env, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS
+        )
 
     def kill(self, number: int) -> None:
         """Send a signal to the command's process group."""

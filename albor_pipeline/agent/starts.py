@@ -217,7 +217,7 @@ class Starts:
         asked, self._asked = self._asked, {}
         for token, (request, spec) in asked.items():
             self._asked[token] = (request, spec)
-            self.spawning.ask(token, {**spec, "expected": attempts.next_number(self._layout, spec["resource"])})
+            self.spawning.ask(token, spec)
 
     def watch(self, folder: str) -> None:
         """Tell of the end of an attempt that this agent did not start, at once when it has ended."""

@@ -83,7 +83,7 @@ class AgentClient:
 
     def greet(self, attempts: str = "all") -> Mapping[str, Any]:
         """Ask hello and keep its answer in `hello`. Raises UnreachableError, AgentError."""
-        self.hello = self.request("hello", attempts=attempts, timeout_s=HELLO_TIMEOUT_S)
+        self.hello = self.request("hello", attempts=attempts, wait_s=HELLO_TIMEOUT_S)
         return self.hello
 
     def submit(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
@@ -98,15 +98,15 @@ class AgentClient:
         return self._next
 
     def request(
-        self, verb: str, *, data: bytes | None = None, timeout_s: float | None = None, **args: Any
+        self, verb: str, *, data: bytes | None = None, wait_s: float | None = None, **args: Any
     ) -> Mapping[str, Any]:
         """Send a request and wait for its reply; data that follows it is in `reply["data"]` as bytes.
 
-        Messages that belong to others are kept for poll(). `timeout_s` bounds the wait here and is not sent.
+        Messages that belong to others are kept for poll(). `wait_s` bounds the wait here; every other argument is sent.
         Raises AgentError, UnreachableError.
         """
         number = self.submit(verb, data=data, **args)
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if wait_s is None else time.monotonic() + wait_s
         others: list[Message] = []
         reply: dict[str, Any] | None = None
         parts: list[bytes] = []
