@@ -18,7 +18,7 @@ from albor_pipeline.errors import (
 from albor_pipeline.model.events import RunReport
 from albor_pipeline.model.plan import Plan
 from albor_pipeline.run.limits import Leave
-from albor_pipeline.run.session import Session, Wish
+from albor_pipeline.run.session import Papers, Session, Wish
 from albor_pipeline.run.signals import Interrupts
 from albor_pipeline.ui import diagnostics, documents, plan_text, run_text
 from albor_pipeline.ui.live import reporter
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
             return EXIT_OK
         _ask(plan, args.yes)
         with reporter(plan, sys.stderr) as report, Interrupts(_told) as interrupts:
-            done = session.apply(plan, wish, report, interrupts.leave)
+            papers = Papers(_bytes(documents.of_plan(plan)), lambda done: _bytes(documents.of_report(done)))
+            done = session.apply(plan, wish, papers, report, interrupts.leave)
     if args.json:
         common.out([documents.text(documents.of_report(done))])
     else:
@@ -75,6 +76,10 @@ def _ask(plan: Plan, yes: bool) -> None:
     sys.stderr.write("Go on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ManifestError.of("declined", "nothing was changed")
+
+
+def _bytes(document: documents.Document) -> bytes:
+    return (documents.text(document) + "\n").encode()
 
 
 def _told(leave: Leave) -> None:

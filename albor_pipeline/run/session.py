@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from albor_pipeline.errors import ManifestError
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.errors import LockedError, ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.model.events import Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
@@ -21,6 +24,7 @@ from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.state.folder import StateFolder, utc_now
+from albor_pipeline.transport.client import AgentError
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Ended
@@ -36,6 +40,14 @@ class Wish:
     keep_going: bool = False
     max_parallel: int | None = None
     deep: bool = False
+
+
+@dataclass(frozen=True)
+class Papers:
+    """The bytes of plan.json, and of report.json once there is a report; made by who knows how to write text."""
+
+    plan: bytes
+    report: Callable[[RunReport], bytes]
 
 
 class Session:
@@ -110,14 +122,16 @@ class Session:
                 found[key] = answer.estimates["seconds"]
         return found
 
-    def apply(self, plan: Plan, wish: Wish, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
+    def apply(self, plan: Plan, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
         """Follow the plan to its end; the state is saved whatever happens."""
         from albor_pipeline.run import hooks
         from albor_pipeline.run.executor import Executor
         from albor_pipeline.run.workers import Run, Workers
 
         assert self.observer is not None
-        run_id, folder = self.folder.new_run()
+        self._take_leases()
+        run_id, folder = self.folder.new_run(manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
+        self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
         hooks.before(self.manifest)
         shown = self._shown(folder)
@@ -134,6 +148,7 @@ class Session:
         if not ended.broken:
             self.folder.end_run(run_id, dict(done.counts), done.values)
             self._send_heads()
+            self.folder.save(folder / "report.json", papers.report(done))
         hooks.after(self.manifest, done)
         return done
 
@@ -142,6 +157,15 @@ class Session:
         root = Path(self.manifest.root).resolve()
         resolved = folder.resolve()
         return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(resolved)
+
+    def _take_leases(self) -> None:
+        """Be the only controller of this lineage on each machine; raises LockedError with the holder's words."""
+        holder = f"pid {os.getpid()} on {socket.gethostname()}"
+        for name, agent in self.fleet.agents.items():
+            try:
+                agent.request("lease", holder=holder)
+            except AgentError as error:
+                raise LockedError.of("leased", f"{name} is in use by {error.message}", "wait for it, or look at `status`") from None
 
     def _bind_machines(self) -> None:
         for name, agent in self.fleet.agents.items():

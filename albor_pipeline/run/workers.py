@@ -225,12 +225,14 @@ class Workers:
             return self.lost(machine, f"{machine} does not answer: {message.body.get('why') or 'its agent ended'}", work)
         if message.kind in ("reply", "data", "end"):
             return self._answer(machine, message)
-        if message.kind == "event" and message.body.get("event") == "ended":
-            attempt = attempt_of(message.body)
-            mine = work.get(Key(attempt.resource, machine))
-            if mine is not None and mine.number == attempt.number:
-                return self._end(mine, attempt, int(message.body.get("log_bytes") or 0))
-        return []
+        attempt = attempt_of(message.body)
+        mine = work.get(Key(attempt.resource, machine))
+        if mine is None or mine.number != attempt.number:
+            return []
+        if message.body.get("event") == "ended":
+            return self._end(mine, attempt, int(message.body.get("log_bytes") or 0))
+        note = "its supervisor was killed; waiting for the task itself to end"
+        return [Outcome(mine.step.key, events=(StepEvent(mine.step.key, "unsupervised", self.clock(), note=note),))]
 
     def _answer(self, machine: str, message: Message) -> list[Outcome]:
         """A reply goes to who asked, with its data once all of it is there."""
