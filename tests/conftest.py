@@ -14,3 +14,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI", "").lower() in ("1", "true"):
         raise pytest.UsageError("--update-golden is for people: CI compares goldens and never writes them")
+
+
+@pytest.fixture
+def update_golden(pytestconfig: pytest.Config) -> bool:
+    """True when this run writes goldens instead of comparing them."""
+    return bool(pytestconfig.getoption("--update-golden"))

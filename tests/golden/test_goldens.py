@@ -30,7 +30,7 @@ from albor_pipeline.state.codec import entry_from_json
 from albor_pipeline.ui import diagnostics, documents, plan_text
 
 HERE = Path(__file__).parent
-CASES = sorted(path.parent.name for path in HERE.glob("*/manifest.yaml"))
+CASES = sorted(path.parent.name for path in HERE.glob("*/observed.json"))
 EXPECTED = ("plan.txt", "plan.json", "diagnostics.txt")
 
 
@@ -47,9 +47,8 @@ def read(case: Path, name: str) -> dict[str, Any]:
 
 def state_of(case: Path, manifest: Manifest) -> State:
     raw = read(case, "state.json")
-    entries = {
-        key(name): entry_from_json({"resource": key(name).resource, **row}, key(name).machine) for name, row in raw.get("entries", {}).items()
-    }
+    rows = {key(name): row for name, row in raw.get("entries", {}).items()}
+    entries = {name: entry_from_json({"resource": name.resource, **row}, name.machine) for name, row in rows.items()}
     return State(
         lineage="lineage-1",
         serial=len(entries),
@@ -116,11 +115,11 @@ def shown(case: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_plan_reads_as_reviewed(name: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+def test_the_plan_reads_as_reviewed(name: str, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     case = HERE / name
     monkeypatch.chdir(case)
     found = shown(case)
-    if pytestconfig.getoption("--update-golden"):
+    if update_golden:
         for file in EXPECTED:
             (case / file).unlink(missing_ok=True)
         for file, text in found.items():
