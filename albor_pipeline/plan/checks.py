@@ -10,13 +10,14 @@ from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed, StageAnswer
 from albor_pipeline.model.plan import Step
 from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
 from albor_pipeline.resources.task import Task
 
 SHOWN = 5
 
 
-def of_steps(manifest: Manifest, observed: Observed, inputs: Inputs, steps: Iterable[Step]) -> Iterator[Diagnostic]:
+def of_steps(manifest: Manifest, graph: Graph, observed: Observed, inputs: Inputs, steps: Iterable[Step]) -> Iterator[Diagnostic]:
     """Every problem of the steps in reach."""
     unwatched = []
     for step in steps:
@@ -27,6 +28,7 @@ def of_steps(manifest: Manifest, observed: Observed, inputs: Inputs, steps: Iter
         answer = observed.stages.get(step.key)
         if answer is not None:
             yield from _stage(resource, step.key, task, answer, inputs)
+        yield from _order(resource, step.key, graph, inputs)
         yield from _slots(manifest, observed, resource, step.key, task)
         if task.command is not None and step.changes and not (observed.code.get(step.key) or task.inputs or resource.depends_on):
             unwatched.append(step.key.resource)
@@ -59,6 +61,16 @@ def _uncovered(resource: Resource, span: Span | None, verb: str, path: str, fiel
 def _covered(path: str, declared: Iterable[str]) -> bool:
     pure = PurePosixPath(path)
     return any(PurePosixPath(item) in (pure, *pure.parents) or pure.match(item) for item in declared)
+
+
+def _order(resource: Resource, key: Key, graph: Graph, inputs: Inputs) -> Iterator[Diagnostic]:
+    for item in inputs.of(key):
+        up = item.producer
+        if up is None or up in graph.before[key] or up in graph.closure(graph.before[key]):
+            continue
+        span = resource.spans.get("inputs") or resource.span
+        message = f"`{resource.id}` reads `{item.path}`, which `{up.resource}` makes, and does not depend on it"
+        yield Diagnostic("error", "undeclared-dependency", message, span, notes=(f"add `{up.resource}` to `inputs` or `depends_on`",))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

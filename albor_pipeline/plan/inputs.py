@@ -10,12 +10,13 @@ from pathlib import PurePosixPath
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan.graph import Graph
+from albor_pipeline.resources.file import File
 from albor_pipeline.resources.task import Task
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input path; `producer` makes it (or a folder that holds it), `whole` when the path is a declared output itself."""
+    """One input path; `producer` makes it (or a folder that holds it), `whole` when the path is a declared output of a task."""
 
     path: str
     producer: Key | None = None
@@ -66,21 +67,29 @@ class Inputs:
                     yield Input(output.path, up, whole=True)
 
     def _path(self, text: str, key: Key) -> Input:
-        path = PurePosixPath(text)
+        path = PurePosixPath(self._relative(text))
         for candidate in (path, *path.parents):
             producer = self._producers.get((key.machine, str(candidate)))
             if producer is not None and producer != key:
-                return Input(text, producer, whole=candidate == path)
+                task = isinstance(self._manifest.resources[producer.resource].fields, Task)
+                return Input(text, producer, whole=task and candidate == path)
         return Input(text)
+
+    def _relative(self, path: str) -> str:
+        """A path from the project folder where it lies in it, so that both ways of writing it are one."""
+        pure, root = PurePosixPath(path), self._manifest.root
+        return str(pure.relative_to(root)) if pure.is_relative_to(root) else str(pure)
 
     @cached_property
     def _producers(self) -> Mapping[tuple[str, str], Key]:
         found: dict[tuple[str, str], Key] = {}
         for resource in self._manifest.resources.values():
             for key in resource.copies():
-                task = resource.fields_on(key.machine)
-                for output in task.outputs if isinstance(task, Task) else ():
+                fields = resource.fields_on(key.machine)
+                if isinstance(fields, File):
+                    found[(key.machine, self._relative(fields.path))] = key
+                for output in fields.outputs if isinstance(fields, Task) else ():
                     if not output.volatile:
-                        found[(key.machine, str(PurePosixPath(output.path)))] = key
+                        found[(key.machine, self._relative(output.path))] = key
         return found
 

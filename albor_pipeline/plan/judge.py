@@ -164,7 +164,7 @@ def make_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed
         unreachable={name: view.error for name, view in observed.machines.items() if view.error is not None},
         longest_chain=chain if total > 0 else (),
         longest_chain_s=total or None,
-        diagnostics=tuple(checks.of_steps(manifest, observed, judge.inputs, steps)),
+        diagnostics=tuple(checks.of_steps(manifest, graph, observed, judge.inputs, steps)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from albor_pipeline.model.fingerprint import PartChange
@@ -10,6 +11,7 @@ from albor_pipeline.model.observed import FileChange
 GROUP_ORDER = ("command", "fields", "config", "code", "env", "python", "inputs", "outputs")
 BY_DIGEST = frozenset({"code", "inputs", "outputs"})
 MAX_VALUE = 60
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def of_changes(changes: Sequence[PartChange]) -> str:
@@ -43,6 +45,8 @@ def of_files(changes: Sequence[FileChange]) -> str:
 
 def shown(value: str) -> str:
     """A value on one line, shortened in the middle."""
+    if DIGEST.fullmatch(value):
+        return f"blake3:{value[:8]}"
     line = " ".join(value.split())
     if len(line) <= MAX_VALUE:
         return line or "(empty)"
