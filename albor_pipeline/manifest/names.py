@@ -31,7 +31,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` most likely means, or None; ties go to the first by name."""
     if not word or len(word) > LONGEST:
         return None
-    limit = 1 if len(word) < 4 else 2 if len(word) < 9 else 3
+    limit = 0 if len(word) < 2 else 1 if len(word) < 4 else 2 if len(word) < 9 else 3
     lower, best, found = word.lower(), limit + 1, None
     letters = set(lower)
     for name in sorted(known):

@@ -119,10 +119,14 @@ class ResourceReader:
     def _fields(self, name: str, span: Span, table: Table, kind: Kind, machine: str | None) -> Any:
         scope = self._scope
         scope.current = scope.machines[machine] if machine is not None else next(iter(scope.machines.values()))
-        raw, items = self._reader.raw, table.items
-        values = {key: raw(pair[1], scope) for key, pair in items.items() if key not in COMMON}
+        block, raw = self._block(name, span, kind), self._reader.raw
+        values = {
+            key: raw(pair[1], None if key in block.later else scope)
+            for key, pair in table.items.items()
+            if key not in COMMON
+        }
         for field, value in kind.defaults(name).items():
             values[field] = value if values.get(field) is None else values[field]
-        fields = self._reader.model(kind.model, table, values, self._block(name, span, kind))
+        fields = self._reader.model(kind.model, table, values, block)
         scope.current = None
         return fields

@@ -109,7 +109,7 @@ class PythonEnvKind:
         fields: PythonEnv = resource.fields_on(machine.name)
         path = fields.path.rstrip("/")
         asked = json.dumps(dict(self._asked(resource, machine, root)), sort_keys=True)
-        pip = [interpreter(fields), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
+        pip = [interpreter(fields), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
         requirements, constraints = f"{path}.requirements.txt", f"{path}.constraints.txt"
         operations: list[Item] = [{"verb": "put", "path": path, "type": "absent"}]
         wants, limits = self._requirements(resource, fields, root), self._constraints(resource, fields, root)
@@ -124,7 +124,7 @@ class PythonEnvKind:
             pip += ["--index-url", fields.index]
         if wants:
             commands.append(join(pip))
-        commands.append(join([interpreter(fields), "-c", WRITE_LOCK, f"{path}/{LOCK}", asked]))
+        commands.append(join([interpreter(fields), "-I", "-c", WRITE_LOCK, f"{path}/{LOCK}", asked]))
         return [*operations, _sh(*commands)]
 
     def remove(self, resource: Resource, machine: Machine) -> list[Item]:

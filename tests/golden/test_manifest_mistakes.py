@@ -1,4 +1,4 @@
-"""Goldens of diagnostics: a folder a mistake, with its manifest and the whole text that a user sees."""
+"""Goldens of manifest mistakes: a folder a mistake, with its manifest and the whole text that a user sees."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from albor_pipeline.errors import ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.ui.diagnostics import render_all, summary
 
-HERE = Path(__file__).parent
-CASES = sorted(path.parent.name for path in HERE.glob("*/manifest.yaml") if not (path.parent / "plan.txt").exists())
+HERE = Path(__file__).parent / "manifest"
+CASES = sorted(path.parent.name for path in HERE.glob("*/manifest.yaml"))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,0 +1,66 @@
+"""Resource cases as data: declared fields and what the probe answered -> what is seen, what differs, which operations follow.
+
+A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly;
+`files` are those of the project.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from albor_pipeline.manifest.load import load
+from albor_pipeline.model.observed import Observation
+from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.registry import convergent
+
+HERE = Path(__file__).parent
+CASES = sorted(HERE.glob("*/*.yaml"))
+
+
+def resource_of(case: dict[str, Any], kind: str, root: Path) -> tuple[Resource, Any]:
+    declared = {"version": "1.0", "name": "case", "resources": {"it": {"type": kind, **case["fields"]}}}
+    path = root / "case.yaml"
+    path.write_text(yaml.safe_dump(declared, default_style='"').replace('"version"', "version"))
+    for name, text in case.get("files", {}).items():
+        (root / name).write_text(text)
+    manifest = load(path)
+    return manifest.resources["it"], manifest.machines["localhost"]
+
+
+def plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_case(path: Path, tmp_path: Path) -> None:
+    case = yaml.safe_load(path.read_text())
+    kind = convergent(path.parent.name)
+    resource, machine = resource_of(case, kind.name, tmp_path)
+    assert len(kind.probes(resource, machine)) == len(case["probe"])
+    seen = kind.observe(case["probe"])
+    assert (seen.exists, seen.error) == (case.get("exists", True), case.get("error"))
+    wanted = kind.wanted(resource, machine, tmp_path)
+    assert sorted(name for name, value in wanted.items() if seen.values.get(name) != value) == sorted(
+        case.get("differs", [])
+    )
+    operations = kind.converge(resource, machine, tmp_path, seen)
+    found = [{key: plain(value) for key, value in operation.items() if key != "timeout_s"} for operation in operations]
+    for operation in found:
+        if operation["verb"] == "sh":
+            subprocess.run(["sh", "-n"], input=operation["script"].encode(), check=True)
+    assert found == case.get("operations", found)
+
+
+@pytest.mark.parametrize("kind", ["file", "python_env"])
+@pytest.mark.parametrize(
+    "results", [[], [{}], [{}, {}], [{"error": "x"}], [{"dists": 3}, {"stdout": "[1"}], [{"found": True}]]
+)
+def test_odd_answers_are_an_error_or_a_partial_view_and_never_a_traceback(
+    kind: str, results: list[dict[str, Any]]
+) -> None:
+    assert isinstance(convergent(kind).observe(results), Observation)
