@@ -1,0 +1,157 @@
+"""The network against transformers, against algebra, and against itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from stages.lib.hf import hf_config  # noqa: E402
+from stages.lib.loss import loss_sum  # noqa: E402
+from stages.lib.model import MLP, Block, Cache, Llama, rotary, rotate  # noqa: E402
+from stages.lib.sample import generate  # noqa: E402
+from stages.lib.shape import Shape  # noqa: E402
+
+GOLDEN_INIT = "9810087d0f6e767e75a3e5da44a910a2cb93a873d310a3beb88e59eef55a1880"
+
+
+def shape(**values: Any) -> Shape:
+    return Shape(**{"d_model": 32, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 48, "vocab_size": 290, "context": 16,
+                    **values})
+
+
+def ids(count: int = 16, rows: int = 3, vocabulary: int = 290) -> Any:
+    return torch.randint(0, vocabulary, (rows, count), generator=torch.Generator().manual_seed(1))
+
+
+def peer_of(model: Llama, one: Shape) -> Any:
+    transformers = pytest.importorskip("transformers")
+    peer = transformers.LlamaForCausalLM(transformers.LlamaConfig(**hf_config(one, 0)))
+    weights = dict(model.named_parameters())
+    if one.tie_word_embeddings:
+        weights["lm_head.weight"] = model.model.embed_tokens.weight
+    peer.load_state_dict(weights)
+    return peer
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"kv_heads": 4}, {"kv_heads": 1}, {"tie_word_embeddings": False}, {"rope_theta": 500.0, "rms_norm_eps": 1e-3},
+    {"vocab_size": 1000, "d_model": 16, "heads": 2}, {"ffn": 7, "layers": 1},
+])
+def test_logits_and_gradients_are_those_of_transformers(values: dict[str, Any]) -> None:
+    """ALB-041, ALB-106, ALB-108, ALB-119: swapped arguments, no RoPE, a transposed head; also where V is not H."""
+    one = shape(**values)
+    model = Llama(one, seed=5)
+    peer = peer_of(model, one)
+    for weight in (*model.parameters(), *peer.parameters()):
+        weight.data.mul_(5.0)  # far from the flat start, where errors hide
+    model.double(), peer.double()
+    line = ids(vocabulary=one.vocab_size)
+    ours, theirs = model(line), peer(line).logits
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    ours.square().mean().backward()
+    theirs.square().mean().backward()
+    found = dict(peer.named_parameters())
+    for name, weight in model.named_parameters():
+        assert torch.allclose(weight.grad, found[name].grad, rtol=1e-3, atol=1e-5 * float(weight.grad.abs().max())), name
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    """ALB-038, ALB-043: no gradient reached the layers, or the up projection."""
+    from stages.lib.device import Compute
+
+    model = Llama(shape(tie_word_embeddings=False), seed=1)
+    line = ids()
+    loss_sum(model, line[:, :-1], line[:, 1:], Compute(torch.device("cpu"), False)).backward()
+    for name, weight in model.named_parameters():
+        assert float(weight.grad.abs().sum()) > 0, name
+
+
+def test_the_order_of_tokens_matters() -> None:
+    """ALB-106: without RoPE, attention cannot tell one order from another."""
+    model = Llama(shape(layers=1), seed=1)
+    line = ids(rows=1)
+    turned = torch.cat((line[:, :-1].flip(1), line[:, -1:]), dim=1)
+    assert not torch.allclose(model(line)[:, -1], model(turned)[:, -1], atol=1e-6)
+
+
+def test_rotation_and_swiglu_have_the_right_gradients() -> None:
+    """ALB-043, ALB-119: the factor `up`, or the rotation, was missing on the way back."""
+    one = shape(d_model=8, heads=2, kv_heads=1, ffn=6)
+    x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    cos, sin = rotary(one, 2, 3, x)
+    assert torch.autograd.gradcheck(lambda v: rotate(v, cos, sin), (x,))
+    mlp = MLP(one).double()
+    assert torch.autograd.gradcheck(mlp, (torch.randn(2, 8, dtype=torch.float64, requires_grad=True),))
+
+
+def test_a_layer_that_adds_nothing_passes_the_gradient_unchanged() -> None:
+    """ALB-126: the gradient of the residual path went through the norm."""
+    one = shape()
+    block = Block(one, 0)
+    torch.nn.init.zeros_(block.self_attn.o_proj.weight)
+    torch.nn.init.zeros_(block.mlp.down_proj.weight)
+    for norm in (block.input_layernorm, block.post_attention_layernorm):
+        torch.nn.init.ones_(norm.weight)
+    x = torch.randn(1, 4, 32, requires_grad=True)
+    wanted = torch.randn(1, 4, 32)
+    block(x, *rotary(one, 0, 4, x), None).backward(wanted)
+    assert torch.equal(x.grad, wanted)
+
+
+def test_more_positions_than_the_model_has_are_refused() -> None:
+    """ALB-074: a sequence longer than the context read beyond its buffers."""
+    with pytest.raises(ValueError, match="17 positions, but the model has 16"):
+        Llama(shape(), seed=1)(ids(17))
+
+
+def test_the_start_is_fixed_by_the_seed_for_every_build() -> None:
+    """U-12: the same seed started two builds from different weights."""
+    torch.manual_seed(99)
+    weights = dict(Llama(shape(), seed=7).named_parameters())
+    hasher = hashlib.sha256(json.dumps(sorted(weights)).encode())
+    for name in sorted(weights):
+        hasher.update(weights[name].detach().numpy().tobytes())
+    assert hasher.hexdigest() == GOLDEN_INIT
+
+
+def test_the_start_of_one_weight_depends_on_no_other() -> None:
+    small, large = Llama(shape(layers=2), seed=7), Llama(shape(layers=2, tie_word_embeddings=False), seed=7)
+    assert torch.equal(small.model.embed_tokens.weight, large.model.embed_tokens.weight)
+    other = Llama(shape(), seed=8)
+    assert not torch.equal(small.model.embed_tokens.weight, other.model.embed_tokens.weight)
+    assert abs(float(small.model.embed_tokens.weight.detach().std()) - 0.02) < 0.001
+
+
+def test_the_cache_is_as_large_as_keys_and_values_and_not_larger() -> None:
+    """ALB-102: the cache was allocated for all heads."""
+    one = shape()
+    cache = Cache(one, 1, torch.empty(0))
+    assert cache.keys.nbytes + cache.values.nbytes == 2 * 2 * (2 * one.head_dim) * 16 * 4
+
+
+def test_reading_in_pieces_gives_the_logits_of_reading_at_once() -> None:
+    """U-14: training and decoding must be the same function."""
+    model = Llama(shape(), seed=2)
+    line = ids(rows=2)
+    cache = Cache(model.shape, 2, model.model.norm.weight)
+    parts = [model(line[:, a:b], cache) for a, b in ((0, 5), (5, 6), (6, 16))]
+    assert torch.allclose(torch.cat(parts, dim=1), model(line), atol=1e-6)
+
+
+def test_greedy_decoding_is_the_naive_one_until_the_context_is_full_and_goes_on_after() -> None:
+    model = Llama(shape(), seed=2)
+    for weight in model.parameters():
+        weight.data.mul_(8.0)
+    new = generate(model, [5, 6, 7], 30, eos_id=0)
+    line = [0, 5, 6, 7]
+    while len(line) < 16:
+        line.append(int(model(torch.tensor([line]))[0, -1].argmax()))
+    assert new[: len(line) - 4] == line[4:]
+    assert len(new) == 30
+    assert len(generate(model, list(range(1, 60)), 3, eos_id=0)) == 3

@@ -1,0 +1,227 @@
+"""Pretrain as a user sees it: what plan refuses, what a run writes, when it stops."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_data import config_of, tree
+from support_model import SHAPE, corpus, metrics, pretrain, settings
+
+from stages.lib.stage import Plan, StageError
+from stages.pretrain import plan
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def planned(values: dict[str, Any]) -> Plan:
+    return plan(config_of("pretrain", values))
+
+
+def errors(found: Plan) -> str:
+    return "\n".join(check.text for check in found.checks if check.level == "error")
+
+
+def altered(data: Path, folder: Path, **changes: Any) -> Path:
+    """The packed folder's manifest with other values, under `folder`."""
+    for side in ("train", "val"):
+        (folder / "packed" / side).mkdir(parents=True)
+    manifest = json.loads((data / "packed/manifest.json").read_text())
+    for name, value in changes.items():
+        side, _, key = name.rpartition("__")
+        (manifest[side] if side else manifest)[key] = value
+    (folder / "packed/manifest.json").write_text(json.dumps(manifest))
+    (folder / "tok").symlink_to(data / "tok")
+    return folder
+
+
+def test_a_good_plan_holds_and_counts(data: Path, tmp_path: Path) -> None:
+    found = planned(settings(data, tmp_path / "out"))
+    assert found.ok and {c.level for c in found.checks} <= {"ok", "warning"}
+    assert found.estimates["parameters"] == 290 * 32 + 2 * (32 * 32 * 3 + 3 * 32 * 48 + 64) + 32
+    assert found.estimates["steps"] == 10 and found.estimates["tokens"] == 10 * 8 * 16
+    assert {"memory_bytes", "disk_bytes", "seconds"} <= set(found.estimates)
+    assert found.writes == (str(tmp_path / "out"),)
+
+
+def test_steps_beyond_the_data_are_refused_and_the_way_out_works(data: Path, tmp_path: Path) -> None:
+    """ALB-060: 43 of 5,000 steps were made, for the data had ended."""
+    said = errors(planned(settings(data, tmp_path / "out", training__max_steps=100_000)))
+    assert "cannot be reached" in said
+    epochs = int(said.split("say epochs: ")[1].split(",")[0])
+    for count, good in ((epochs, True), (epochs - 1, False)):
+        values = settings(data, tmp_path / "out", training__max_steps=100_000, training__epochs=count)
+        assert ("cannot be reached" not in errors(planned(values))) is good
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"training__warmup_steps": 10}, "warmup_steps 10 does not end before max_steps 10"),
+    ({"data__seq_len": 32}, "data.seq_len 32 is more than the model's context"),
+    ({"model": {**SHAPE, "vocab_size": 291}}, "model.vocab_size is 291"),
+])
+def test_what_does_not_fit_together_is_refused(data: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    assert said in errors(planned(settings(data, tmp_path / "out", **changes)))
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"seq_len": 15}, "train rows have 15"), ({"vocab_size": 300}, "packed with 300"),
+    ({"tokenizer": "blake3:00"}, "is not the tokenizer that the rows were packed with"), ({"val": {}}, "does not describe val"),
+])
+def test_rows_of_another_kind_are_refused(data: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    other = altered(data, tmp_path / "other", **changes)
+    assert said in errors(planned(settings(other, tmp_path / "out")))
+
+
+def test_validation_rows_of_another_split_or_of_training_are_refused(data: Path, tmp_path: Path) -> None:
+    """U-6: the validation came from another data set."""
+    other = altered(data, tmp_path / "other", lineage="blake3:11")
+    values = settings(data, tmp_path / "out", data__val=str(other / "packed/val"))
+    assert "do not come from one split" in errors(planned(values))
+    values = settings(data, tmp_path / "out", data__val=str(data / "packed/train"))
+    assert "hold the same shard" in errors(planned(values))
+
+
+def test_what_is_not_there_yet_is_checked_when_ready(tmp_path: Path) -> None:
+    found = planned(settings(tmp_path / "nothing", tmp_path / "out"))
+    assert found.ok and {"data", "tokenizer"} <= {c.name for c in found.checks if c.level == "when-ready"}
+
+
+def test_risky_numbers_are_warned_of(data: Path, tmp_path: Path) -> None:
+    """ALB-066, ALB-071, ALB-080: months of training, no clipping, a batch far too small for the model."""
+    large = {**SHAPE, "layers": 24, "d_model": 1024, "ffn": 4096}
+    values = settings(data, tmp_path / "out", model=large, training__grad_clip=None, training__max_steps=10**9)
+    assert {"batch", "clip", "time"} <= {c.name for c in planned(values).checks if c.level == "warning"}
+
+
+@pytest.mark.torch
+def test_a_run_makes_the_steps_asked_for_and_says_each_rate(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ALB-034: max_steps was ignored. ALB-079: the rate was not the one of the schedule."""
+    import torch
+
+    rates: list[float] = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step",
+                        lambda self, *a, **k: (rates.append(self.param_groups[0]["lr"]), step(self, *a, **k))[1])
+    report = pretrain(settings(data, tmp_path / "out", training__max_steps=7), tmp_path / "run")
+    assert report.metrics["steps"] == 7 and len(rates) == 7
+    wanted = [0.005, 0.01, *(0.005 * (1 + math.cos(math.pi * n / 5)) for n in range(1, 6))]
+    assert rates == pytest.approx(wanted)
+    assert [line["lr"] for line in metrics(tmp_path / "run") if "lr" in line] == pytest.approx(wanted)
+
+
+@pytest.mark.torch
+def test_progress_can_be_read_while_it_trains(data: Path, tmp_path: Path) -> None:
+    """ALB-035, ALB-068: no state while training; validation at every step."""
+    pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines if "val" in line] == [0, 5, 10]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 11))
+    assert {"loss", "lr", "grad_norm", "best_val", "tokens_per_s", "eta_s", "at", "of"} <= lines[-1].keys()
+
+
+@pytest.mark.torch
+def test_equal_runs_write_equal_bytes_and_learn(data: Path, tmp_path: Path) -> None:
+    """U-12: the same configuration gave two different models."""
+    for name in ("a", "b"):
+        report = pretrain(settings(data, tmp_path / name), tmp_path / f"run-{name}")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert report.metrics["val_bits_per_byte"] < report.metrics["before_bits_per_byte"] - 0.2
+    assert report.metrics["before_bits_per_byte"] > 0
+    assert "before training" in report.headline[0]
+    assert not any(word in str(tree(tmp_path / "a")["training.json"]) for word in ("minutes", str(tmp_path)))
+
+
+@pytest.mark.torch
+def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path) -> None:
+    """ALB-038, ALB-086, ALB-097: start weights were saved, as vectors, without the tied head."""
+    import safetensors.torch
+    import torch
+
+    from stages.lib import hf
+    from stages.lib.device import Compute
+    from stages.lib.loader import batches, read_packed, read_rows
+    from stages.lib.loss import mean_loss
+    from stages.lib.model import Llama
+
+    report = pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    model = hf.read(tmp_path / "out", torch.device("cpu"))
+    start = dict(Llama(model.shape, seed=3).named_parameters())
+    saved = safetensors.torch.load_file(tmp_path / "out/model.safetensors")
+    assert {name: tuple(w.shape) for name, w in saved.items()} == dict(hf.read_shape(tmp_path / "out").tensors())
+    assert [name for name, weight in saved.items() if torch.equal(weight, start[name])] == []
+    packed = read_packed(data / "packed/val")
+    loss = mean_loss(model, batches(read_rows(packed), 16, packed.pad_id), Compute(torch.device("cpu"), False))
+    assert loss == pytest.approx(report.metrics["val_loss"], abs=1e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_number_that_is_none_stops_the_run_and_saves_nothing_of_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str,
+) -> None:
+    """ALB-042: after an error the loss read 0.0 and garbage was saved."""
+    from stages.lib import checkpoint, optim, trainer
+
+    calls: list[int] = []
+
+    def broken(original: Any) -> Any:
+        return lambda *a: (calls.append(1), original(*a) * (math.nan if len(calls) >= limit else 1.0))[1]
+
+    limit = 2 * 6 + 1 if where == "loss" else 7
+    target, name = (trainer, "loss_sum") if where == "loss" else (optim, "clip")
+    monkeypatch.setattr(target, name, broken(getattr(target, name)))
+    with pytest.raises(StageError, match=f"the {where} of step 7 is nan"):
+        pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000005"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.torch
+def test_a_loss_of_exactly_zero_is_an_alarm(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALB-069: a kernel called wrongly gave loss 0.0."""
+    from stages.lib import trainer
+
+    real = trainer.loss_sum
+    monkeypatch.setattr(trainer, "loss_sum", lambda *a: real(*a) * 0)
+    with pytest.raises(StageError, match="exactly 0"):
+        pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+
+
+@pytest.mark.torch
+def test_a_harmed_shard_is_named_before_training(data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(data, tmp_path / "copy")
+    shard = sorted((tmp_path / "copy/packed/train").iterdir())[-1]
+    raw = bytearray(shard.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    shard.write_bytes(raw)
+    with pytest.raises(StageError, match=shard.name):
+        pretrain(settings(tmp_path / "copy", tmp_path / "out"), tmp_path / "run")
+
+
+@pytest.mark.torch
+def test_weights_given_to_start_from_bring_no_step_with_them(data: Path, tmp_path: Path) -> None:
+    """ALB-117: the source's step leaked into the fresh run."""
+    pretrain(settings(data, tmp_path / "first"), tmp_path / "run-1")
+    values = settings(data, tmp_path / "second", init_from=str(tmp_path / "first"), training__max_steps=5)
+    report = pretrain(values, tmp_path / "run-2")
+    told = json.loads((tmp_path / "second/training.json").read_text())
+    assert report.metrics["resumed_from"] == 0 and report.metrics["steps"] == 5
+    before = json.loads((tmp_path / "first/training.json").read_text())["validation"][-1]
+    assert told["validation"][0] == {**before, "step": 0}
+
+
+@pytest.mark.torch
+def test_checkpoints_of_other_settings_are_not_gone_on_from(data: Path, tmp_path: Path) -> None:
+    pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    with pytest.raises(StageError, match=r"optimizer.lr 0.01 -> 0.02"):
+        pretrain(settings(data, tmp_path / "out", optimizer__lr=0.02), tmp_path / "run")
