@@ -105,7 +105,7 @@ def members(record: Mapping[str, Any], folder: str) -> list[int]:
         fields = _stat_fields(pid)
         if pid == own or not fields or fields[0] in (b"Z", b"X"):
             continue
-        in_session = session_is_ours and int(fields[3]) == leader
+        in_session = session_is_ours and leader in (pid, int(fields[3]))
         if in_session or mark in b"\0" + _environment(pid) + b"\0":
             found.append(pid)
     return found

@@ -57,7 +57,7 @@ def walk(path: str) -> tuple[str, list[Found]] | None:
         found: list[Found] = []
         _walk_folder(path, "", found)
         return "dir", sorted(found)
-    return ("file" if _letter(info) == "f" else "other"), [("", path, info)]
+    return ("file" if _letter(info) == "f" else "other"), [("", os.path.realpath(path), info)]
 
 
 def _letter(info: os.stat_result) -> str:

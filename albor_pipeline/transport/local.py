@@ -55,6 +55,8 @@ class LocalChannel:
             code = self._process.wait(HANG_UP_WAIT_S)
         except subprocess.TimeoutExpired:
             return "its agent closed the connection"
+        if self._errors.closed:
+            return "the connection was closed here"
         self._errors.seek(0)
         lines = [line for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
         if lines:

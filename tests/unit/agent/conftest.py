@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from albor_pipeline.model.manifest import Machine
-from albor_pipeline.transport.client import AgentClient, Message
+from albor_pipeline.transport.client import AgentClient, AgentError, Message
 from albor_pipeline.transport.local import LocalTransport
 
 FINGERPRINT = "ab" * 32
@@ -109,7 +110,8 @@ class Box:
         client = self.connect() if not self.clients else self.clients[-1]
         try:
             for attempt in client.request("attempts", which="running", any_lineage=True)["attempts"]:
-                client.request("signal", resource=attempt["resource"], number=attempt["number"], grace_s=0)
+                with contextlib.suppress(AgentError):
+                    client.request("signal", resource=attempt["resource"], number=attempt["number"], grace_s=0)
         finally:
             for each in self.clients:
                 each.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,13 +81,13 @@ def test_an_input_that_was_only_touched_is_unchanged(box: Any) -> None:
 def test_timeout_stops_the_task_and_all_it_started(box: Any) -> None:
     end = box.run("sh -c 'trap \"\" TERM; echo $$ > pid; sleep 60' & wait", timeout_s=0.4, grace_s=0.2)["exit"]
     assert end["class"] == "timeout" and "0.4 s" in end["detail"]
-    assert not os.path.exists(f"/proc/{(box.root / 'pid').read_text().strip()}")
+    assert not Path("/proc", (box.root / "pid").read_text().strip()).exists()
 
 
 def test_an_end_is_not_reported_while_a_process_that_left_the_session_lives(box: Any) -> None:
     end = box.run("setsid sh -c 'echo $$ > pid; exec sleep 60' >/dev/null 2>&1 & until [ -s pid ]; do sleep 0.01; done")
     assert end["exit"]["class"] == "ok"
-    assert not os.path.exists(f"/proc/{(box.root / 'pid').read_text().strip()}")
+    assert not Path("/proc", (box.root / "pid").read_text().strip()).exists()
 
 
 def test_a_silent_heartbeat_is_a_hang_and_none_declared_is_no_verdict(box: Any) -> None:
@@ -127,8 +127,9 @@ def test_a_task_is_told_where_it_is(box: Any) -> None:
     assert end["exit"]["class"] == "ok"
     assert (folder / "here").read_text().strip() == str(folder) and (folder / "stdin").read_text() == ""
     assert seen["ALBOR_ATTEMPT"] == str(box.folder()) and seen["ALBOR_MACHINE"] == "box"
-    assert seen["ALBOR_WORK"] == str(box.root / ".albor" / "work" / "t" / "abababababab") and os.path.isdir(
-        seen["ALBOR_WORK"]
+    assert (
+        seen["ALBOR_WORK"] == str(box.root / ".albor" / "work" / "t" / "abababababab")
+        and Path(seen["ALBOR_WORK"]).is_dir()
     )
     assert seen["CUDA_VISIBLE_DEVICES"] == "2,3" and seen["OMP_NUM_THREADS"] == "4" and seen["MINE"] == "é $x"
     assert box.log() == '{"lr": 1}'

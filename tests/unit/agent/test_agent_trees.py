@@ -1,0 +1,204 @@
+"""Digests, trees, stat cache and recorded listings: the same bytes give the same root, any change is seen and named."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from albor_pipeline.agent import hashing, trees
+from albor_pipeline.agent.layout import Layout
+
+NOW_NS = time.time_ns
+
+
+def plain(path: str, info: os.stat_result) -> str:
+    return hashing.digest_file(path)
+
+
+def root(path: Path) -> str:
+    tree = trees.read_tree(str(path), plain)
+    assert tree is not None
+    return tree.root
+
+
+def make(base: Path) -> Path:
+    folder = base / "tree"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a").write_text("one")
+    (folder / "sub" / "b").write_text("two")
+    (folder / "link").symlink_to("a")
+    return folder
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 9_000_001])
+def test_a_file_digest_is_blake3_of_its_bytes(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    assert hashing.digest_file(str(tmp_path / "f")) == blake3(data).hexdigest() == hashing.digest_bytes(data)
+
+
+def test_without_module_and_program_there_is_an_error_and_no_slow_fallback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "blake3", None)
+    monkeypatch.setattr(hashing, "_make", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(hashing.DigestUnavailable, match="b3sum"):
+        hashing.digest_bytes(b"x")
+    program = tmp_path / "b3sum"
+    program.write_text("#!/bin/sh\n/bin/cat > /dev/null\nprintf '%064d\\n' 7\n")
+    program.chmod(0o755)
+    assert hashing.digest_bytes(b"x") == "7".zfill(64)
+    program.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(hashing.DigestUnavailable, match="exit 3"):
+        hashing.digest_bytes(b"x")
+
+
+def test_a_root_depends_on_names_bytes_types_and_the_executable_bit_only(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    first = root(folder)
+    os.utime(folder / "a", (1, 1))
+    (folder / "a").chmod(0o600)
+    assert root(folder) == first
+    seen = {first}
+    changes = [
+        lambda: (folder / "a").chmod(0o700),
+        lambda: (folder / "a").write_text("One"),
+        lambda: (folder / "a").rename(folder / "c"),
+        lambda: (folder / "empty").mkdir(),
+        lambda: ((folder / "link").unlink(), (folder / "link").symlink_to("c")),
+        lambda: ((folder / "link").unlink(), (folder / "link").write_text("c")),
+    ]
+    for change in changes:
+        change()
+        seen.add(root(folder))
+    assert len(seen) == len(changes) + 1
+
+
+def test_a_single_file_root_covers_bytes_and_bit_but_not_the_name(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).write_text("same")
+    assert root(tmp_path / "x") == root(tmp_path / "y")
+    (tmp_path / "y").chmod(0o755)
+    assert root(tmp_path / "x") != root(tmp_path / "y")
+    (tmp_path / "link").symlink_to("x")
+    assert root(tmp_path / "link") == root(tmp_path / "x")
+
+
+def test_a_glob_sees_what_matches_and_nothing_is_nothing(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    tree = trees.read_tree(str(folder / "*"), plain)
+    assert (
+        tree is not None
+        and tree.type == "glob"
+        and [entry[0] for entry in tree.entries] == ["a", "link", "sub", "sub/b"]
+    )
+    assert trees.read_tree(str(folder / "*.parquet"), plain) is None
+    assert trees.read_tree(str(folder / "none"), plain) is None
+    (tmp_path / "od[d]").write_text("x")
+    assert trees.read_tree(str(tmp_path / "od[d]"), plain).type == "file"
+
+
+def test_a_link_to_nowhere_a_fifo_and_names_that_are_no_text_are_no_trouble(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    os.mkfifo(folder / "pipe")
+    (folder / "broken").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff\xfe")).write_text("x")
+    layout = Layout(str(tmp_path))
+    tree = trees.read_tree(str(folder), plain)
+    trees.record(layout, tree)
+    assert trees.recall(layout, tree.root).entries == [tuple(entry) for entry in tree.entries]
+
+
+def test_verify_names_what_was_modified_deleted_and_added(tmp_path: Path) -> None:
+    folder, layout = make(tmp_path), Layout(str(tmp_path))
+    recorded = trees.read_tree(str(folder), plain)
+    trees.record(layout, recorded)
+    assert trees.compare(layout, str(folder), recorded.root, plain)["same"]
+    (folder / "a").write_text("eno")
+    (folder / "sub" / "b").unlink()
+    (folder / "new").write_text("n")
+    found = trees.compare(layout, str(folder), recorded.root, plain)
+    short = {
+        name: hashing.digest_bytes(text)[:8]
+        for name, text in (("one", b"one"), ("eno", b"eno"), ("two", b"two"), ("n", b"n"))
+    }
+    assert found["same"] is False and found["known"] is True
+    assert found["changes"] == [
+        {"path": "a", "what": "modified", "recorded": short["one"], "found": short["eno"]},
+        {"path": "new", "what": "added", "recorded": None, "found": short["n"]},
+        {"path": "sub/b", "what": "deleted", "recorded": short["two"], "found": None},
+    ]
+
+
+def test_a_torn_listing_is_not_believed(tmp_path: Path) -> None:
+    folder, layout = make(tmp_path), Layout(str(tmp_path))
+    recorded = trees.read_tree(str(folder), plain)
+    trees.record(layout, recorded)
+    listing = Path(layout.trees) / recorded.root
+    listing.write_bytes(listing.read_bytes().replace(b'"a"', b'"z"'))
+    (folder / "a").unlink()
+    found = trees.compare(layout, str(folder), recorded.root, plain)
+    assert not found["same"] and not found["known"] and found["changes"][0]["recorded"] == recorded.root[:8]
+    assert not listing.exists()
+
+
+def cache(path: Path, boot: str = "b", now_ns: int = 0) -> hashing.StatCache:
+    return hashing.StatCache(str(path / "stat-cache"), boot, lambda: now_ns or NOW_NS())
+
+
+def test_the_stat_cache_spares_reading_but_never_hides_a_change(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("one")
+    info, later = os.lstat(file), NOW_NS() + 10**10
+    first = cache(tmp_path, now_ns=later)
+    first.digest(str(file), info)
+    first.save()
+    file.write_text("two")
+    assert cache(tmp_path, now_ns=later).digest(str(file), info) == hashing.digest_bytes(b"one"), (
+        "the stamps given are trusted"
+    )
+    assert cache(tmp_path, now_ns=later).digest(str(file), info, deep=True) == hashing.digest_bytes(b"two")
+    assert cache(tmp_path, now_ns=later).digest(str(file), os.lstat(file)) == hashing.digest_bytes(b"two")
+
+
+def test_the_stat_cache_distrusts_fresh_stamps_other_boots_and_network_mounts(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("one")
+    info, later = os.lstat(file), NOW_NS() + 10**10
+    fresh = cache(tmp_path)
+    fresh.digest(str(file), info)
+    fresh.save()
+    assert not (tmp_path / "stat-cache").exists()
+    network = cache(tmp_path, now_ns=later)
+    network.distrust(lambda: frozenset({info.st_dev}))
+    network.digest(str(file), info)
+    network.save()
+    assert not (tmp_path / "stat-cache").exists()
+    old = cache(tmp_path, boot="old", now_ns=later)
+    old.digest(str(file), info)
+    old.save()
+    file.write_text("two")
+    assert cache(tmp_path, now_ns=later).digest(str(file), info) == hashing.digest_bytes(b"two")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_in_the_stat_cache_are_harmless(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
+    folder = tmp_path_factory.mktemp("c")
+    file = folder / "f"
+    file.write_text("one")
+    later = NOW_NS() + 10**10
+    good = cache(folder, now_ns=later)
+    good.digest(str(file), os.lstat(file))
+    good.save()
+    with (folder / "stat-cache").open("ab") as handle:
+        handle.write(noise)
+    again = cache(folder, now_ns=later)
+    assert again.digest(str(file), os.lstat(file)) == hashing.digest_bytes(b"one")

@@ -1,0 +1,92 @@
+"""Frames: whatever way the bytes are cut, the same messages come out; noise before the magic line is skipped; credit bounds data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from albor_pipeline.agent import wire
+from albor_pipeline.agent.link import Link
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def drain(link: Link) -> bytes:
+    out = b""
+    while (data := link.output()) is not None:
+        out += data
+        link.sent(len(data))
+    return out
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), JSON), max_size=5), st.integers(1, 50), st.binary(max_size=50))
+def test_messages_survive_any_cut_and_any_noise_before(
+    messages: list[tuple[int, Any]], step: int, noise: bytes
+) -> None:
+    raw = noise + wire.MAGIC + b"".join(part for stream, body in messages for part in wire.message(stream, body))
+    decoder, found = wire.Decoder(magic=True), []
+    for start in range(0, len(raw), step):
+        found += decoder.feed(raw[start : start + step])
+    if wire.MAGIC not in noise:
+        assert found == [(wire.MESSAGE, stream, body) for stream, body in messages]
+
+
+def test_a_message_longer_than_a_frame_goes_in_parts_that_others_may_pass_between() -> None:
+    long = {"text": "x" * 1_000_000}
+    parts = list(wire.message(1, long))
+    assert len(parts) == 4 and all(len(part) <= 256 * 1024 for part in parts)
+    mixed = parts[:2] + list(wire.message(2, "short")) + parts[2:]
+    assert wire.Decoder(magic=False).feed(b"".join(mixed)) == [(wire.MESSAGE, 2, "short"), (wire.MESSAGE, 1, long)]
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\0" * 9, b"Welcome to Debian\n", wire.frame(wire.MESSAGE, 1, b"{"), b"\x01" + b"\xff" * 8]
+)
+def test_what_is_no_frame_is_an_error(junk: bytes) -> None:
+    with pytest.raises(wire.FrameError):
+        wire.Decoder(magic=False).feed(junk)
+
+
+def test_endless_noise_is_an_error() -> None:
+    decoder = wire.Decoder(magic=True)
+    with pytest.raises(wire.FrameError):
+        for _ in range(100):
+            decoder.feed(b"motd " * 4096)
+    assert decoder.noise.startswith(b"motd") or b"motd" in decoder.noise
+
+
+def test_data_waits_for_credit_and_messages_pass_it() -> None:
+    sender, receiver = Link(magic=False), Link(magic=False)
+    sent = bytes(range(256)) * 4096 * 3
+    sender.data(7, sent)
+    sender.end(7)
+    first = drain(sender)
+    sender.message(0, "cancel")
+    second = drain(sender)
+    assert len(first) < wire.WINDOW_BYTES + 100 and len(second) < 100
+    got, ended = b"", False
+    queue = first + second
+    while queue:
+        for kind, stream, payload in receiver.feed(queue):
+            if kind == wire.DATA:
+                got += payload
+                receiver.taken(stream, len(payload))
+            ended = ended or kind == wire.END
+        sender.feed(drain(receiver))
+        queue = drain(sender)
+    assert got == sent and ended
+
+
+def test_two_streams_share_the_line() -> None:
+    link = Link(magic=False)
+    for stream in (1, 2):
+        link.data(stream, b"x" * 600_000)
+    order = [stream for _kind, stream, _payload in wire.Decoder(magic=False).feed(drain(link))]
+    assert order[:4] == [1, 2, 1, 2]
