@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from albor_pipeline.errors import ManifestError
@@ -134,7 +134,15 @@ def test_quoted_text_stays_text(text: str) -> None:
 
 @pytest.mark.parametrize("dash", [False, True])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+@given(
+    text=st.text(
+        st.one_of(
+            st.sampled_from("'\"\\$`!*?~#&;|<>(){}[] \t\n"),
+            st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+        )
+    )
+)
+@example(text="it's")
 def test_the_shell_reads_back_what_was_quoted(text: str, dash: bool) -> None:
     text = f"-{text}" if dash else text
     shown = subprocess.run(["sh", "-c", f"printf %s {quote('x' + text)}"], capture_output=True, check=True).stdout

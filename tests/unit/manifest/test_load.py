@@ -163,6 +163,54 @@ def test_a_file_that_cannot_be_read_is_an_error_with_its_name(tmp_path: Path, na
     assert caught.value.diagnostics[0].code == "unreadable"
 
 
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ("addr: ''", "wrong-value"),
+        ("addr: a b", "wrong-value"),
+        ("addr: h, port: 0", "wrong-value"),
+        ("addr: h, port: 22-23", "wrong-value"),
+        ("addr: h, arch: i386", "wrong-value"),
+        ("addr: h, slots: {memory: much}", "wrong-value"),
+        ("addr: [h]", "wrong-type"),
+        ("hostname: h", "missing-key"),
+    ],
+)
+def test_a_machine_that_cannot_be_reached_that_way_is_refused(tmp_path: Path, fields: str, code: str) -> None:
+    assert [item.code for item in problems(tmp_path, f"{HEAD}machines: {{m: {{{fields}}}}}\n")] == [code]
+
+
+def test_a_machine_keeps_what_is_declared(tmp_path: Path) -> None:
+    text = HEAD + "machines:\n  m: {addr: h, port: 2222, user: ann, roles: [gpu], workdir: /srv, env: {A: 1}}\n"
+    machine = read(tmp_path, text).machines["m"]
+    assert (machine.port, machine.user, machine.roles, machine.workdir, machine.env) == (
+        2222,
+        "ann",
+        ("gpu",),
+        "/srv",
+        {"A": "1"},
+    )
+    assert (machine.hostname, machine.is_local) == ("m", False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "path: x, content: a, source: b",
+        "path: x, state: directory, content: a",
+        "path: x, state: symlink",
+        "path: x, target: y",
+        "path: x, state: absent, mode: 0644",
+        "path: x, mode: 0999",
+        "path: x, owner: Root User",
+    ],
+)
+def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, fields: str) -> None:
+    assert [item.code for item in problems(tmp_path, f"{HEAD}resources: {{f: {{type: file, {fields}}}}}\n")] == [
+        "wrong-value"
+    ]
+
+
 def test_a_task_takes_a_command_or_a_stage_and_says_so(tmp_path: Path) -> None:
     for body in ("command: x\nstage: y\nconfig: z", "env: {}", "stage: y", "command: x\nset: {a: 1}"):
         assert [item.code for item in problems(tmp_path, task(body))] == ["wrong-value"]
