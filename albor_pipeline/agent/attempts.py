@@ -325,6 +325,9 @@ def acknowledge(layout: Layout, resource: str, number: int) -> bool:
 def collect(layout: Layout, resource: str) -> int:
     """Remove acknowledged attempts that are proven ended, except the newest three; how many went."""
     base = os.path.join(layout.attempts, quote(resource))
+    for name in os.listdir(base):
+        if name.startswith(".old-"):
+            remove_tree(os.path.join(base, name))
     gone = 0
     for _number, folder in numbered(base)[:-KEEP_NEWEST]:
         if os.path.exists(os.path.join(folder, "ack")) and state_of(folder)[0] not in RUNNING:

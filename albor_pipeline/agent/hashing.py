@@ -30,6 +30,8 @@ CHUNK_BYTES = 4 << 20
 SMALL_BYTES = 1 << 20
 MAX_THREADS = 4
 RACY_NS = 2_000_000_000
+LINE_BYTES = 150
+MIN_COMPACT_BYTES = 4 << 20
 
 
 class DigestUnavailable(RuntimeError):
@@ -75,10 +77,16 @@ def _find_maker() -> Callable[[int], Hasher]:
 
 def new_hasher(threads: int = 1) -> Hasher:
     """A hasher with update() and hexdigest(); `threads` bounds those it may use. Raises DigestUnavailable."""
+    ensure_available()
+    assert _make is not None
+    return _make(threads)
+
+
+def ensure_available() -> None:
+    """Raise DigestUnavailable now rather than after hours of work."""
     global _make
     if _make is None:
         _make = _find_maker()
-    return _make(threads)
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> str:
@@ -174,7 +182,7 @@ class StatCache:
         if self._known.get((dev, ino)) == (size, mtime_ns, ctime_ns, digest):
             return
         self._known[(dev, ino)] = (size, mtime_ns, ctime_ns, digest)
-        self._fresh.append("f %d %d %d %d %d %s\n" % (dev, ino, size, mtime_ns, ctime_ns, digest))
+        self._fresh.append(_line(dev, ino, size, mtime_ns, ctime_ns, digest))
 
     def load(self) -> None:
         """Read what other processes appended since the last call."""
@@ -214,5 +222,20 @@ class StatCache:
             while len(view):
                 view = view[os.write(descriptor, view) :]
             self._fresh.clear()
+            if os.fstat(descriptor).st_size > MIN_COMPACT_BYTES + 3 * LINE_BYTES * len(self._known):
+                self._compact(descriptor)
         finally:
             os.close(descriptor)
+
+    def _compact(self, descriptor: int) -> None:
+        """Write only what is known; the lock is held, and a cut in between loses nothing but time."""
+        lines = [_line(dev, ino, *rest) for (dev, ino), rest in self._known.items()]
+        os.ftruncate(descriptor, 0)
+        view = memoryview((self._head + "".join(lines)).encode())
+        while len(view):
+            view = view[os.write(descriptor, view) :]
+        self._offset = 0
+
+
+def _line(dev: int, ino: int, size: int, mtime_ns: int, ctime_ns: int, digest: str) -> str:
+    return "f %d %d %d %d %d %s\n" % (dev, ino, size, mtime_ns, ctime_ns, digest)

@@ -118,8 +118,12 @@ class Files:
             raise OutputError(text % ", ".join(missing))
 
     def proofs(self) -> dict[str, Any]:
-        """Every output by its declared path, digested; listings recorded. Raises OutputError, OSError."""
+        """Every output by its declared path, digested. Raises OutputError, OSError.
+
+        The listings are recorded where that is possible; a full disk there does not spoil a good result.
+        """
         found: dict[str, Any] = {}
+        listed: list[trees.Tree] = []
         for item in self._outputs:
             path = self._layout.path(item["path"])
             if item.get("volatile"):
@@ -136,9 +140,14 @@ class Files:
             tree = trees.read_tree(path, self._digest)
             if tree is None:
                 raise OutputError("declared output %s is missing" % item["path"])
-            trees.record(self._layout, tree)
             found[item["path"]] = tree.summary()
-        self._cache.save()
+            listed.append(tree)
+        try:
+            for tree in listed:
+                trees.record(self._layout, tree)
+            self._cache.save()
+        except OSError:
+            return found
         return found
 
     def leftovers(self) -> list[str]:

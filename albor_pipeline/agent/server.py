@@ -61,6 +61,7 @@ class Server:
         self.machine = machine
         self.held: dict[str, int] = {}
         self.prober = Prober(layout)
+        self.network_fs = liveness.is_network(layout.workdir)
         self.head_lock = threading.Lock()
         self.head_request = 0
         self._verbs = verbs

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHECK_TIMEOUT_S = 600.0
+PROOF_RETRY_S = 5.0
 SUMMARY_KEYS = ("headline", "next", "metrics")
 
 
@@ -229,14 +230,24 @@ class Attempt:
         keys = ("resource", "number", "fingerprint", "lineage", "run", "started_utc", "boot", "parts", "slots")
         body = {"version": attempts.VERSION, **{key: spec.get(key) for key in keys}, "exit": end}
         body.update(kept=self._files.kept, tries=max(1, self._tries), leftovers=leftovers)
-        attempts.write_proof(self._folder, body)
+        while True:
+            try:
+                attempts.write_proof(self._folder, body)
+                return
+            except OSError as error:
+                self._note("the proof cannot be written, trying again: " + _text(error))
+                if self._asked_to_stop(PROOF_RETRY_S):
+                    return
 
     def _summary(self) -> dict[str, Any]:
         value = read_json(os.path.join(self._folder, "result.json")) or {}
         return {key: value[key] for key in SUMMARY_KEYS if key in value}
 
     def _note(self, text: str) -> None:
-        write_all(self._log, ("albor: %s\n" % text).encode("utf-8", "replace"))
+        try:
+            write_all(self._log, ("albor: %s\n" % text).encode("utf-8", "replace"))
+        except OSError:
+            return
 
 
 class Pulse:

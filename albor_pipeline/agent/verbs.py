@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-from albor_pipeline.agent import attempts, child, facts, files, liveness, logs, scripts
+from albor_pipeline.agent import attempts, child, facts, files, hashing, liveness, logs, scripts
 from albor_pipeline.agent.layout import quote, read_bytes, replace_file, to_json, utc, write_all
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
@@ -49,7 +49,11 @@ def probe(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str,
 
 def start(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
     """Start an attempt; replied to once it is claimed or refused."""
-    if liveness.is_network(server.layout.workdir):
+    try:
+        hashing.ensure_available()
+    except hashing.DigestUnavailable as error:
+        raise attempts.AttemptError("no-blake3", str(error)) from None
+    if server.network_fs:
         raise attempts.AttemptError(
             "network-fs", "%s is on a network file system; attempts need a local workdir" % server.layout.workdir
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,31 @@ def test_odd_resource_names_cannot_leave_their_folder(box: Any) -> None:
         assert box.run("true", name)["resource"] == name
     assert sorted(path.name for path in box.root.iterdir()) == [".albor"]
     assert {attempt["resource"] for attempt in box.client.request("attempts")["attempts"]} >= {"../../up", ".hidden"}
+
+
+def test_a_task_inherits_no_descriptor_no_blocked_and_no_ignored_signal(box: Any) -> None:
+    box.run(
+        "", argv=["sh", "-c", "ls /proc/self/fd | sort | tr '\\n' ' '; grep -E 'Sig(Blk|Ign)' /proc/self/status; umask"]
+    )
+    *descriptors, _blk, blocked, _ign, ignored, umask = box.log().split()
+    assert descriptors == ["0", "1", "2", "3"] and umask == "0022", "3 is the listing's own"
+    assert int(blocked, 16) == 0 and int(ignored, 16) & 0x7FFFFFFF == 0, "32 and 33 are the C library's"
+
+
+def test_a_full_disk_delays_the_proof_and_loses_nothing(box: Any) -> None:
+    box.start("mkdir '{attempt}/proof'; echo 1 > o", outputs=[{"path": "o"}])
+    box.until(lambda: "trying again" in box.log())
+    assert box.attempt()["liveness"] == "alive"
+    (box.folder() / "proof").rmdir()
+    assert box.ended()["exit"]["class"] == "ok"
+
+
+def test_without_a_digest_nothing_is_started(box: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    box.connect()
+    with pytest.raises(AgentError) as refused:
+        box.start("true")
+    assert refused.value.code == "no-blake3" and "b3sum" in refused.value.message
