@@ -52,7 +52,7 @@ class NoteEvent:
 
 @dataclass(frozen=True)
 class RunReport:
-    """How a run ended; `counts` by word, `summaries` what the tasks said of themselves (headline, next)."""
+    """How a run ended; `counts` by word, `summaries` what the tasks said of themselves (headline)."""
 
     run: str
     folder: str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from albor_pipeline.errors import Diagnostic
 from albor_pipeline.model.attempt import Attempt
 from albor_pipeline.model.resource import Key
 
@@ -61,13 +63,21 @@ class MachineView:
     attempts: tuple[Attempt, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def by_resource(self) -> Mapping[str, tuple[Attempt, ...]]:
+        """The attempts of each resource, newest first."""
+        found: dict[str, list[Attempt]] = {}
+        for attempt in sorted(self.attempts, key=lambda attempt: -attempt.number):
+            found.setdefault(attempt.resource, []).append(attempt)
+        return {name: tuple(attempts) for name, attempts in found.items()}
+
 
 @dataclass(frozen=True)
 class StageAnswer:
-    """What `albor-stage plan` says of a stage task."""
+    """What `albor-stage plan` says of a stage task; a problem without a span is one of the stage as a whole."""
 
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     estimates: Mapping[str, float] = field(default_factory=dict)
@@ -75,11 +85,12 @@ class StageAnswer:
 
 @dataclass(frozen=True)
 class Observed:
-    """All of it; a key that is absent was not looked at."""
+    """All of it; a key that is absent was not looked at. `outputs` are those in force, `made` those of an attempt by its number."""
 
     machines: Mapping[str, MachineView] = field(default_factory=dict)
     inputs: Mapping[tuple[str, str], Tree] = field(default_factory=dict)
     outputs: Mapping[tuple[Key, str], Verified] = field(default_factory=dict)
+    made: Mapping[tuple[Key, int, str], Verified] = field(default_factory=dict)
     wanted: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     infra: Mapping[Key, Observation] = field(default_factory=dict)
     completed: Mapping[Key, bool] = field(default_factory=dict)
@@ -91,7 +102,4 @@ class Observed:
     def attempts_of(self, key: Key) -> tuple[Attempt, ...]:
         """The attempts of one resource on its machine, newest first."""
         view = self.machines.get(key.machine)
-        if view is None:
-            return ()
-        mine = (attempt for attempt in view.attempts if attempt.resource == key.resource)
-        return tuple(sorted(mine, key=lambda attempt: -attempt.number))
+        return view.by_resource.get(key.resource, ()) if view is not None else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from albor_pipeline.errors import Diagnostic, Span
@@ -40,10 +41,11 @@ def of_steps(manifest: Manifest, graph: Graph, observed: Observed, inputs: Input
 
 def _stage(resource: Resource, key: Key, task: Task, answer: StageAnswer, inputs: Inputs) -> Iterator[Diagnostic]:
     span = resource.spans.get("config") or resource.spans.get("stage") or resource.span
-    for text in answer.problems:
-        yield Diagnostic("error", "stage-plan", f"`{resource.id}` cannot work: {text}", span)
-    for text in answer.warnings:
-        yield Diagnostic("warning", "stage-plan", f"`{resource.id}`: {text}", span)
+    for item in answer.problems:
+        whole = replace(item, message=f"`{resource.id}` cannot work: {item.message}", span=span)
+        yield whole if item.span is None else item
+    for item in answer.warnings:
+        yield replace(item, message=f"`{resource.id}`: {item.message}", span=span)
     declared = [item.path for item in inputs.of(key)]
     for path in answer.reads:
         if not _covered(path, declared):

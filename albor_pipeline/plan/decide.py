@@ -28,6 +28,7 @@ class Facts:
     entry: Entry | None = None
     attempts: tuple[Attempt, ...] = ()
     outputs: Mapping[str, Verified] = field(default_factory=dict)
+    made: Mapping[str, Verified] = field(default_factory=dict)
     observation: Observation | None = None
     completed: bool = False
     unreachable: str | None = None
@@ -151,8 +152,9 @@ def _finished(f: Facts) -> Decision | None:
             return None
         if f.attempts[0] is not attempt or wanted.unknown:
             return None
-        if any(not seen.same for seen in f.outputs.values()):
-            return None
+        broken = _broken(f.made)
+        if broken is not None:
+            return _decision(Action.RERUN, broken.code, broken.text)
         text = f"found on {f.key.machine}, made at {end.at_utc[:16].replace('T', ' ')}"
         return _decision(Action.ADOPT, "finished-attempt", text, attempt=attempt)
     return None
@@ -177,19 +179,26 @@ def _in_force(f: Facts) -> Decision | None:
     """The recorded result is of this fingerprint: nothing to do, unless what it made is gone."""
     if not _proven_same(f):
         return None
-    broken = [change for seen in f.outputs.values() for change in seen.changes]
-    if broken or any(not seen.same for seen in f.outputs.values()):
+    broken = _broken(f.outputs)
+    if broken is not None:
         if f.cut is not None or f.failed is not None:
             return None
-        text = reasons.of_files(broken) if broken else "an output is not as recorded"
-        code = "output-deleted" if all(change.what == "deleted" for change in broken) else "output-modified"
         if not f.caches or f.stored is None:
-            return _decision(Action.RERUN, code, text)
-        return _decision(Action.RESTORE, code, text, Action.RERUN)
+            return _decision(Action.RERUN, broken.code, broken.text)
+        return _decision(Action.RESTORE, broken.code, broken.text, Action.RERUN)
     if f.upstream:
         text = f"if {' or '.join(f.upstream)} changes"
         return _decision(Action.MAY_RUN, "upstream", text, Action.SKIP, Action.RESTORE, Action.ADOPT, Action.RERUN)
     return _decision(Action.SKIP, "unchanged", "unchanged")
+
+
+def _broken(outputs: Mapping[str, Verified]) -> Reason | None:
+    """What is not as recorded of these outputs, or None when all of it is."""
+    if all(seen.same for seen in outputs.values()):
+        return None
+    changes = [change for seen in outputs.values() for change in seen.changes]
+    text = reasons.of_files(changes) if changes else "an output is not as recorded"
+    return Reason("output-deleted" if all(change.what == "deleted" for change in changes) else "output-modified", text)
 
 
 def _broke_off(f: Facts) -> Decision | None:

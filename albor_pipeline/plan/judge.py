@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
-from albor_pipeline.model.observed import Observed
+from albor_pipeline.model.observed import Observed, Verified
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, State
@@ -105,6 +105,7 @@ class Judge:
             entry=entry,
             attempts=observed.attempts_of(key),
             outputs={path: observed.outputs[key, path] for path in (result.outputs if result else ()) if (key, path) in observed.outputs},
+            made=self._made(key, observed),
             observation=observed.infra.get(key),
             completed=observed.completed.get(key, False),
             unreachable=machine.error if machine else None,
@@ -115,6 +116,13 @@ class Judge:
             replace=key in self.options.replace,
             caches=bool(getattr(resource.fields_on(key.machine), "cache", True)) if resource else True,
         )
+
+    @staticmethod
+    def _made(key: Key, observed: Observed) -> dict[str, Verified]:
+        """The outputs of the newest attempt as they were compared, where they were."""
+        newest = next(iter(observed.attempts_of(key)), None)
+        paths = newest.exit.outputs if newest is not None and newest.exit is not None else ()
+        return {path: observed.made[key, newest.number, path] for path in paths if newest and (key, newest.number, path) in observed.made}
 
     def _wanted_task(self, key: Key, observed: Observed) -> tuple[Fingerprint, tuple[str, ...]]:
         roots: dict[str, str | None] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from albor_pipeline.errors import Problems
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
 from albor_pipeline.model.resource import Key, Resource
-from albor_pipeline.model.state import State
+from albor_pipeline.model.state import Result, State
 from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
@@ -35,6 +36,7 @@ class Found:
 
     inputs: dict[tuple[str, str], Tree] = field(default_factory=dict)
     outputs: dict[tuple[Key, str], Verified] = field(default_factory=dict)
+    made: dict[tuple[Key, int, str], Verified] = field(default_factory=dict)
     wanted: dict[Key, Mapping[str, str]] = field(default_factory=dict)
     infra: dict[Key, Observation] = field(default_factory=dict)
     checks: dict[Key, bool] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Observer:
         self.problems = Problems()
         self.found = Found()
         self._inputs = Inputs(manifest, graph)
+        self._machines = {name: self._view(name) for name in manifest.machines}
 
     def observe(self, keys: Iterable[Key]) -> Observed:
         """Everything about these resources and the machines they are on; problems with configs are collected in `problems`."""
@@ -75,9 +78,10 @@ class Observer:
     def _observed(self, stages: Mapping[Key, StageAnswer]) -> Observed:
         found = self.found
         return Observed(
-            machines={name: self._view(name) for name in self.manifest.machines},
+            machines=self._machines,
             inputs=found.inputs,
             outputs=found.outputs,
+            made=found.made,
             wanted=found.wanted,
             infra=found.infra,
             completed={key: ok and self._outputs_exist(key) for key, ok in found.checks.items()},
@@ -144,6 +148,7 @@ class Observer:
             if proof.root is not None:
                 item = {"op": "verify", "path": path, "root": proof.root, "deep": self.deep}
                 items.append((item, lambda raw, path=path: self._take_output(key, path, raw)))  # type: ignore[misc]
+        items += self._made_items(key, result)
         items += [self.input_item(key, each.path) for each in self._inputs.of(key) if each.producer is None or not each.whole]
         if task.completion_check is not None and (entry is None or result is None):
             check = {"op": "sh", "script": task.completion_check, "timeout_s": 60.0}
@@ -159,8 +164,25 @@ class Observer:
 
         return {"op": "tree", "path": path, "deep": self.deep}, take
 
+    def _made_items(self, key: Key, result: Result | None) -> list[tuple[dict[str, Any], Take]]:
+        """The outputs of a newest attempt that ended well and is not what is in force: whether they still are what it made."""
+        newest = next(iter(self._machines[key.machine].by_resource.get(key.resource, ())), None)
+        if newest is None or newest.exit is None or not newest.exit.ok:
+            return []
+        if result is not None and (result.attempt, result.run) == (newest.number, newest.run):
+            return []
+
+        def taker(path: str) -> Take:
+            def take(raw: Mapping[str, Any]) -> None:
+                self.found.made[key, newest.number, path] = located(path, verified_of(raw))
+
+            return take
+
+        proofs = {path: proof.root for path, proof in newest.exit.outputs.items() if proof.root is not None}
+        return [({"op": "verify", "path": path, "root": root, "deep": self.deep}, taker(path)) for path, root in proofs.items()]
+
     def _take_output(self, key: Key, path: str, raw: Mapping[str, Any]) -> None:
-        self.found.outputs[key, path] = verified_of(raw)
+        self.found.outputs[key, path] = located(path, verified_of(raw))
 
     def _take_check(self, key: Key, raw: Mapping[str, Any]) -> None:
         self.found.checks[key] = raw.get("exit") == 0
@@ -209,8 +231,9 @@ class Observer:
         chosen = {str(key): key for key in keys if key in self.found.configs}
         for name, key in chosen.items():
             facts = {"code": self.found.code[key], "inputs": self._known_roots(key)}
-            stage = self.manifest.resources[key.resource].fields_on(key.machine).stage
-            questions[name] = {"stage": stage, "config": self.found.configs[key].values, "facts": facts}
+            task = self.manifest.resources[key.resource].fields_on(key.machine)
+            given = {"config_file": task.config} if isinstance(task.config, str) and not task.set else {}
+            questions[name] = {"stage": task.stage, "config": self.found.configs[key].values, "facts": facts, **given}
         if not questions or self.problems.errors:
             return {}
         return {chosen[name]: answer for name, answer in stageplans.ask(self.root, questions).items()}
@@ -241,6 +264,14 @@ class Observer:
         declared = self.manifest.resources.get(task.python)
         fields = declared.fields_on(key.machine) if declared is not None else None
         return interpreter(fields) if isinstance(fields, PythonEnv) else task.python
+
+
+def located(output: str, seen: Verified) -> Verified:
+    """The changes of an output with paths as a user would type them; those of a glob are below its part without a wildcard."""
+    fixed = takewhile(lambda part: not set("*?[") & set(part), output.rstrip("/").split("/"))
+    base = "/".join(fixed)
+    changes = (replace(change, path="/".join(part for part in (base, change.path) if part) or output) for change in seen.changes)
+    return replace(seen, changes=tuple(changes))
 
 
 def versions(raw: Mapping[str, Any], packages: frozenset[str]) -> dict[str, str]:

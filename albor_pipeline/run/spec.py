@@ -17,6 +17,7 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run.code import RUNNER
 
 GRACE_S = 10.0
+IN_ENVIRONMENT = ("/bin/bash", "-c", 'export PATH="$0:$PATH" VIRTUAL_ENV="${0%/bin}"; exec /bin/bash -c "$1"')
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,13 @@ def _argv(start: Start, task: Task) -> list[str]:
         command = task.command or ""
         if start.action is Action.RESUME and task.resume_command is not None:
             command = task.resume_command
-        return shell(command)
+        return shell(command) if start.python is None else [*IN_ENVIRONMENT, str(_interpreter(start).parent), command]
     module = RUNNER.removesuffix(".py").replace("/", ".")
-    python = str(Path(start.workdir) / start.python) if start.python else sys.executable
-    return [python, "-m", module, task.stage, "apply", "{attempt}/config.json"]
+    return [str(_interpreter(start)), "-m", module, task.stage, "apply", "{attempt}/config.json"]
+
+
+def _interpreter(start: Start) -> Path:
+    return Path(start.workdir) / start.python if start.python else Path(sys.executable)
 
 
 def _stage_env(start: Start) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import AlborError
+from albor_pipeline.errors import AlborError, Diagnostic, Source, Span
 from albor_pipeline.model.observed import StageAnswer
 
 CACHE = Path(".albor") / "cache" / "stage-plans.json"
@@ -30,11 +30,11 @@ def ask(root: Path, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, Sta
         fresh = _run(root, {name: questions[name] for name in missing})
         cache = {key: cache[key] for key in keys.values() if key in cache} | {keys[name]: fresh[name] for name in missing}
         _save(root, cache)
-    return {name: _answer(cache[keys[name]]) for name in questions}
+    return {name: _answer(root, cache[keys[name]]) for name in questions}
 
 
 def _run(root: Path, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    lines = [json.dumps({"id": name, "stage": q["stage"], "config": q["config"]}) for name, q in questions.items()]
+    lines = [json.dumps({"id": name, **_question(question)}) for name, question in questions.items()]
     done = subprocess.run(
         [sys.executable, "-m", "stages.lib.cli", "plan", "--batch"],
         input="\n".join(lines) + "\n",
@@ -55,18 +55,39 @@ def _run(root: Path, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, An
     return answers
 
 
-def _answer(raw: Mapping[str, Any]) -> StageAnswer:
+def _question(question: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration by its file where it is one, so that an error can name the line."""
+    config = "config_file" if "config_file" in question else "config"
+    return {"stage": question["stage"], config: question[config]}
+
+
+def _answer(root: Path, raw: Mapping[str, Any]) -> StageAnswer:
     plan = raw.get("plan") or {}
     checks = plan.get("checks") or ()
-    problems = [str(error["text"]) for error in raw.get("errors") or ()]
-    problems += [str(check["text"]) for check in checks if check["level"] == "error"]
+    told = {level: [_check(check) for check in checks if check["level"] == level] for level in ("error", "warning")}
     return StageAnswer(
-        problems=tuple(problems),
-        warnings=tuple(str(check["text"]) for check in checks if check["level"] == "warning"),
+        problems=(*(_error(root, error) for error in raw.get("errors") or ()), *told["error"]),
+        warnings=tuple(told["warning"]),
         reads=tuple(plan.get("reads") or ()),
         writes=tuple(plan.get("writes") or ()),
         estimates=plan.get("estimates") or {},
     )
+
+
+def _check(raw: Mapping[str, Any]) -> Diagnostic:
+    return Diagnostic(raw["level"], str(raw["name"]), str(raw["text"]))
+
+
+def _error(root: Path, raw: Mapping[str, Any]) -> Diagnostic:
+    """A wrong key or value of a configuration, at its place in the file where it has one."""
+    notes = tuple(str(raw[name]) for name in ("note",) if raw.get(name))
+    path = root / str(raw.get("file"))
+    label = str(raw.get("hint") or "")
+    if not path.is_file():
+        notes = ((label,) if label else ()) + notes
+        return Diagnostic("error", str(raw["code"]), str(raw["text"]), notes=notes)
+    source = Source(str(raw["file"]), path.read_text(encoding="utf-8", errors="replace"))
+    return Diagnostic("error", str(raw["code"]), str(raw["text"]), Span(source, raw["line"], raw["column"]), label, notes)
 
 
 def _load(root: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class RunLines:
 
 
 def report_lines(report: RunReport, command: str) -> list[str]:
-    """What became of the run, the table of artifacts, what the tasks said, and what to type next."""
+    """What became of the run, the table of artifacts, what the tasks said, and what the manifest publishes."""
     counts = words.counted(report.counts, ORDER)
     lines = [""]
     if report.broken:
@@ -68,7 +68,7 @@ def report_lines(report: RunReport, command: str) -> list[str]:
 
 
 def artifact_lines(report: RunReport) -> list[str]:
-    """Artifacts with sizes and digests, then the headlines of the tasks, then the one command to type next."""
+    """Artifacts with sizes and digests, then the headlines of the tasks, then the values that the manifest publishes."""
     rows = [
         (key.resource, path, words.count(proof.files, "file"), words.size(proof.size_bytes), words.digest(proof.root))
         for key, path, proof in report.outputs
@@ -79,7 +79,4 @@ def artifact_lines(report: RunReport) -> list[str]:
         lines += ["", *words.columns(said)]
     if report.values:
         lines += ["", *words.columns([(f"{name}:", value) for name, value in report.values.items()])]
-    nexts = [str(summary["next"]) for _, summary in report.summaries if summary.get("next")]
-    if nexts:
-        lines += ["", f"To type next: {nexts[-1]}"]
     return lines
