@@ -1,0 +1,103 @@
+"""`logs`, `ps`, `attach`, `cancel` and Ctrl-C: attempts are their own masters, and none of these verbs needs the lock."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from cli.builder import Project
+
+
+def test_logs_prints_the_newest_attempt(project: Project) -> None:
+    project.chain().edit("wc -l < words.txt > count.txt", "echo out; echo err >&2; touch count.txt").does("apply")
+    project.says("logs", "count", out="""
+        out
+        err
+    """)
+
+
+def test_logs_of_an_older_attempt(project: Project) -> None:
+    project.chain().edit("wc -l < words.txt > count.txt", "echo first; touch count.txt").does("apply")
+    project.edit("echo first", "echo second").does("apply")
+    project.says("logs", "count", out="second").says("logs", "count", "--attempt", "1", out="first")
+
+
+def test_logs_of_a_task_that_never_ran(project: Project) -> None:
+    project.chain().says("logs", "count", exit=1, err="""
+        error[no-attempt]: no attempt of `count` is on localhost
+          = its old logs are in state/runs/
+    """)
+
+
+def test_nothing_is_running(project: Project) -> None:
+    project.chain().does("apply").says("ps", out="Nothing is running.")
+
+
+def test_ps_lists_what_is_alive(project: Project) -> None:
+    process = project.slow().start("apply")
+    project.wait_for("begun")
+    said = project.run("ps")
+    assert (said.exit, said.err) == (0, "")
+    assert said.out.splitlines()[1].split()[:4] == ["localhost", "slow", "1", "alive"]
+    assert [row["resource"] for row in project.json("ps")["attempts"]] == ["slow"]
+    project.does("cancel", "slow").end(process)
+
+
+def test_cancel_ends_the_task_and_the_run_tells(project: Project) -> None:
+    process = project.slow().start("apply")
+    project.wait_for("begun").says("cancel", "slow", out="slow@localhost: attempt 1 ended (cancelled).")
+    said = project.end(process)
+    assert said.exit == 3
+    assert "cancelled" in said.err and "1 cancelled" in said.out
+    project.holds("never", None).says("cancel", "slow", out="slow@localhost: nothing is running (attempt 1 is over).")
+
+
+def test_attach_follows_to_the_end(project: Project) -> None:
+    run = project.slow().start("apply")
+    project.wait_for("begun")
+    attached = project.start("attach", "slow")
+    project.does("cancel", "slow")
+    project.end(run)
+    said = project.end(attached)
+    assert (said.out, said.exit) == ("begin\n", 3)
+    assert said.err.startswith("slow, attempt 1: ended: cancelled.")
+
+
+def test_attach_to_what_is_over_prints_its_log(project: Project) -> None:
+    project.chain().does("apply").says("attach", "count", err="count, attempt 1: ended well. The next apply records it.")
+
+
+@pytest.mark.slow
+def test_one_interrupt_leaves_the_task_running_and_the_next_run_attaches(project: Project) -> None:
+    project.slow().edit("sleep 60; touch never", "while ! test -e go; do sleep 0.05; done; echo end")
+    process = project.start("apply")
+    project.wait_for("begun")
+    process.send_signal(signal.SIGINT)
+    said = project.end(process)
+    assert said.exit == 130
+    assert "  slow goes on on localhost; to watch it: albor-pipeline attach slow\n" in said.out
+    assert "! slow  task  localhost  attach  running since DAY TIME" in project.run("plan").out
+    project.file("go", "")
+    again = project.run("apply")
+    assert again.exit == 0
+    project.says("logs", "slow", out="""
+        begin
+        end
+    """)
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_cancels(project: Project) -> None:
+    process = project.slow().start("apply")
+    project.wait_for("begun")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("Stopping"):
+            break
+    process.send_signal(signal.SIGINT)
+    said = project.end(process)
+    assert said.exit == 130
+    assert "1 cancelled" in said.out
+    project.holds("never", None)

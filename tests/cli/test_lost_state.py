@@ -1,0 +1,50 @@
+"""When state/ is lost or old: plan adopts what the machine proves, `state rebuild` writes it anew, an old copy is refused."""
+
+from __future__ import annotations
+
+import shutil
+
+from cli.builder import Project
+
+
+def test_a_lost_state_is_adopted_and_nothing_runs(project: Project) -> None:
+    project.chain().does("apply")
+    before = (project.root / "count.txt").stat().st_mtime_ns
+    shutil.rmtree(project.root / "state")
+    said = project.run("apply")
+    assert said.exit == 0
+    assert "Done: 2 adopted." in said.out and "running" not in said.err
+    assert (project.root / "count.txt").stat().st_mtime_ns == before
+    project.says("apply", out="Nothing to do: 2 unchanged.")
+
+
+def test_rebuild_writes_the_state_anew(project: Project) -> None:
+    project.chain().does("apply")
+    shutil.rmtree(project.root / "state")
+    project.says("state", "rebuild", out="""
+          count@localhost: attempt 1 of run 0001, ended DAY TIME
+          words@localhost: attempt 1 of run 0001, ended DAY TIME
+        Rebuilt from 2 proven results. To see what is left to do: albor-pipeline plan manifests/albor.yaml
+    """)
+    project.says("apply", out="Nothing to do: 2 unchanged.").does("audit")
+
+
+def test_an_old_copy_of_the_state_is_refused(project: Project) -> None:
+    project.chain().does("apply")
+    shutil.copytree(project.root / "state", project.root / "old")
+    project.edit("wc -l", "wc -c").does("apply")
+    shutil.rmtree(project.root / "state")
+    (project.root / "old").rename(project.root / "state")
+    project.says("plan", exit=1, err="""
+        error[state-behind]: state/ is behind: it has 7 journal lines, localhost has seen 11
+          = if a newer copy of state/ exists (another checkout, a backup), use that one
+          = else `albor-pipeline state rebuild` makes it anew from what the machines prove
+    """)
+    project.does("state", "rebuild").says("apply", out="Nothing to do: 2 unchanged.")
+
+
+def test_nothing_to_rebuild_from(project: Project) -> None:
+    project.chain().says("state", "rebuild", exit=1, err="""
+        error[rebuild]: no machine holds an attempt of this manifest
+          = there is nothing to rebuild from
+    """)

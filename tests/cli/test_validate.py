@@ -1,0 +1,79 @@
+"""`validate` reads the manifest alone, tells every problem at its place, and touches neither state nor machine."""
+
+from __future__ import annotations
+
+from cli.builder import Project
+
+MISTAKES = """
+first:
+  type: task
+  command: "true"
+  comand: "false"
+second:
+  type: task
+  command: "true"
+  depends_on: [frist]
+"""
+
+
+def test_a_valid_manifest_is_counted(project: Project) -> None:
+    project.chain().says("validate", out="OK: tale (1 machine, 2 resources)")
+    project.holds("state", None).holds(".albor", None)
+
+
+def test_json_says_the_same(project: Project) -> None:
+    assert project.chain().json("validate") == {
+        "version": 1, "what": "validate", "valid": True, "name": "tale", "machines": 1, "resources": 2,
+        "strict": False, "errors": [], "warnings": [],
+    }  # fmt: skip
+
+
+def test_every_mistake_is_told_at_its_place(project: Project) -> None:
+    said = project.manifest(MISTAKES).run("validate")
+    assert (said.exit, said.out) == (1, "")
+    assert said.err.startswith("""\
+error[unknown-key]: task `first` has no key `comand`
+ --> manifests/albor.yaml:7:5
+  |
+6 |     command: "true"
+7 |     comand: "false"
+  |     ^^^^^^ did you mean `command`?
+""")
+    assert """\
+error[unknown-resource]: `second` depends on `frist`, which is not declared
+  --> manifests/albor.yaml:11:18
+   |
+10 |     command: "true"
+11 |     depends_on: [frist]
+   |                  ^^^^^ did you mean `first`, declared at line 4?
+""" in said.err
+
+
+def test_the_errors_are_counted_at_the_end(project: Project) -> None:
+    assert project.manifest(MISTAKES).run("plan").err.endswith("\n2 errors. Nothing was planned.\n")
+
+
+def test_mistakes_are_documents_with_json(project: Project) -> None:
+    document = project.manifest(MISTAKES).json("validate", exit=1)
+    assert [(item["code"], item["at"]["line"], item["at"]["column"]) for item in document["diagnostics"]] == [
+        ("unknown-key", 7, 5),
+        ("unknown-resource", 11, 18),
+    ]
+
+
+def test_without_a_manifest_the_way_out_is_named(project: Project) -> None:
+    project.says("validate", exit=64, err="""
+        error[no-manifest]: there is no manifest in manifests/
+          = name one, or: albor-pipeline init
+    """)
+
+
+def test_of_several_manifests_one_must_be_named(project: Project) -> None:
+    project.file("manifests/a.yaml", "").file("manifests/b.yaml", "").says("validate", exit=64, err="""
+        error[which-manifest]: there are 2 manifests: manifests/a.yaml, manifests/b.yaml
+          = name the one to use
+    """)
+
+
+def test_a_file_that_is_not_there_is_a_sentence(project: Project) -> None:
+    project.says("validate", "nope.yaml", exit=1, err="error[unreadable]: nope.yaml: no such file or directory")
