@@ -53,6 +53,8 @@ def rows_of(session: Session) -> list[documents.Document]:
             row["status"] = Status.INTERRUPTED.value
         elif attempt_now is not None and attempt_now.liveness is Liveness.UNSUPERVISED:
             row["progress"] = {**attempt_now.progress, "note": "unsupervised: its supervisor was killed"}
+        elif attempt_now is not None and attempt_now.liveness is Liveness.ENDED:
+            row["progress"] = {"note": "has ended; the next apply records it"}
         if row["status"] == Status.PENDING.value:
             ups = session.graph.before.get(key, ())
             row["waits_for"] = [up.resource for up in ups if up not in entries or entries[up].in_force is None]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from albor_pipeline.errors import ManifestError
+from albor_pipeline.errors import Diagnostic, ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer
@@ -82,8 +82,13 @@ def observed_of(case: Path, manifest: Manifest) -> Observed:
         code=by_key("code"),
         configs=by_key("configs"),
         python=by_key("python"),
-        stages={name: StageAnswer(**{k: tuple(v) for k, v in answer.items()}) for name, answer in by_key("stages").items()},
+        stages={name: answer_of(answer) for name, answer in by_key("stages").items()},
     )
+
+
+def answer_of(raw: dict[str, list[str]]) -> StageAnswer:
+    told = {level: tuple(Diagnostic(level, "stage-plan", text) for text in raw.get(f"{level}s", ())) for level in ("error", "warning")}
+    return StageAnswer(told["error"], told["warning"], tuple(raw.get("reads", ())), tuple(raw.get("writes", ())))
 
 
 def options_of(case: Path) -> Options:

@@ -22,6 +22,7 @@ AT = "2026-03-02T09:41:00Z"
 RESULT = Result(OLD, {"out": OutputProof("bb", 1, 10)}, "0007", AT, attempt=3)
 DONE = Entry(KEY, "task", in_force=RESULT)
 RUNNING = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.RUNNING))
+RUNNING_NEW = Current(NEW, "0008", 4, AT, Status.RUNNING)
 FAILED = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.FAILED, "error", "exit 1", "state/runs/0007/train@lambda.3.log"))
 GOOD = Exit(ExitClass.OK, 0, "", 5.0, AT, {"out": OutputProof("bb", 1, 10)})
 
@@ -63,6 +64,11 @@ ROWS = (
     Row("journaled as starting, attempt never made", replace(BASE, entry=RUNNING), Action.RESUME, "no attempt was found"),
     Row("running, ended well meanwhile", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ENDED, exit=GOOD),)),
         Action.ADOPT, "found on lambda"),
+    Row("a re-run ended well meanwhile", replace(BASE, wanted=NEW, entry=replace(DONE, current=RUNNING_NEW), outputs=MODIFIED, made=SAME,
+        attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),)), Action.ADOPT, "found on lambda"),
+    Row("a re-run ended well, then its output was edited", replace(BASE, wanted=NEW, entry=replace(DONE, current=RUNNING_NEW),
+        made=MODIFIED, attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),)), Action.RERUN, "output out/part modified",
+        forbids=(Action.ADOPT,)),
     Row("running with other settings", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
         Action.CONFLICT, "config.lr 1e-3 is running, 3e-4 is wanted: `cancel train` or `apply --replace train`",
         forbids=(Action.RUN, Action.RERUN)),
