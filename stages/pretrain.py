@@ -182,7 +182,8 @@ class _Session:
             "made_with": self.made_with,
             "validation": [e.model_dump(exclude={"minutes"}) for e in self.history],
         }
-        hf.write(folder, self.trainer.model, self.config.model, Path(self.config.data.tokenizer), {"training.json": told})
+        tokenizer = Path(self.config.data.tokenizer)
+        hf.write(folder, self.trainer.model, self.config.model, tokenizer, {"training.json": told})
 
     def report(self) -> Report:
         """Figures and lines of the whole run."""
@@ -255,7 +256,8 @@ def _made_with(config: Config) -> dict[str, str]:
 
 
 def _refuse_other_settings(then: dict[str, str], now: dict[str, str], run: Run) -> None:
-    changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+    keys = sorted({*then, *now})
+    changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
     if changed:
         raise StageError(f"the checkpoints in {_checkpoints(run)} were made with other settings ({'; '.join(changed)}); "
                          "give this run a work folder of its own")

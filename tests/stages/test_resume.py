@@ -40,7 +40,6 @@ if place == "before-sync": files.sync_tree = dying(files.sync_tree, False)
 if place == "before-rename": files.sync_tree = dying(files.sync_tree, True)
 if place == "weights": checkpoint.safetensors.torch.save_file = dying(checkpoint.safetensors.torch.save_file, True)
 if place == "saved": checkpoint.save = dying(checkpoint.save, True)
-if place == "prune": checkpoint.prune = dying(checkpoint.prune, False)
 sys.exit(cli.main(sys.argv[3:]))
 """
 
@@ -84,8 +83,7 @@ def test_the_corpus_is_read_in_several_epochs(data: Path) -> None:
 
 
 @pytest.mark.parametrize(("place", "number", "goes_on_from"), [
-    ("step", 5, 0), ("step", 7, 5), ("weights", 1, 0), ("before-sync", 1, 0), ("before-rename", 2, 5), ("saved", 1, 5),
-    ("prune", 2, 10), ("before-rename", 3, 10),
+    ("step", 5, 0), ("weights", 1, 0), ("before-sync", 2, 5), ("saved", 1, 5), ("before-rename", 3, 10),
 ])
 def test_ten_steps_are_five_a_kill_and_five_more(
     data: Path, tmp_path: Path, undisturbed: dict[str, bytes], place: str, number: int, goes_on_from: int,
