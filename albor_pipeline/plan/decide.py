@@ -56,6 +56,14 @@ class Facts:
             return None
         return None if self.wanted.changes(Fingerprint(newest.parts)) else newest
 
+    @property
+    def ended_badly(self) -> Attempt | None:
+        """The newest attempt, when it was of the wanted fingerprint and failed with a proof that the state does not hold yet."""
+        newest = self.attempts[0] if self.attempts else None
+        if newest is None or self.wanted is None or newest.exit is None or newest.exit.ok or _was_cut(newest):
+            return None
+        return None if self.wanted.changes(Fingerprint(newest.parts)) else newest
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -211,6 +219,9 @@ def _broke_off(f: Facts) -> Decision | None:
         where = f" in run {failed.run}" if failed.run else ""
         see = f"; see {failed.log}" if failed.log else ""
         return _decision(Action.RETRY, "failed", f"{failed.detail or failed.exit_class}{where}{see}", Action.ADOPT)
+    ended = f.ended_badly
+    if ended is not None and ended.exit is not None:
+        return _decision(Action.RETRY, "failed", f"{ended.exit.detail or ended.exit.exit_class.value} in run {ended.run}", Action.ADOPT)
     current = f.entry.current if f.entry else None
     if current is not None and current.status is Status.INTERRUPTED and f.wanted and not f.wanted.changes(current.fingerprint):
         return _decision(Action.RESUME, "interrupted", f"interrupted in run {current.run}", Action.RUN)

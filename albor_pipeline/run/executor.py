@@ -181,10 +181,17 @@ class Executor:
             return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="unchanged")
         if self._full():
             return None
-        return self.workers.begin(step, decision, wanted)
+        try:
+            return self.workers.begin(step, decision, wanted)
+        except AlborError as error:
+            return self._stopped(step, error.diagnostics[0].message)
 
     def _stale(self, step: Step, decision: Decision) -> Outcome:
-        text = f"plan is stale: {step.action.word} was planned, now {decision.action.word}: {decision.reason.text}"
+        return self._stopped(step, f"plan is stale: {step.action.word} was planned, now {decision.action.word}: {decision.reason.text}")
+
+    def _stopped(self, step: Step, text: str) -> Outcome:
+        """This branch goes no further in this run; others do."""
+        self.workers.give_back(step.key)
         self.now.stale.append(f"{step.key}: {text}")
         return self._held(step, "stale", text)
 

@@ -29,7 +29,8 @@ SMALL = {
     "manifests/train/evaluate-quickstart.yaml": [("stride: 128", "stride: 32"), ("max_new_tokens: 48", "max_new_tokens: 8")],
     MANIFEST: [
         ("source: python-stdlib", "source: corpus"), ("vocab_size: 4096", "vocab_size: 512"), ("seq_len: 256", "seq_len: 64"),
-        ("val_permille: 50", "val_permille: 200"), ("    outputs: [data/quickstart/raw]", "    inputs: [corpus]\n    outputs: [data/quickstart/raw]"),
+        ("val_permille: 50", "val_permille: 200"),
+        ("    outputs: [data/quickstart/raw]", "    inputs: [corpus]\n    outputs: [data/quickstart/raw]"),
     ],
 }  # fmt: skip
 
@@ -90,7 +91,8 @@ def test_nothing_to_do_in_under_a_second_beside_the_floor(root: Path) -> None:
 
 
 def test_the_table_at_the_end_names_artifacts_figures_and_the_next_command(root: Path) -> None:
-    replace(root / MANIFEST, "config: { model: models/quickstart/base,", "env: { ONCE: more }\n    config: { model: models/quickstart/base,")
+    config = "config: { model: models/quickstart/base,"
+    replace(root / MANIFEST, config, f"env: {{ ONCE: more }}\n    {config}")
     done = albor(root, "apply", MANIFEST)
     for text in ("models/quickstart/hf", "blake3:", "bits per byte", "xz -9e", "to type next:  albor-stage complete apply"):
         assert text in done.stdout

@@ -26,6 +26,8 @@ RUNNING_NEW = Current(NEW, "0008", 4, AT, Status.RUNNING)
 FAILED = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.FAILED, "error", "exit 1", "state/runs/0007/train@lambda.3.log"))
 GOOD = Exit(ExitClass.OK, 0, "", 5.0, AT, {"out": OutputProof("bb", 1, 10)})
 
+BAD = Exit(ExitClass.ERROR, 7, "exit 7", 5.0, AT)
+
 
 def attempt(liveness: Liveness, *, exit: Exit | None = None, parts: Fingerprint = OLD, number: int = 3, **more: Any) -> Attempt:
     return Attempt("train", number, "f", "folder", "L", "0007", liveness, AT, exit=exit, parts=parts.parts, **more)
@@ -69,6 +71,8 @@ ROWS = (
     Row("a re-run ended well, then its output was edited", replace(BASE, wanted=NEW, entry=replace(DONE, current=RUNNING_NEW),
         made=MODIFIED, attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),)), Action.RERUN, "output out/part modified",
         forbids=(Action.ADOPT,)),
+    Row("running, failed meanwhile", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ENDED, exit=BAD),)),
+        Action.RETRY, "exit 7 in run 0007"),
     Row("running with other settings", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
         Action.CONFLICT, "config.lr 1e-3 is running, 3e-4 is wanted: `cancel train` or `apply --replace train`",
         forbids=(Action.RUN, Action.RERUN)),
