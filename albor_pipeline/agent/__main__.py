@@ -1,7 +1,8 @@
 """Entry of the agent program: fork the spawner while this process is still small, then serve frames on stdin and stdout.
 
-    python -I agent.pyz --workdir W --lineage L --machine NAME
+    python -I -S agent.pyz --workdir W --lineage L --machine NAME [--path FOLDERS]
 
+-S spares the site folders, whose start-up files may cost more than all of this; --path names where blake3 is, when known.
 Everything is imported before it serves, so that the file may be replaced under it.
 """
 
@@ -20,7 +21,9 @@ USAGE = 64
 def options(words: list[str]) -> dict[str, str]:
     """`--name value` pairs; ends the program with 64 when they are something else."""
     names = words[::2]
-    if len(words) % 2 or any(name not in ("--workdir", "--lineage", "--machine", "--spawner") for name in names):
+    if len(words) % 2 or any(
+        name not in ("--workdir", "--lineage", "--machine", "--path", "--spawner") for name in names
+    ):
         sys.stderr.write("usage: agent --workdir FOLDER --lineage ID --machine NAME\n")
         raise SystemExit(USAGE)
     return {name[2:]: value for name, value in zip(names, words[1::2])}  # noqa: B905 (Python 3.9)
@@ -44,6 +47,7 @@ def main(words: list[str]) -> int:
     given = options(words)
     workdir, machine = os.path.realpath(given.get("workdir", ".")), given.get("machine", "localhost")
     os.umask(0o022)
+    sys.path += [folder for folder in given.get("path", "").split(":") if folder]
     if "spawner" in given:
         from albor_pipeline.agent.spawner import run_spawner
 
@@ -75,7 +79,7 @@ def serve(workdir: str, lineage: str, machine: str, pipes: tuple[int, int]) -> i
     os.dup2(2, 1)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    server = Server(Layout(workdir), lineage, machine, Spawning(workdir, machine, *pipes), VERBS)
+    server = Server(Layout(workdir), lineage, machine, Spawning(*pipes), VERBS)
     try:
         server.run(incoming, outgoing)
         return 0

@@ -113,9 +113,13 @@ def distributions(python: str | None) -> dict[str, Any]:
     A virtual environment is read from its folders without starting it.
     """
     if python is None:
-        return {"python": "%d.%d.%d" % sys.version_info[:3], "dists": _scan(sys.path)}
+        python = sys.executable
     prefix = os.path.dirname(os.path.dirname(os.path.abspath(python)))
     config = _pyvenv(prefix)
+    if not config and python == sys.executable:
+        from site import getsitepackages
+
+        return {"python": "%d.%d.%d" % sys.version_info[:3], "dists": _scan([*getsitepackages(), *sys.path])}
     version = config.get("version") or config.get("version_info", "")
     words = version.split(".")
     if len(words) >= 3 and config.get("include-system-site-packages", "false") == "false":

@@ -61,10 +61,30 @@ class _B3Sum:
 _make: Callable[[int], Hasher] | None = None
 
 
-def _find_maker() -> Callable[[int], Hasher]:
+def load_module() -> bool:
+    """Import blake3 without using it, from the site folders too when the interpreter was started without them (-S)."""
+    import sys
+
     try:
-        from blake3 import blake3
+        import blake3
+
+        return True
     except ImportError:
+        if not sys.flags.no_site:
+            return False
+    import site
+
+    site.main()
+    try:
+        import blake3  # noqa: F401 (the same)
+
+        return True
+    except ImportError:
+        return False
+
+
+def _find_maker() -> Callable[[int], Hasher]:
+    if not load_module():
         import shutil
 
         if shutil.which("b3sum") is None:
@@ -72,6 +92,8 @@ def _find_maker() -> Callable[[int], Hasher]:
                 "no BLAKE3 on this machine: install the Python module `blake3` for this interpreter, or `b3sum`"
             ) from None
         return _B3Sum
+    from blake3 import blake3
+
     return lambda threads: blake3(max_threads=threads)
 
 

@@ -83,14 +83,13 @@ class Prober:
         return lambda path, info: self._cache.digest(path, info, deep)
 
     def _tree(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        path = self._layout.path(item["path"])
-        stamp = trees.signature(path)
-        tree = trees.read_tree(path, self._digester(item))
-        if tree is None:
+        walked = trees.walk(self._layout.path(item["path"]))
+        if walked is None:
             return {"found": False, "type": None, "root": None, "files": 0, "size_bytes": 0, "sig": None}
+        tree = trees.read_walked(walked, self._digester(item))
         if item.get("record"):
             trees.record(self._layout, tree)
-        return {"found": True, "type": tree.type, **tree.summary(), "sig": stamp}
+        return {"found": True, "type": tree.type, **tree.summary(), "sig": trees.signature_walked(walked)}
 
     def _verify(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return trees.compare(self._layout, self._layout.path(item["path"]), item["root"], self._digester(item))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping
     from typing import Any
 
@@ -25,6 +25,8 @@ def run_script(script: str, timeout_s: float | None, env: Mapping[str, str] | No
     `exit` is None when a signal or the time limit ended it. Its session is killed at the limit, and when it has ended.
     Raises OSError.
     """
+    import subprocess
+
     limit_s = timeout_s or DEFAULT_TIMEOUT_S
     process = subprocess.Popen(
         ["/bin/sh", "-c", script],

@@ -171,11 +171,9 @@ def run_spawner(workdir: str, machine: str, requests: int, replies: int) -> NoRe
         import ctypes  # noqa: F401 (loaded here once, used by every supervisor)
 
         import albor_pipeline.agent.supervisor  # noqa: F401 (the same)
+        from albor_pipeline.agent import hashing
 
-        try:
-            import blake3  # noqa: F401 (loaded, never called here)
-        except ImportError:
-            pass
+        hashing.load_module()
         gc.collect()
         gc.freeze()
         spawner.run()

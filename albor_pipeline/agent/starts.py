@@ -63,9 +63,7 @@ def _texts(words: object) -> bool:
 class Spawning:
     """The agent's side of the spawner's two pipes; started anew, by exec, when the spawner is gone."""
 
-    def __init__(self, workdir: str, machine: str, requests: int, replies: int) -> None:
-        self._workdir = workdir
-        self._machine = machine
+    def __init__(self, requests: int, replies: int) -> None:
         self._respawns = 0
         self._buffer = bytearray()
         self._lines = bytearray()
@@ -122,17 +120,7 @@ class Spawning:
         request_read, request_write = os.pipe()
         reply_read, reply_write = os.pipe()
         ends = "%d,%d" % (request_read, reply_write)
-        command = [
-            sys.executable,
-            "-I",
-            sys.argv[0],
-            "--workdir",
-            self._workdir,
-            "--machine",
-            self._machine,
-            "--spawner",
-            ends,
-        ]
+        command = [sys.executable, "-I", "-S", *sys.argv, "--spawner", ends]
         subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(request_read, reply_write))
         os.close(request_read)
         os.close(reply_write)

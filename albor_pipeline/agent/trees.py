@@ -50,14 +50,17 @@ class Tree:
 def walk(path: str) -> tuple[str, list[Found]] | None:
     """(type, [(relative path, absolute path, lstat)]) sorted by path, None where nothing is there. Raises OSError."""
     try:
-        info = os.stat(path)
+        info = os.lstat(path)
+        if _letter(info) == "l":
+            path = os.path.realpath(path)
+            info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return _walk_glob(path) if MAGIC.intersection(path) else None
     if _letter(info) == "d":
         found: list[Found] = []
         _walk_folder(path, "", found)
         return "dir", sorted(found)
-    return ("file" if _letter(info) == "f" else "other"), [("", os.path.realpath(path), info)]
+    return ("file" if _letter(info) == "f" else "other"), [("", path, info)]
 
 
 def _letter(info: os.stat_result) -> str:
@@ -97,8 +100,11 @@ def _walk_glob(path: str) -> tuple[str, list[Found]] | None:
 def read_tree(path: str, digest: Callable[[str, os.stat_result], str]) -> Tree | None:
     """The tree at a path; `digest(path, lstat)` gives a file's digest (the stat cache's). Raises OSError."""
     found = walk(path)
-    if found is None:
-        return None
+    return None if found is None else read_walked(found, digest)
+
+
+def read_walked(found: tuple[str, list[Found]], digest: Callable[[str, os.stat_result], str]) -> Tree:
+    """The tree of what walk() found. Raises OSError."""
     entries: list[tuple[str, str, int, str | None, int]] = []
     for name, where, info in found[1]:
         what = _letter(info)
@@ -114,8 +120,11 @@ def read_tree(path: str, digest: Callable[[str, os.stat_result], str]) -> Tree |
 def signature(path: str) -> str | None:
     """A digest of names, inodes, sizes and stamps, no bytes read: equal means untouched. None where nothing is there."""
     found = walk(path)
-    if found is None:
-        return None
+    return None if found is None else signature_walked(found)
+
+
+def signature_walked(found: tuple[str, list[Found]]) -> str:
+    """The signature of what walk() found."""
     lines = ["%s %s %s\0" % (_letter(info), hashing.stat_key(info), name) for name, _where, info in found[1]]
     return hashing.digest_bytes("".join(lines).encode("utf-8", "surrogateescape"))
 

@@ -100,17 +100,9 @@ class LocalTransport:
         return client
 
     def _start(self, workdir: str, lineage: str, name: str) -> LocalChannel:
-        command = [
-            sys.executable,
-            "-I",
-            str(ensure_bundle()),
-            "--workdir",
-            workdir,
-            "--lineage",
-            lineage,
-            "--machine",
-            name,
-        ]
+        options = {"--workdir": workdir, "--lineage": lineage, "--machine": name, "--path": _digest_folder()}
+        words = [word for option in options.items() for word in option]
+        command = [sys.executable, "-I", "-S", str(ensure_bundle()), *words]
         ours, theirs = socket.socketpair()
         errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (the channel closes it)
         try:
@@ -123,6 +115,12 @@ class LocalTransport:
         finally:
             theirs.close()
         return LocalChannel(process, ours, errors)
+
+
+def _digest_folder() -> str:
+    """Where this interpreter finds blake3, so that the agent need not search; empty when it has none."""
+    module = sys.modules.get("blake3")
+    return str(Path(module.__file__).parent.parent) if module is not None and module.__file__ else ""
 
 
 def wait_readable(clients: list[AgentClient], timeout_s: float | None) -> None:

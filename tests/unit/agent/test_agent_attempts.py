@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from albor_pipeline.transport import local
 from albor_pipeline.transport.client import AgentError
 
 
@@ -253,10 +255,10 @@ def test_a_full_disk_delays_the_proof_and_loses_nothing(box: Any) -> None:
 
 
 def test_without_a_digest_nothing_is_started(box: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program = tmp_path / "python"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "env" / "bin" / "python"))
+    monkeypatch.setattr(local, "_digest_folder", lambda: "")
+    monkeypatch.setenv("PATH", str(tmp_path))
     box.connect()
     with pytest.raises(AgentError) as refused:
         box.start("true")
