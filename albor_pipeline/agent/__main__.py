@@ -67,6 +67,7 @@ def serve(workdir: str, lineage: str, machine: str, pipes: tuple[int, int]) -> i
     """Run the loop on descriptors of its own; what prints by accident goes to stderr and not between frames."""
     import signal
 
+    from albor_pipeline.agent import facts, logout
     from albor_pipeline.agent.layout import Layout
     from albor_pipeline.agent.server import Server
     from albor_pipeline.agent.starts import Spawning
@@ -79,7 +80,12 @@ def serve(workdir: str, lineage: str, machine: str, pipes: tuple[int, int]) -> i
     os.dup2(2, 1)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    server = Server(Layout(workdir), lineage, machine, Spawning(*pipes), VERBS)
+    spawning = Spawning(*pipes)
+    if logout.logout_kills():
+        spawning.scope = logout.scope_words(facts.user(), os.geteuid() == 0)
+        if spawning.scope:
+            spawning.respawn()
+    server = Server(Layout(workdir), lineage, machine, spawning, VERBS)
     try:
         server.run(incoming, outgoing)
         return 0

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-from albor_pipeline.agent import liveness
+from albor_pipeline.agent import liveness, logout
 from albor_pipeline.agent.layout import read_bytes, read_json, replace_file
 
 TYPE_CHECKING = False
@@ -104,6 +104,7 @@ def facts(workdir: str) -> dict[str, Any]:
         "disk_free_bytes": disk_free_bytes(workdir),
         "workdir": workdir,
         "network_fs": liveness.is_network(workdir),
+        "logout_kills": logout.logout_kills() and not logout.scope_words(user(), os.geteuid() == 0),
     }
 
 

@@ -65,6 +65,7 @@ class Spawning:
 
     def __init__(self, requests: int, replies: int) -> None:
         self._respawns = 0
+        self.scope: list[str] = []
         self._buffer = bytearray()
         self._lines = bytearray()
         self._adopt(requests, replies)
@@ -120,8 +121,12 @@ class Spawning:
         request_read, request_write = os.pipe()
         reply_read, reply_write = os.pipe()
         ends = "%d,%d" % (request_read, reply_write)
-        command = [sys.executable, "-I", "-S", *sys.argv, "--spawner", ends]
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(request_read, reply_write))
+        command = [*self.scope, sys.executable, "-I", "-S", *sys.argv, "--spawner", ends]
+        try:
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(request_read, reply_write))
+        except FileNotFoundError:
+            subprocess.Popen(command[len(self.scope) :], stdin=subprocess.DEVNULL, pass_fds=(request_read, reply_write))
+        self.scope = []
         os.close(request_read)
         os.close(reply_write)
         self._adopt(request_write, reply_read)
