@@ -14,6 +14,7 @@ FORBIDDEN = {
     "unfinished work": r"\b(?:TODO|FIXME|XXX|HACK)\b",
     "a path of one machine": r"(?<![\w.{}~-])/(?:work|home/\w+|root|Users)/\w",
     "a registry or an index": r"pypi\.|artifactory|pythonhosted|ghcr\.io|docker\.io",
+    "a page that is not part of the project": r"\b(?:DESIGN|STYLE|UX|TESTS)\.md\b",
 }
 NUMBERED = re.compile(r"(?:_[a-z0-9]|_v?\d+|_(?:new|old|ext|misc|copy))\.py$")
 DYNAMIC = ("import_module", "__import__", "exec", "eval", "spec_from_file_location", "run_path", "run_module")
