@@ -121,7 +121,8 @@ class Spawning:
         request_read, request_write = os.pipe()
         reply_read, reply_write = os.pipe()
         ends = "%d,%d" % (request_read, reply_write)
-        command = [*self.scope, sys.executable, "-I", "-S", *sys.argv, "--spawner", ends]
+        words = getattr(sys, "orig_argv", ["", "-I", "-S", *sys.argv])[1:]
+        command = [*self.scope, sys.executable, *words, "--spawner", ends]
         try:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(request_read, reply_write))
         except FileNotFoundError:

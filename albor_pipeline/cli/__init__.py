@@ -29,6 +29,7 @@ VERBS = {
     "audit": "whether the journal is whole and unchanged",
     "state": "rebuild a lost state folder from the machines",
 }
+OUTCOMES = {"plan": "Nothing was planned.", "apply": "Nothing was done.", "validate": "Nothing else was looked at."}
 
 
 def entry() -> NoReturn:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         code: int = import_module(f"albor_pipeline.cli.{args.verb}").run(args)
         return code
     except AlborError as error:
-        return _show(error, "--json" in argv)
+        return _show(error, argv)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -85,16 +86,19 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _show(error: AlborError, as_json: bool) -> int:
+def _show(error: AlborError, argv: Sequence[str]) -> int:
     from albor_pipeline.ui import diagnostics
 
-    if as_json:
+    if "--json" in argv:
         from albor_pipeline.ui import documents
 
         print(documents.text(documents.of_error(error)))
     else:
         colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         sys.stderr.write(diagnostics.render_all(error.diagnostics, colour=colour))
+        outcome = OUTCOMES.get(next(iter(argv), ""))
+        if outcome is not None and any(item.span for item in error.diagnostics):
+            sys.stderr.write(f"\n{diagnostics.summary(error.diagnostics, outcome)}\n")
     return error.exit_code
 
 

@@ -8,7 +8,7 @@ import sys
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, ManifestError
 from albor_pipeline.manifest.load import load
-from albor_pipeline.ui import diagnostics, documents
+from albor_pipeline.ui import diagnostics, documents, words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
         warnings = [documents.of_diagnostic(item) for item in manifest.warnings]
         common.out([documents.text({**documents.head("validate"), **counts, "warnings": warnings})])
     else:
-        common.out([f"OK: {manifest.name} ({machines} machines, {resources} resources)"])
+        common.out([f"OK: {manifest.name} ({words.count(machines, 'machine')}, {words.count(resources, 'resource')})"])
     return EXIT_OK

@@ -18,9 +18,11 @@ from albor_pipeline.resources.task import Task
 SHOWN = 5
 
 
-def of_steps(manifest: Manifest, graph: Graph, observed: Observed, inputs: Inputs, steps: Iterable[Step]) -> Iterator[Diagnostic]:
+def of_steps(
+    manifest: Manifest, graph: Graph, observed: Observed, inputs: Inputs, steps: Iterable[Step]
+) -> Iterator[Diagnostic]:
     """Every problem of the steps in reach."""
-    unwatched = []
+    unwatched: dict[str, None] = {}
     for step in steps:
         resource = manifest.resources.get(step.key.resource)
         task = resource.fields_on(step.key.machine) if resource is not None else None
@@ -31,10 +33,14 @@ def of_steps(manifest: Manifest, graph: Graph, observed: Observed, inputs: Input
             yield from _stage(resource, step.key, task, answer, inputs)
         yield from _order(resource, step.key, graph, inputs)
         yield from _slots(manifest, observed, resource, step.key, task)
-        if task.command is not None and step.changes and not (observed.code.get(step.key) or task.inputs or resource.depends_on):
-            unwatched.append(step.key.resource)
+        if (
+            task.command is not None
+            and step.changes
+            and not (observed.code.get(step.key) or task.inputs or resource.depends_on)
+        ):
+            unwatched[step.key.resource] = None
     if unwatched:
-        names = ", ".join(unwatched[:SHOWN]) + (f" and {len(unwatched) - SHOWN} more" if len(unwatched) > SHOWN else "")
+        names = ", ".join(list(unwatched)[:SHOWN]) + (f" and {len(unwatched) - SHOWN} more" if len(unwatched) > SHOWN else "")
         note = "declare `inputs`, or name a project script in the command"
         yield Diagnostic("warning", "only-text", f"only the command text is watched: {names}", notes=(note,))
 
@@ -57,7 +63,13 @@ def _stage(resource: Resource, key: Key, task: Task, answer: StageAnswer, inputs
 
 def _uncovered(resource: Resource, span: Span | None, verb: str, path: str, field: str) -> Diagnostic:
     message = f"`{resource.id}` {verb} `{path}`, which its `{field}` do not name"
-    return Diagnostic("error", f"undeclared-{field}", message, span, notes=(f"add it to `{field}`: what is not declared is not watched",))
+    return Diagnostic(
+        "error",
+        f"undeclared-{field}",
+        message,
+        span,
+        notes=(f"add it to `{field}`: what is not declared is not watched",),
+    )
 
 
 def _covered(path: str, declared: Iterable[str]) -> bool:
@@ -66,13 +78,18 @@ def _covered(path: str, declared: Iterable[str]) -> bool:
 
 
 def _order(resource: Resource, key: Key, graph: Graph, inputs: Inputs) -> Iterator[Diagnostic]:
+    span = resource.spans.get("inputs") or resource.span
     for item in inputs.of(key):
-        up = item.producer
-        if up is None or up in graph.before[key] or up in graph.closure(graph.before[key]):
-            continue
-        span = resource.spans.get("inputs") or resource.span
-        message = f"`{resource.id}` reads `{item.path}`, which `{up.resource}` makes, and does not depend on it"
-        yield Diagnostic("error", "undeclared-dependency", message, span, notes=(f"add `{up.resource}` to `inputs` or `depends_on`",))
+        for up in item.makers:
+            if up in graph.before[key] or up in graph.closure(graph.before[key]):
+                continue
+            message, note = f"`{resource.id}` reads `{item.path}`, which `{up.resource}` makes", f"add `{up.resource}` to `inputs` or `depends_on`"
+            if key in graph.closure([up]):
+                message += ", and that runs after it"
+                note = f"name what it reads more closely, so that what `{up.resource}` makes is no part of it"
+            else:
+                message += ", and does not depend on it"
+            yield Diagnostic("error", "undeclared-dependency", message, span, notes=(note,))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import takewhile
 from pathlib import PurePosixPath
+from typing import Any
 
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.resource import Key
@@ -13,14 +16,19 @@ from albor_pipeline.plan.graph import Graph
 from albor_pipeline.resources.file import File
 from albor_pipeline.resources.task import Task
 
+MAGIC = frozenset("*?[")
+
 
 @dataclass(frozen=True)
 class Input:
-    """One input path; `producer` makes it (or a folder that holds it), `whole` when the path is a declared output of a task."""
+    """One input path; `makers` make it, a folder that holds it, or something in it.
+
+    `output` is the declared output of the one maker that it is as a whole; else its bytes are looked at when all makers are done.
+    """
 
     path: str
-    producer: Key | None = None
-    whole: bool = False
+    makers: tuple[Key, ...] = ()
+    output: str | None = None
 
 
 class Inputs:
@@ -64,16 +72,22 @@ class Inputs:
         if isinstance(fields, Task):
             for output in fields.outputs:
                 if not output.volatile and (name is None or name in output.names):
-                    yield Input(output.path, up, whole=True)
+                    yield Input(output.path, (up,), output.path)
 
     def _path(self, text: str, key: Key) -> Input:
-        path = PurePosixPath(self._relative(text))
-        for candidate in (path, *path.parents):
-            producer = self._producers.get((key.machine, str(candidate)))
-            if producer is not None and producer != key:
-                task = isinstance(self._manifest.resources[producer.resource].fields, Task)
-                return Input(text, producer, whole=task and candidate == path)
-        return Input(text)
+        relative = self._relative(text)
+        exact = self._outputs_at.get((key.machine, relative))
+        if exact is not None and exact[0] != key:
+            return Input(text, (exact[0],), exact[1])
+        path = PurePosixPath(relative)
+        above = (self._producers.get((key.machine, str(folder))) for folder in (path, *path.parents))
+        makers = {maker: None for maker in above if maker is not None}
+        fixed = PurePosixPath(*takewhile(lambda part: not MAGIC & set(part), path.parts))
+        for inside in self._inside.get((key.machine, str(fixed)), ()):
+            if _meets(path.parts, PurePosixPath(inside).parts):
+                makers[self._producers[key.machine, inside]] = None
+        makers.pop(key, None)
+        return Input(text, tuple(makers))
 
     def _relative(self, path: str) -> str:
         """A path from the project folder where it lies in it, so that both ways of writing it are one."""
@@ -81,15 +95,41 @@ class Inputs:
         return str(pure.relative_to(root)) if pure.is_relative_to(root) else str(pure)
 
     @cached_property
+    def _outputs_at(self) -> Mapping[tuple[str, str], tuple[Key, str]]:
+        """The task and the declared text of each output, by machine and path."""
+        return {
+            (key.machine, self._relative(output.path)): (key, output.path)
+            for key, fields in self._declared()
+            if isinstance(fields, Task)
+            for output in fields.outputs
+            if not output.volatile
+        }
+
+    @cached_property
     def _producers(self) -> Mapping[tuple[str, str], Key]:
-        found: dict[tuple[str, str], Key] = {}
-        for resource in self._manifest.resources.values():
-            for key in resource.copies():
-                fields = resource.fields_on(key.machine)
-                if isinstance(fields, File):
-                    found[(key.machine, self._relative(fields.path))] = key
-                for output in fields.outputs if isinstance(fields, Task) else ():
-                    if not output.volatile:
-                        found[(key.machine, self._relative(output.path))] = key
+        """What makes each path: a task or a file resource."""
+        files = {(key.machine, self._relative(fields.path)): key for key, fields in self._declared() if isinstance(fields, File)}
+        return files | {place: key for place, (key, _) in self._outputs_at.items()}
+
+    @cached_property
+    def _inside(self) -> Mapping[tuple[str, str], list[str]]:
+        """The paths that are made below each folder."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for machine, path in self._producers:
+            for folder in PurePosixPath(path).parents:
+                found.setdefault((machine, str(folder)), []).append(path)
         return found
 
+    def _declared(self) -> Iterator[tuple[Key, Any]]:
+        for resource in self._manifest.resources.values():
+            for key in resource.copies():
+                yield key, resource.fields_on(key.machine)
+
+
+def _meets(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """True when something at or below `path` may be meant by the glob `pattern`, both as parts."""
+    if not pattern or not path:
+        return True
+    if pattern[0] == "**":
+        return any(_meets(pattern[1:], path[skipped:]) for skipped in range(len(path) + 1))
+    return fnmatchcase(path[0], pattern[0]) and _meets(pattern[1:], path[1:])

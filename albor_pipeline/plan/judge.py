@@ -130,17 +130,16 @@ class Judge:
         for item in self.inputs.of(key):
             root = self._root(item, key, observed)
             roots[item.path] = root
-            if root is None and item.producer is not None and item.producer.resource not in upstream:
-                upstream.append(item.producer.resource)
+            open_makers = (up.resource for up in item.makers if not self._settled.get(up, False))
+            upstream += [name for name in open_makers if root is None and name not in upstream]
         resource = self.manifest.resources[key.resource]
         return fingerprint.of_task(resource, key, observed, roots), tuple(upstream)
 
     def _root(self, item: Input, key: Key, observed: Observed) -> str | None:
-        if item.producer is not None:
-            if not self._settled.get(item.producer, False):
-                return None
-            if item.whole:
-                return self._roots.get((item.producer, item.path))
+        if not all(self._settled.get(up, False) for up in item.makers):
+            return None
+        if item.output is not None:
+            return self._roots.get((item.makers[0], item.output))
         tree = observed.inputs.get((key.machine, item.path))
         return (tree.root or "missing") if tree is not None else None
 

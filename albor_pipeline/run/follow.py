@@ -26,8 +26,10 @@ def newest(session: Session, key: Key, number: int | None) -> Attempt:
     found = [attempt_of(raw) for raw in session.fleet.agents[key.machine].hello["attempts"]]
     mine = [attempt for attempt in found if attempt.resource == key.resource and number in (None, attempt.number)]
     if not mine:
-        which = f"attempt {number}" if number is not None else "no attempt"
-        raise AlborError.of("no-attempt", f"{which} of `{key.resource}` is not on {key.machine}", "its old logs are in state/runs/")
+        which = f"no attempt {number}" if number is not None else "no attempt"
+        raise AlborError.of(
+            "no-attempt", f"{which} of `{key.resource}` is on {key.machine}", "its old logs are in state/runs/"
+        )
     return max(mine, key=lambda attempt: attempt.number)
 
 
@@ -53,7 +55,12 @@ class Follower:
         while True:
             attempt = self.look()
             while True:
-                args: dict[str, Any] = {"resource": self._key.resource, "number": self._number, "from": position, "max": CHUNK_BYTES}
+                args: dict[str, Any] = {
+                    "resource": self._key.resource,
+                    "number": self._number,
+                    "from": position,
+                    "max": CHUNK_BYTES,
+                }
                 reply = self._agent.request("log", **args)
                 data, position = bytes(reply["data"]), int(reply["to"])
                 write(decoder.decode(data))
@@ -72,4 +79,6 @@ class Follower:
             if attempt.liveness not in (Liveness.ALIVE, Liveness.UNSUPERVISED):
                 return attempt
             time.sleep(PAUSE_S / 4)
-        raise AlborError.of("cancel", f"attempt {self._number} of `{self._key.resource}` did not end within {CANCEL_LIMIT_S:.0f} s")
+        raise AlborError.of(
+            "cancel", f"attempt {self._number} of `{self._key.resource}` did not end within {CANCEL_LIMIT_S:.0f} s"
+        )

@@ -149,7 +149,7 @@ class Observer:
                 item = {"op": "verify", "path": path, "root": proof.root, "deep": self.deep}
                 items.append((item, lambda raw, path=path: self._take_output(key, path, raw)))  # type: ignore[misc]
         items += self._made_items(key, result)
-        items += [self.input_item(key, each.path) for each in self._inputs.of(key) if each.producer is None or not each.whole]
+        items += [self.input_item(key, each.path) for each in self._inputs.of(key) if each.output is None]
         if task.completion_check is not None and (entry is None or result is None):
             check = {"op": "sh", "script": task.completion_check, "timeout_s": 60.0}
             items.append((check, lambda raw: self._take_check(key, raw)))
@@ -241,20 +241,21 @@ class Observer:
     def _known_roots(self, key: Key) -> dict[str, str | None]:
         roots: dict[str, str | None] = {}
         for item in self._inputs.of(key):
-            entry = self.state.entries.get(item.producer) if item.producer else None
+            maker = item.makers[0] if item.output is not None else None
+            entry = self.state.entries.get(maker) if maker is not None else None
             result = entry.in_force if entry else None
-            if item.whole and result is not None and item.path in result.outputs and item.producer is not None:
-                seen = self.found.outputs.get((item.producer, item.path))
-                roots[item.path] = result.outputs[item.path].root if seen is None or seen.same else "changed"
+            if maker is not None and item.output is not None and result is not None and item.output in result.outputs:
+                seen = self.found.outputs.get((maker, item.output))
+                roots[item.path] = result.outputs[item.output].root if seen is None or seen.same else "changed"
             else:
                 roots[item.path] = self.found.inputs.get((key.machine, item.path), Tree(None)).root
         return roots
 
     def inputs_made_in_part(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
-        """The probe items for inputs that lie inside what an earlier step makes: they are looked at again when `key` is ready."""
+        """The probe items for inputs that an earlier step makes in part: they are looked at again when `key` is ready."""
         if key not in self.graph.before:
             return []
-        return [self.input_item(key, item.path) for item in self._inputs.of(key) if item.producer is not None and not item.whole]
+        return [self.input_item(key, item.path) for item in self._inputs.of(key) if item.makers and item.output is None]
 
     def python_of(self, key: Key) -> str | None:
         """The interpreter that runs a stage, where it is declared."""

@@ -144,7 +144,7 @@ class Session:
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
-        done = self._report(plan, ended, run_id, shown)
+        done = self._report(plan, ended, run_id, shown, limits.stop_on_first)
         if not ended.broken:
             self.folder.end_run(run_id, dict(done.counts), done.values)
             self._send_heads()
@@ -176,10 +176,10 @@ class Session:
         for agent in self.fleet.agents.values():
             agent.request("head", **head)
 
-    def _report(self, plan: Plan, ended: Ended, run: str, folder: str) -> RunReport:
+    def _report(self, plan: Plan, ended: Ended, run: str, folder: str, stops: bool) -> RunReport:
         entries = self.folder.state.entries
         results = [(step.key, entries[step.key].in_force) for step in plan.steps if step.key in entries]
-        stopped = ended.counts["failed"] > 0 and self.manifest.policy.stop_on_first
+        stopped = stops and ended.counts["failed"] > 0
         return RunReport(
             run=run,
             folder=folder,
