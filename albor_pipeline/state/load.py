@@ -20,8 +20,19 @@ MAIN = "albor.lock.yaml"
 MACHINE = "state.lock.yaml"
 RESERVED = ("journal", "runs")
 _MAIN_KEYS = frozenset(
-    ("lineage", "pipeline", "serial", "digest", "segment", "offset", "machines")
-    + ("last_run", "last_run_utc", "outputs", "manifest")
+    (
+        "lineage",
+        "pipeline",
+        "serial",
+        "digest",
+        "segment",
+        "offset",
+        "machines",
+        "last_run",
+        "last_run_utc",
+        "outputs",
+        "manifest",
+    )
 )
 
 

@@ -1,4 +1,4 @@
-"""Which file system a path lies on, by the kernel's mount table; on those of NETWORK locks and fsync are not to be trusted. Knows no state."""
+"""Which file system a path lies on, by the mount table; on those of NETWORK locks and fsync cannot be trusted. Knows no state."""
 
 from __future__ import annotations
 
