@@ -47,10 +47,11 @@ def gpus() -> list[str]:
             found.append("%s (UUID: %s)" % (values.get("Model", "NVIDIA GPU"), values.get("GPU UUID", name)))
     except OSError:
         pass
-    return found or (_ask_driver() if os.path.exists("/dev/nvidiactl") else [])
+    return found or (ask_driver() if os.path.exists("/dev/nvidiactl") else [])
 
 
-def _ask_driver() -> list[str]:
+def ask_driver() -> list[str]:
+    """The GPUs by nvidia-smi, empty where it does not answer in time."""
     import subprocess
 
     try:

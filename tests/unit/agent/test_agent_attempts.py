@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -258,8 +260,55 @@ def test_without_a_digest_nothing_is_started(box: Any, monkeypatch: pytest.Monke
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "env" / "bin" / "python"))
     monkeypatch.setattr(local, "_digest_folder", lambda: "")
+    monkeypatch.delenv("ALBOR_TEST_AGENT", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     box.connect()
     with pytest.raises(AgentError) as refused:
         box.start("true")
     assert refused.value.code == "no-blake3" and "b3sum" in refused.value.message
+
+
+def test_a_supervisor_that_is_told_to_stop_ends_its_task_and_says_why(box: Any) -> None:
+    box.start("echo up; sleep 60")
+    box.until(lambda: "up" in box.log())
+    os.kill(box.record()["pid"], signal.SIGTERM)
+    end = box.ended()["exit"]
+    assert end["class"] == "killed" and end["detail"] == "its supervisor was told to stop by SIGTERM"
+
+
+def test_cancel_is_heard_between_tries_and_in_the_completion_check(box: Any) -> None:
+    box.start("echo tried; exit 1", retry={"attempts": 5, "backoff_s": 60, "on": ["error"]})
+    box.until(lambda: "try 2 of 5" in box.log())
+    box.client.request("signal", resource="t", number=1)
+    assert box.ended()["exit"]["class"] == "cancelled"
+    box.start("true", "u", completion_check=["sh", "-c", "echo checking; sleep 60"])
+    box.until(lambda: "checking" in box.log("u"))
+    box.client.request("signal", resource="u", number=1)
+    assert box.ended("u")["exit"]["class"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("check", "detail"),
+    [
+        (["no-such-check"], "command not found"),
+        (["sh", "-c", "exit 3"], "exit 3"),
+        (["sh", "-c", "kill -9 $$"], "signal 9"),
+    ],
+)
+def test_a_completion_check_that_cannot_pass_says_how(box: Any, check: list[str], detail: str) -> None:
+    end = box.run("true", completion_check=check)["exit"]
+    assert end["class"] == "error" and "completion_check" in end["detail"] and detail in end["detail"]
+
+
+def test_a_file_that_cannot_be_executed_is_not_a_missing_one(box: Any) -> None:
+    (box.root / "tool").write_text("x")
+    assert "Permission denied" in box.run("", argv=["./tool"])["exit"]["detail"]
+    end = box.run("", "u", argv=["tool"], env={"PATH": str(box.root)})["exit"]
+    assert "Permission denied" in end["detail"] and "tool" in end["detail"]
+
+
+def test_cancelling_what_has_ended_changes_nothing(box: Any) -> None:
+    box.run("true")
+    assert box.client.request("signal", resource="t", number=1)["liveness"] == "ended"
+    with pytest.raises(AgentError, match="unknown `how`"):
+        box.client.request("signal", resource="t", number=1, how="tickle")

@@ -54,7 +54,8 @@ def test_the_spawner_is_started_in_the_scope_and_without_one_where_that_program_
         )
         (tmp_path / "systemd-run").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if there else str(tmp_path))
-    monkeypatch.setattr(sys, "argv", [str(ensure_bundle()), "--workdir", str(tmp_path), "--machine", "box"])
+    words = ["-I", "-S", str(ensure_bundle()), "--workdir", str(tmp_path), "--machine", "box"]
+    monkeypatch.setattr(sys, "orig_argv", ["python", *words])
     request_read, request_write = os.pipe()
     reply_read, reply_write = os.pipe()
     os.close(request_read)

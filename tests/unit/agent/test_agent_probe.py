@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from albor_pipeline.agent import hashing, logs
+from albor_pipeline.agent import facts, hashing, logs
 from albor_pipeline.transport.client import AgentError
 
 
@@ -229,3 +230,87 @@ def test_a_log_is_read_from_any_offset_and_from_the_end(box: Any) -> None:
     assert box.client.request("log", resource="t", number=1, **{"from": 4, "max": 3})["data"] == b"456"
     assert box.client.request("log", resource="t", number=1, **{"from": -2})["data"] == b"89"
     assert box.client.request("log", resource="t", number=1, **{"from": 99})["data"] == b""
+
+
+def test_owner_and_group_are_set_by_name_or_number_and_shown_by_name(box: Any) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    for owner in (me, str(os.getuid())):
+        box.client.request("put", path="f", owner=owner, group=str(os.getgid()), data=b"x")
+        assert probe(box, {"op": "stat", "path": "f"})[0]["owner"] == me
+    with pytest.raises(AgentError, match="no group"):
+        box.client.request("put", path="f", group="no-such-group", data=b"x")
+
+
+def test_what_no_account_owns_is_shown_by_number(box: Any) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root may give files away")
+    (box.root / "f").write_text("x")
+    os.chown(box.root / "f", 54321, 54321)
+    found = probe(box, {"op": "stat", "path": "f"})[0]
+    assert (found["owner"], found["group"]) == ("54321", "54321")
+
+
+def test_put_refuses_what_would_hide_or_destroy(box: Any) -> None:
+    (box.root / "f").write_text("x")
+    for args, text in (
+        ({"path": "f", "type": "dir"}, "not a folder"),
+        ({"path": "g", "type": "soup"}, "soup"),
+        ({"path": "/", "type": "absent"}, "not removed"),
+    ):
+        with pytest.raises(AgentError, match=text):
+            box.client.request("put", data=b"", **args)
+    with pytest.raises(AgentError, match="other bytes"):
+        box.client.request("put", path="g", digest="0" * 64, data=b"x")
+    assert [path.name for path in box.root.iterdir() if path.name != ".albor"] == ["f"]
+
+
+def test_a_transfer_that_is_cut_leaves_nothing(box: Any) -> None:
+    client = box.connect()
+    client.submit("put", path="half", data=b"x" * 50_000_000)
+    box.clients.pop().close()
+    box.connect()
+    box.until(lambda: [path.name for path in box.root.iterdir()] == [".albor"])
+
+
+def test_code_that_comes_short_is_refused(box: Any) -> None:
+    item = {"path": "a", "digest": hashing.digest_bytes(b"xx"), "size_bytes": 2}
+    with pytest.raises(AgentError, match="fewer bytes"):
+        box.client.request("code_put", digest="bad0" * 16, files=[item], data=b"x")
+    with pytest.raises(AgentError, match="hex"):
+        box.client.request("code_has", digest="../../x")
+
+
+def test_a_machine_without_an_id_gets_one_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = facts.read_bytes
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(facts, "read_bytes", lambda path: None if path.startswith("/etc/") else real(path))
+    first = facts.machine_id()
+    assert (
+        len(first) == 32
+        and facts.machine_id() == first
+        and (tmp_path / "albor" / "machine-id").read_text() == first + "\n"
+    )
+
+
+def test_gpus_are_asked_of_the_driver_program_where_proc_does_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: GPU-1)'\necho noise\necho 'GPU 1: NVIDIA H200 (UUID: GPU-2)'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert facts.ask_driver() == ["NVIDIA H200 (UUID: GPU-1)", "NVIDIA H200 (UUID: GPU-2)"]
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert facts.ask_driver() == []
+
+
+def test_an_interpreter_outside_an_environment_is_asked_and_a_broken_one_is_an_error(box: Any, tmp_path: Path) -> None:
+    base = Path(sys.base_prefix, "bin", "python3")
+    broken = tmp_path / "bin" / "python"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    good, bad = probe(box, {"op": "python", "python": str(base)}, {"op": "python", "python": str(broken)})
+    assert good["python"] == ".".join(map(str, sys.version_info[:3])) and "error" in bad

@@ -202,3 +202,33 @@ def test_any_bytes_in_the_stat_cache_are_harmless(tmp_path_factory: pytest.TempP
         handle.write(noise)
     again = cache(folder, now_ns=later)
     assert again.digest(str(file), os.lstat(file)) == hashing.digest_bytes(b"one")
+
+
+def test_the_stat_cache_does_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "MIN_COMPACT_BYTES", 1000)
+    file, later = tmp_path / "f", NOW_NS() + 10**10
+    writer = cache(tmp_path, now_ns=later)
+    for i in range(100):
+        file.write_text(str(i))
+        writer.digest(str(file), os.lstat(file))
+        writer.save()
+    assert (tmp_path / "stat-cache").stat().st_size < 2000
+    file.write_text("other bytes")
+    info = os.lstat(file)
+    writer.digest(str(file), info)
+    writer.save()
+    file.unlink()
+    assert cache(tmp_path, now_ns=later).digest(str(file), info) == hashing.digest_bytes(b"other bytes")
+
+
+def test_one_cache_learns_what_another_process_wrote(tmp_path: Path) -> None:
+    file, later = tmp_path / "f", NOW_NS() + 10**10
+    file.write_text("one")
+    info = os.lstat(file)
+    reader, writer = cache(tmp_path, now_ns=later), cache(tmp_path, now_ns=later)
+    reader.load()
+    writer.digest(str(file), info)
+    writer.save()
+    file.unlink()
+    reader.load()
+    assert reader.digest(str(file), info) == hashing.digest_bytes(b"one")
