@@ -83,7 +83,8 @@ def _order(resource: Resource, key: Key, graph: Graph, inputs: Inputs) -> Iterat
         for up in item.makers:
             if up in graph.before[key] or up in graph.closure(graph.before[key]):
                 continue
-            message, note = f"`{resource.id}` reads `{item.path}`, which `{up.resource}` makes", f"add `{up.resource}` to `inputs` or `depends_on`"
+            message = f"`{resource.id}` reads `{item.path}`, which `{up.resource}` makes"
+            note = f"add `{up.resource}` to `inputs` or `depends_on`"
             if key in graph.closure([up]):
                 message += ", and that runs after it"
                 note = f"name what it reads more closely, so that what `{up.resource}` makes is no part of it"

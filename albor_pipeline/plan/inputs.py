@@ -82,10 +82,11 @@ class Inputs:
         path = PurePosixPath(relative)
         above = (self._producers.get((key.machine, str(folder))) for folder in (path, *path.parents))
         makers = {maker: None for maker in above if maker is not None}
-        fixed = PurePosixPath(*takewhile(lambda part: not MAGIC & set(part), path.parts))
-        for inside in self._inside.get((key.machine, str(fixed)), ()):
-            if _meets(path.parts, PurePosixPath(inside).parts):
-                makers[self._producers[key.machine, inside]] = None
+        near = [*self._inside.get((key.machine, _fixed(path)), ())]
+        near += [glob for folder in path.parents for glob in self._globs.get((key.machine, str(folder)), ())]
+        for made in near:
+            if _meets(path.parts, PurePosixPath(made).parts):
+                makers[self._producers[key.machine, made]] = None
         makers.pop(key, None)
         return Input(text, tuple(makers))
 
@@ -120,16 +121,30 @@ class Inputs:
                 found.setdefault((machine, str(folder)), []).append(path)
         return found
 
+    @cached_property
+    def _globs(self) -> Mapping[tuple[str, str], list[str]]:
+        """The globs that are made, by the folder that their fixed part names."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for machine, path in self._producers:
+            if MAGIC & set(path):
+                found.setdefault((machine, _fixed(PurePosixPath(path))), []).append(path)
+        return found
+
     def _declared(self) -> Iterator[tuple[Key, Any]]:
         for resource in self._manifest.resources.values():
             for key in resource.copies():
                 yield key, resource.fields_on(key.machine)
 
 
-def _meets(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """True when something at or below `path` may be meant by the glob `pattern`, both as parts."""
-    if not pattern or not path:
+def _fixed(path: PurePosixPath) -> str:
+    """The part of a path before its first wildcard."""
+    return str(PurePosixPath(*takewhile(lambda part: not MAGIC & set(part), path.parts)))
+
+
+def _meets(one: Sequence[str], two: Sequence[str]) -> bool:
+    """True when of two paths or globs, as parts, one may mean something at or below the other."""
+    if not one or not two or "**" in (one[0], two[0]):
         return True
-    if pattern[0] == "**":
-        return any(_meets(pattern[1:], path[skipped:]) for skipped in range(len(path) + 1))
-    return fnmatchcase(path[0], pattern[0]) and _meets(pattern[1:], path[1:])
+    both_open = bool(MAGIC & set(one[0])) and bool(MAGIC & set(two[0]))
+    same = both_open or fnmatchcase(one[0], two[0]) or fnmatchcase(two[0], one[0])
+    return same and _meets(one[1:], two[1:])

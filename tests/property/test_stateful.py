@@ -195,7 +195,8 @@ class Pipeline(RuleBasedStateMachine):
             assert fresh[name] <= (action == "run"), f"{name} was started {fresh[name]} times, the model says {action}"
             if action == "run" and not fresh[name]:
                 left.add(name)
-            elif action == "run":
+                continue
+            if action == "run":
                 self.model.started(name)
             if action != "skip" and rows[name]["status"] == "converged" and rows[name]["attempt"] == self.model.starts[name]:
                 self.model.step(name, "adopt")
