@@ -9,6 +9,7 @@ from typing import Any
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry
 from albor_pipeline.state import codec
+from albor_pipeline.state.rows import Rows
 
 GONE = ("forgotten", "destroyed")
 RUN_WORDS = ("run-started", "run-ended")
@@ -39,7 +40,7 @@ class Book:
 
     lineage: str
     pipeline: str
-    rows: dict[Key, Entry] = field(default_factory=dict)
+    rows: Rows = field(default_factory=Rows)
     machine_ids: dict[str, str] = field(default_factory=dict)
     last_run: str | None = None
     last_run_utc: str | None = None

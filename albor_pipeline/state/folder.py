@@ -144,7 +144,8 @@ class StateFolder:
     def new_run(self, **facts: Any) -> tuple[str, Path]:
         """Begin a run: its id (`0001`, never used before) and its folder; `facts` are kept in the journal (`manifest`: its digest)."""
         runs = self.root / "runs"
-        known = {entry.in_force.run for entry in self._book.rows.values() if entry.in_force is not None}
+        rows = self._book.rows.values() if self._book.last_run is None else ()
+        known = {entry.in_force.run for entry in rows if entry.in_force is not None}
         used = [int(name) for name in {*known, *self._disk.names(runs), self._book.last_run or ""} if name.isdigit()]
         run = f"{max(used, default=0) + 1:04d}"
         with disk_faults(f"{self.root.name}/runs/{run} cannot be made"):

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from albor_pipeline.errors import Diagnostic, StateError
-from albor_pipeline.state import codec
 from albor_pipeline.state.book import Book
 from albor_pipeline.state.disk import Disk
 from albor_pipeline.state.lines import Head
@@ -110,9 +109,8 @@ def _load_machine(disk: Disk, root: Path, book: Book, machine: str) -> Head:
     lock = _read(disk, path, f"{path.parent.name}/{MACHINE}")
     if lock is None:
         raise damaged(f"{root.name}/{path.parent.name}/{MACHINE} is gone")
-    for row in lock.rows:
-        entry = codec.entry_from_json(row, machine)
-        book.rows[entry.key] = entry
+    for text in lock.rows:
+        book.rows.add_text(text, machine)
     if lock.header["machine_id"] is not None:
         book.machine_ids[machine] = lock.header["machine_id"]
     return Head(lock.header["serial"], lock.header["digest"])
@@ -224,4 +222,4 @@ def machine_lock(book: Book, machine: str, head: Head) -> LockFile:
         "serial": head.count,
         "digest": head.digest,
     }
-    return LockFile(header, tuple(codec.entry_to_json(book.rows[key]) for key in rows))
+    return LockFile(header, tuple(book.rows.text(key) for key in rows))

@@ -6,7 +6,7 @@ The end line holds the number of rows and the digest of all bytes before it: a f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,49 +24,46 @@ class Damaged(StateError):
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """What a lock file holds."""
+    """What a lock file holds; each row is the text of one JSON object."""
 
     header: Mapping[str, Any]
-    rows: tuple[Mapping[str, Any], ...] = ()
+    rows: tuple[bytes, ...] = ()
 
 
 def encode(lock: LockFile, about: str) -> bytes:
     """The bytes of a lock file; `about` is a comment of one line."""
-    lines = [f"# {about}\n", f"- {dumps({'format': FORMAT, **lock.header})}\n"]
-    lines += [f"- {dumps(row)}\n" for row in lock.rows]
-    body = "".join(lines).encode()
+    top = f"# {about}\n- {dumps({'format': FORMAT, **lock.header})}\n".encode()
+    body = top + b"".join(b"- %s\n" % row for row in lock.rows)
     end = dumps({"end": len(lock.rows), "digest": short_digest(body)})
     return body + f"- {end}\n".encode()
 
 
 def decode(data: bytes, shown: str) -> LockFile:
     """The lock file back; raises Damaged, or StateError when a newer version wrote it. `shown` is its name in messages."""
-    items = _items(data)
-    if items is None or len(items) < 2 or not all(isinstance(item, dict) for item in items):
+    lines = [line for line in data.split(b"\n") if line and not line.startswith(b"#")]
+    if len(lines) < 2 or not all(line.startswith(_DASH) for line in lines):
         raise damaged(f"{shown} cannot be read")
-    header, *rows, end = items
-    if header.get("format", 0) > FORMAT:
+    header, end = _object(lines[0]), _object(lines[-1])
+    if isinstance(header.get("format"), int) and header["format"] > FORMAT:
         raise StateError.of(
             "state-newer",
             f"{shown} has format {header['format']}; this version reads up to {FORMAT}",
             "use the version of albor-pipeline that wrote it, or a newer one",
         )
     body = data[: data.rstrip(b"\n").rfind(b"\n") + 1]
-    if end != {"end": len(rows), "digest": short_digest(body)}:
+    if end != {"end": len(lines) - 2, "digest": short_digest(body)}:
         raise damaged(f"{shown} was changed since it was written")
-    return LockFile({key: value for key, value in header.items() if key != "format"}, tuple(rows))
+    rows = tuple(line[len(_DASH) :] for line in lines[1:-1])
+    return LockFile({key: value for key, value in header.items() if key != "format"}, rows)
 
 
-def _items(data: bytes) -> list[Any] | None:
-    lines: Iterable[bytes] = (line for line in data.split(b"\n") if line and not line.startswith(b"#"))
-    kept = list(lines)
-    if not all(line.startswith(_DASH) for line in kept):
-        return None
+def _object(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line, empty when it is none: the digest tells then."""
     try:
-        items = json.loads(b"[" + b",".join(line[2:] for line in kept) + b"]")
+        value = json.loads(line[len(_DASH) :])
     except ValueError:
-        return None
-    return items if isinstance(items, list) else None
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def damaged(message: str) -> Damaged:
