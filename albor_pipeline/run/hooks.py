@@ -8,6 +8,8 @@ from albor_pipeline.errors import AlborError
 from albor_pipeline.model.events import RunReport
 from albor_pipeline.model.manifest import Manifest
 
+STDERR = 2
+
 
 def before(manifest: Manifest) -> None:
     """Run `policy.pre_apply`; raises AlborError when it fails, so nothing starts."""
@@ -28,4 +30,6 @@ def after(manifest: Manifest, report: RunReport) -> None:
 
 
 def _run(command: str, root: str) -> int:
-    return subprocess.run(["/bin/sh", "-c", command], cwd=root, stdin=subprocess.DEVNULL, check=False).returncode
+    """What a hook prints goes to stderr: stdout belongs to the result of the command."""
+    argv = ["/bin/sh", "-c", command]
+    return subprocess.run(argv, cwd=root, stdin=subprocess.DEVNULL, stdout=STDERR, check=False).returncode

@@ -6,6 +6,7 @@ import pytest
 from support_run import Project, task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "reads"),
     [
