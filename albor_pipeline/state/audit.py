@@ -72,6 +72,9 @@ def _read_journal(disk: Disk, root: Path, found: _Findings) -> tuple[dict[int, s
 
 
 def _locks(disk: Disk, root: Path, found: _Findings) -> list[tuple[str, LockFile]]:
+    if not disk.exists(root / MAIN):
+        found.notes.append(f"there is no {root.name}/{MAIN}: the journal alone holds the state")
+        return []
     main = _read(disk, root, MAIN, found)
     if main is None:
         return []
