@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import LockedError, ManifestError
+from albor_pipeline.errors import AlborError, LockedError, ManifestError, StateError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.model.events import Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
@@ -60,6 +60,7 @@ class Session:
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()
+        self._broken = False
 
     @classmethod
     def open(cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool) -> Session:
@@ -72,7 +73,11 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.fleet.close()
-        self.folder.close()
+        try:
+            self.folder.close()
+        except StateError:
+            if not self._broken:
+                raise
 
     def connect(self, keys: Iterable[Key]) -> None:
         """Open the machines of these resources, and check that none of them knows a later state than ours."""
@@ -146,10 +151,19 @@ class Session:
         ended = executor.run()
         done = self._report(plan, ended, run_id, shown, limits.stop_on_first)
         if not ended.broken:
-            self.folder.end_run(run_id, dict(done.counts), done.values)
+            done = self._end(done, folder, papers)
+        self._broken = bool(done.broken)
+        hooks.after(self.manifest, done)
+        return done
+
+    def _end(self, done: RunReport, folder: Path, papers: Papers) -> RunReport:
+        """Record the end of the run; when the disk fails here, the journal holds all results already."""
+        try:
+            self.folder.end_run(done.run, dict(done.counts), done.values)
             self._send_heads()
             self.folder.save(folder / "report.json", papers.report(done))
-        hooks.after(self.manifest, done)
+        except AlborError as error:
+            return replace(done, broken=error.diagnostics[0].message)
         return done
 
     def _shown(self, folder: Path) -> str:

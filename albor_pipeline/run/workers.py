@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from albor_pipeline.model.attempt import Attempt, ExitClass
-from albor_pipeline.model.events import ProgressEvent, Reporter, StepEvent
+from albor_pipeline.model.events import NoteEvent, ProgressEvent, Reporter, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest, Slots
 from albor_pipeline.model.observed import Observed
@@ -265,7 +266,7 @@ class Workers:
 
     def _judge_end(self, work: Work, attempt: Attempt, log: str) -> Outcome:
         key = work.step.key
-        path = self._keep_log(key, attempt.number, log)
+        path = self._keep_log(key, attempt, log)
         end = attempt.exit
         if end is None:
             return self._fail(work, ExitClass.LOST.value, "ended without a proof (its supervisor was killed)", _tail(log), path)
@@ -288,11 +289,19 @@ class Workers:
         act = self._ack_later(key, work.number) if work.number else None
         return Outcome(key, "failed", replace(entry, current=current), detail, (event,), act, word=word, failed=True)
 
-    def _keep_log(self, key: Key, number: int, log: str) -> str:
+    def _keep_log(self, key: Key, attempt: Attempt, log: str) -> str:
+        """Copy the log into the run folder; one that does not fit stays where it is, and that costs nothing but the copy."""
         if not log:
             return ""
-        path = self._run.state.log_path(self.run, key, number)
-        path.write_text(log)
+        path = self._run.state.log_path(self.run, key, attempt.number)
+        try:
+            path.write_text(log)
+        except OSError as error:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            there = f"{attempt.folder}/log on {key.machine}"
+            self._run.report(NoteEvent(f"the log of {key.resource} is not in {self._run.shown_folder}/: {error.strerror}; it is {there}"))
+            return f"{attempt.folder}/log"
         return f"{self._run.shown_folder}/{path.name}"
 
     def _ack_later(self, key: Key, number: int) -> Callable[[], None]:

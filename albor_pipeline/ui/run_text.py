@@ -49,7 +49,7 @@ class RunLines:
 
 def report_lines(report: RunReport, command: str) -> list[str]:
     """What became of the run, the table of artifacts, what the tasks said, and what the manifest publishes."""
-    counts = words.counted(report.counts, ORDER)
+    counts = words.counted(report.counts, ORDER) or "nothing was done"
     lines = [""]
     if report.broken:
         lines += [f"Stopped: {report.broken}", f"{counts}. Attempts that are running go on; the next run finds them."]
