@@ -1,6 +1,6 @@
 """What can be wrong, as values: spans, diagnostics, and the errors that end a command. Knows no text layout and no YAML.
 
-AlborError                 a fault of the user or of the world; `exit_code` says which (UX.md)
+AlborError                 a fault of the user or of the world; `exit_code` says which
 +- ManifestError       1   the manifest or the plan cannot be used; every problem is in `diagnostics`
 +- StateError          1   the recorded state cannot be trusted or belongs to something else
 +- StalePlan           1   what was planned is no longer what is there

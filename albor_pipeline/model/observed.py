@@ -74,13 +74,14 @@ class MachineView:
 
 @dataclass(frozen=True)
 class StageAnswer:
-    """What `albor-stage plan` says of a stage task; a problem without a span is one of the stage as a whole."""
+    """What `albor-stage plan` says of a stage task; `problems` are of the configuration alone, `refusals` of what the stage found."""
 
     problems: tuple[Diagnostic, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     estimates: Mapping[str, float] = field(default_factory=dict)
+    refusals: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True)

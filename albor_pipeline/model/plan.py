@@ -42,6 +42,9 @@ class Action(Enum):
         return self in (Action.CREATE, Action.RUN, Action.RERUN, Action.UPDATE, Action.RESUME, Action.RETRY)
 
 
+OVERWRITES = ("output-modified", "output-unexplained", "differs", "drifted")
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why: a stable code and the sentence that is shown."""
@@ -71,7 +74,7 @@ class Step:
     @property
     def overwrites(self) -> bool:
         """True when bytes that nothing of ours explains would be replaced; such a step is asked about first."""
-        return self.action is Action.DESTROY or self.reason.code in ("output-modified", "differs", "drifted")
+        return self.action is Action.DESTROY or self.reason.code in OVERWRITES
 
 
 @dataclass(frozen=True)

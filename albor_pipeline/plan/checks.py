@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -19,9 +19,9 @@ SHOWN = 5
 
 
 def of_steps(
-    manifest: Manifest, graph: Graph, observed: Observed, inputs: Inputs, steps: Iterable[Step]
+    manifest: Manifest, graph: Graph, observed: Observed, inputs: Inputs, steps: Iterable[Step], outdated: Container[Key]
 ) -> Iterator[Diagnostic]:
-    """Every problem of the steps in reach."""
+    """Every problem of the steps in reach; what a stage says of the data of an `outdated` one is judged when it is ready."""
     unwatched: dict[str, None] = {}
     for step in steps:
         resource = manifest.resources.get(step.key.resource)
@@ -30,7 +30,8 @@ def of_steps(
             continue
         answer = observed.stages.get(step.key)
         if answer is not None:
-            yield from _stage(resource, step.key, task, answer, inputs)
+            told = replace(answer, refusals=()) if step.key in outdated else answer
+            yield from _stage(resource, step.key, task, told, inputs)
         yield from _order(resource, step.key, graph, inputs)
         yield from _slots(manifest, observed, resource, step.key, task)
         if (
@@ -47,7 +48,7 @@ def of_steps(
 
 def _stage(resource: Resource, key: Key, task: Task, answer: StageAnswer, inputs: Inputs) -> Iterator[Diagnostic]:
     span = resource.spans.get("config") or resource.spans.get("stage") or resource.span
-    for item in answer.problems:
+    for item in (*answer.problems, *answer.refusals):
         whole = replace(item, message=f"`{resource.id}` cannot work: {item.message}", span=span)
         yield whole if item.span is None else item
     for item in answer.warnings:

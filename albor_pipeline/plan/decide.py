@@ -1,4 +1,4 @@
-"""decide(): the one place that says whether a resource runs, and why (DESIGN.md section 6). Pure: no I/O, no clock, no order of calls.
+"""decide(): the one place that says whether a resource runs, and why. Pure: no I/O, no clock, no order of calls.
 
 The rows of the table are functions tried in order; each returns a Decision or None. `plan` calls decide() with inputs that
 may still be unknown; `apply` calls it again when the step is ready and may only pick from what the plan allowed.
@@ -39,6 +39,7 @@ class Facts:
     force: bool = False
     replace: bool = False
     caches: bool = True
+    unexplained: tuple[str, ...] = ()
 
     @property
     def failed(self) -> Current | None:
@@ -180,6 +181,9 @@ def _unknown_entry(f: Facts) -> Decision | None:
         return _decision(Action.RESTORE, "stored", f"a result of this fingerprint is kept {f.stored}", Action.RUN)
     if f.cut is not None:
         return _interrupted(f.cut)
+    if f.unexplained and not f.attempts:
+        text = f"new; {f.unexplained[0]} is there already and is kept aside in .albor/kept/"
+        return _decision(Action.RUN, "output-unexplained", text, Action.ADOPT)
     return _decision(Action.RUN, "new", "new", Action.ADOPT)
 
 
@@ -242,7 +246,10 @@ def _changed(f: Facts) -> Decision:
     if f.stored is not None and f.caches:
         return Decision(Action.RESTORE, (Action.RESTORE, Action.RERUN), Reason("stored", f"{text}; kept {f.stored}"), None, changes)
     action = Action.RERUN if changes else Action.RUN
-    return Decision(action, (Action.ADOPT, action), Reason("changed", text), None, changes)
+    edited = [change for seen in f.outputs.values() for change in seen.changes if change.what != "deleted"]
+    code = "output-modified" if edited else "changed"
+    text += f"; {reasons.of_files(edited)}, it is kept aside in .albor/kept/" if edited else ""
+    return Decision(action, (Action.ADOPT, action), Reason(code, text), None, changes)
 
 
 def _probe_failed(f: Facts) -> Decision | None:
@@ -269,7 +276,9 @@ def _infra(f: Facts) -> Decision:
         return _decision(Action.UPDATE, "differs", difference(off, seen, "wanted"))
     changes = f.wanted.changes(result.fingerprint)
     if changes:
-        return Decision(Action.UPDATE, (Action.UPDATE,), Reason("changed", reasons.of_changes(changes)), None, changes)
+        edited = {name: value for name, value in result.observed.items() if seen.exists and seen.values.get(name) != value}
+        text = reasons.of_changes(changes) + (f"; {difference(edited, seen, 'recorded')}" if edited else "")
+        return Decision(Action.UPDATE, (Action.UPDATE,), Reason("drifted" if edited else "changed", text), None, changes)
     if off:
         text = difference(off, seen, "recorded") if seen.exists else "deleted"
         return _decision(Action.UPDATE if seen.exists else Action.CREATE, "drifted", text)

@@ -6,12 +6,12 @@ producers made by then), so the two cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
-from albor_pipeline.model.observed import Observed, Verified
+from albor_pipeline.model.observed import Observed, Tree, Verified
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, State
@@ -115,7 +115,15 @@ class Judge:
             force=key in self.options.force,
             replace=key in self.options.replace,
             caches=bool(getattr(resource.fields_on(key.machine), "cache", True)) if resource else True,
+            unexplained=self._unexplained(key, observed) if entry is None else (),
         )
+
+    def _unexplained(self, key: Key, observed: Observed) -> tuple[str, ...]:
+        """Declared outputs that are there although nothing is recorded of them."""
+        resource = self.manifest.resources.get(key.resource)
+        task = resource.fields_on(key.machine) if resource is not None else None
+        found = (output.path for output in task.outputs if not output.volatile) if isinstance(task, Task) else ()
+        return tuple(path for path in found if observed.inputs.get((key.machine, path), Tree(None)).found)
 
     @staticmethod
     def _made(key: Key, observed: Observed) -> dict[str, Verified]:
@@ -171,8 +179,15 @@ def make_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed
         unreachable={name: view.error for name, view in observed.machines.items() if view.error is not None},
         longest_chain=chain if total > 0 else (),
         longest_chain_s=total or None,
-        diagnostics=tuple(checks.of_steps(manifest, graph, observed, judge.inputs, steps)),
+        diagnostics=tuple(checks.of_steps(manifest, graph, observed, judge.inputs, steps, outdated(judge, state, steps))),
     )
+
+
+def outdated(judge: Judge, state: State, steps: Iterable[Step]) -> frozenset[Key]:
+    """The steps whose inputs lie there from an earlier run and will be made anew before they start."""
+    made = {key for key, entry in state.entries.items() if entry.in_force is not None}
+    waiting = (step for step in steps if step.fingerprint is not None and step.fingerprint.unknown)
+    return frozenset(step.key for step in waiting if any(up in made for item in judge.inputs.of(step.key) for up in item.makers))
 
 
 def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None, state: State) -> Step:

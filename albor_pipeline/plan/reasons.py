@@ -25,6 +25,8 @@ def of_change(change: PartChange) -> str:
     """`config.lr 3e-4 -> 1e-3`, `command changed: --seed 42 -> --seed 43`, `code stages/export.py`."""
     if change.group == "command" and not change.name and change.old is not None and change.new is not None:
         old, new = differing_words(change.old, change.new)
+        if not old or not new:
+            return f"command changed: {f'{shown(new)} added' if new else f'{shown(old)} removed' if old else 'only its spacing'}"
         return f"command changed: {shown(old)} -> {shown(new)}"
     if change.old is None:
         return f"{change.label} added" + ("" if change.group in BY_DIGEST else f": {shown(change.new or '')}")

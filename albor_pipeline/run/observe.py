@@ -153,6 +153,7 @@ class Observer:
         if task.completion_check is not None and (entry is None or result is None):
             check = {"op": "sh", "script": task.completion_check, "timeout_s": 60.0}
             items.append((check, lambda raw: self._take_check(key, raw)))
+        if entry is None or (task.completion_check is not None and result is None):
             items += [self.input_item(key, output.path) for output in task.outputs]
         return items
 

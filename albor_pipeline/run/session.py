@@ -135,7 +135,7 @@ class Session:
 
         assert self.observer is not None
         self._take_leases()
-        run_id, folder = self.folder.new_run(manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
+        run_id, folder = self.folder.new_run(after=self._last_run_seen(), manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
         self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
         hooks.before(self.manifest)
@@ -165,6 +165,11 @@ class Session:
         except AlborError as error:
             return replace(done, broken=error.diagnostics[0].message)
         return done
+
+    def _last_run_seen(self) -> int:
+        """The highest run that a machine remembers, so that a lost state folder never gives a number twice."""
+        views = self.observed.machines.values()
+        return max((int(attempt.run) for view in views for attempt in view.attempts if attempt.run.isdigit()), default=0)
 
     def _shown(self, folder: Path) -> str:
         """The run folder as a user would type it from the project folder."""

@@ -25,33 +25,51 @@ def ask(root: Path, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, Sta
     """
     keys = {name: digest_bytes(json.dumps(question, sort_keys=True).encode()) for name, question in questions.items()}
     cache = _load(root)
-    missing = [name for name in questions if keys[name] not in cache]
+    known = {name: cache[keys[name]] for name in questions if keys[name] in cache}
+    missing = {name: question for name, question in questions.items() if name not in known}
     if missing:
-        fresh = _run(root, {name: questions[name] for name in missing})
-        cache = {key: cache[key] for key in keys.values() if key in cache} | {keys[name]: fresh[name] for name in missing}
-        _save(root, cache)
-    return {name: _answer(root, cache[keys[name]]) for name in questions}
+        known |= _run(root, missing)
+        _save(root, {keys[name]: answer for name, answer in known.items() if not _refuses(answer)})
+    return {name: _answer(root, known[name]) for name in questions}
+
+
+def _refuses(raw: Mapping[str, Any]) -> bool:
+    """A refusal is not kept: what it complains of may lie outside of what keys the cache, and its line in the file may move."""
+    checks = (raw.get("plan") or {}).get("checks") or ()
+    return bool(raw.get("errors")) or any(check["level"] == "error" for check in checks)
 
 
 def _run(root: Path, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     lines = [json.dumps({"id": name, **_question(question)}) for name, question in questions.items()]
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.lib.cli", "plan", "--batch"],
-        input="\n".join(lines) + "\n",
-        capture_output=True,
-        text=True,
-        cwd=root,
-        timeout=TIMEOUT_S,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        check=False,
-    )
-    answers = {}
-    for line in done.stdout.splitlines():
-        answer = json.loads(line)
-        answers[answer["id"]] = answer
-    if set(answers) != set(questions):
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "stages.lib.cli", "plan", "--batch"],
+            input="\n".join(lines) + "\n",
+            capture_output=True,
+            text=True,
+            cwd=root,
+            timeout=TIMEOUT_S,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise AlborError.of("stage-plan", f"the stages did not answer for their plans within {TIMEOUT_S:.0f} s") from None
+    answers = _lines(done.stdout)
+    if answers.keys() != questions.keys():
         last = done.stderr.strip().splitlines()[-3:]
         raise AlborError.of("stage-plan", "the stages did not answer for their plans", *last)
+    return answers
+
+
+def _lines(text: str) -> dict[str, Any]:
+    """The answers by id; a line that is none (something that a stage printed) counts for nothing."""
+    answers = {}
+    for line in text.splitlines():
+        try:
+            answer = json.loads(line)
+            answers[str(answer["id"])] = answer
+        except (ValueError, TypeError, KeyError):
+            continue
     return answers
 
 
@@ -66,7 +84,8 @@ def _answer(root: Path, raw: Mapping[str, Any]) -> StageAnswer:
     checks = plan.get("checks") or ()
     told = {level: [_check(check) for check in checks if check["level"] == level] for level in ("error", "warning")}
     return StageAnswer(
-        problems=(*(_error(root, error) for error in raw.get("errors") or ()), *told["error"]),
+        problems=tuple(_error(root, error) for error in raw.get("errors") or ()),
+        refusals=tuple(told["error"]),
         warnings=tuple(told["warning"]),
         reads=tuple(plan.get("reads") or ()),
         writes=tuple(plan.get("writes") or ()),

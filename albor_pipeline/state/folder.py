@@ -141,13 +141,13 @@ class StateFolder:
         if self._since_snapshot >= max(SNAPSHOT_LINES, 2 * len(self._book.rows)):
             self.snapshot()
 
-    def new_run(self, **facts: Any) -> tuple[str, Path]:
-        """Begin a run: its id (`0001`, never used before) and its folder; `facts` are kept in the journal (`manifest`: its digest)."""
+    def new_run(self, *, after: int = 0, **facts: Any) -> tuple[str, Path]:
+        """Begin a run: its id (`0001`, never used before, above `after`) and its folder; `facts` go to the journal."""
         runs = self.root / "runs"
         rows = self._book.rows.values() if self._book.last_run is None else ()
         known = {entry.in_force.run for entry in rows if entry.in_force is not None}
         used = [int(name) for name in {*known, *self._disk.names(runs), self._book.last_run or ""} if name.isdigit()]
-        run = f"{max(used, default=0) + 1:04d}"
+        run = f"{max([after, *used]) + 1:04d}"
         with disk_faults(f"{self.root.name}/runs/{run} cannot be made"):
             self._disk.mkdir(runs / run)
         self._run = run

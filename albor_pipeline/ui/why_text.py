@@ -34,4 +34,6 @@ def group_text(group: str, values: Mapping[str, str], changes: Sequence[str]) ->
         return ", ".join(f"{path} ({words.digest(root)})" for path, root in list(values.items())[:3])
     if group == "python":
         return ", ".join(f"{name} {version}" for name, version in list(values.items())[:4])
+    if group in ("outputs", "env"):
+        return ", ".join(list(values)[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
     return words.count(len(values), "value")

@@ -1,4 +1,4 @@
-"""Every row of the table in DESIGN.md section 6: given facts, the action, what apply may still pick, and the reason shown."""
+"""Every row of the table of decisions (docs/architecture.md): given facts, the action, what apply may still pick, and the reason shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from albor_pipeline.model.attempt import Attempt, Exit, ExitClass, Liveness
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import FileChange, Observation, Verified
-from albor_pipeline.model.plan import Action
+from albor_pipeline.model.plan import OVERWRITES, Action
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, OutputProof, Result, Status
 from albor_pipeline.plan.decide import Facts, decide
@@ -81,6 +81,10 @@ ROWS = (
     Row("running in a foreign pid namespace", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.UNKNOWN),)),
         Action.UNKNOWN, "nothing is assumed", forbids=(Action.RUN, Action.RESUME)),
     Row("failed", replace(BASE, entry=FAILED), Action.RETRY, "exit 1 in run 0007; see state/runs/0007/train@lambda.3.log"),
+    Row("new, but its output is there", replace(BASE, unexplained=("models/base",)),
+        Action.RUN, "models/base is there already and is kept aside"),
+    Row("changed, and its output edited by hand", replace(BASE, wanted=NEW, entry=DONE, outputs=MODIFIED),
+        Action.RERUN, "config.lr 1e-3 -> 3e-4; output out/part modified"),
     Row("failed, then changed", replace(BASE, wanted=NEW, entry=FAILED), Action.RERUN, "config.lr 1e-3 -> 3e-4"),
     Row("changed", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME), Action.RERUN, "config.lr 1e-3 -> 3e-4"),
     Row("changed, and a result of it is kept", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME, stored="on intel"),
@@ -135,6 +139,11 @@ def test_an_older_good_attempt_is_not_adopted_over_a_newer_one() -> None:
     assert decide(facts).action is Action.RUN
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if "kept aside" in row.says or row.facts.outputs is MODIFIED], ids=lambda row: row.name)
+def test_bytes_that_nothing_of_ours_explains_are_asked_about(row: Row) -> None:
+    assert decide(row.facts).reason.code in OVERWRITES
+
+
 FILE = Fingerprint({"fields": {"mode": "0755", "type": "directory"}})
 FILE_ENTRY = Entry(Key("data-dir", "intel"), "file", in_force=Result(FILE, {}, "0007", AT))
 INFRA = Facts(Key("data-dir", "intel"), kind="file", wanted=FILE)
@@ -150,6 +159,9 @@ INFRA_ROWS = (
     Row("deleted", replace(INFRA, entry=FILE_ENTRY, observation=Observation(False)), Action.CREATE, "deleted"),
     Row("declared otherwise", replace(INFRA, wanted=Fingerprint({"fields": {"mode": "0700", "type": "directory"}}),
         entry=FILE_ENTRY, observation=THERE), Action.UPDATE, "field mode 0755 -> 0700"),
+    Row("declared otherwise and edited by hand", replace(INFRA, wanted=Fingerprint({"fields": {"mode": "0711", "type": "directory"}}),
+        entry=replace(FILE_ENTRY, in_force=Result(FILE, {}, "0007", AT, observed=THERE.values)), observation=LOOSE),
+        Action.UPDATE, "field mode 0755 -> 0711; mode: recorded 0755, found 0700"),
     Row("probe failed", replace(INFRA, entry=FILE_ENTRY, observation=Observation(False, error="the probe timed out after 10 s")),
         Action.UNKNOWN, "nothing is assumed", forbids=(Action.UPDATE, Action.CREATE)),
     Row("no longer declared", replace(INFRA, wanted=None, entry=FILE_ENTRY), Action.FORGET, "the file itself is kept"),
