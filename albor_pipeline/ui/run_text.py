@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from albor_pipeline.model.events import Event, NoteEvent, RunReport, RunStarted, StepEvent
 from albor_pipeline.ui import words
 
@@ -29,7 +32,7 @@ class RunLines:
     def _step(self, event: StepEvent) -> list[str]:
         head = f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {event.word:<9}"
         lines = [f"{head}  {self._tail(event)}".rstrip()]
-        lines += [f"            | {line}" for line in event.tail]
+        lines += [f"            | {words.one_line(line)}" for line in event.tail]
         if event.word == "FAILED" and event.log:
             lines.append(f"            | log: {event.log}")
         return lines
@@ -74,9 +77,15 @@ def artifact_lines(report: RunReport) -> list[str]:
         for key, path, proof in report.outputs
     ]
     lines = ["", *words.columns([("task", "artifact", "files", "size", "digest"), *rows])] if rows else []
-    said = [(key.resource, line) for key, summary in report.summaries for line in summary.get("headline") or ()]
+    said = [(key.resource, line) for key, summary in report.summaries for line in headlines(summary)]
     if said:
         lines += ["", *words.columns(said)]
     if report.values:
         lines += ["", *words.columns([(f"{name}:", value) for name, value in report.values.items()])]
     return lines
+
+
+def headlines(summary: Mapping[str, Any]) -> list[str]:
+    """What a task said of itself, line by line; a result.json of any shape gives some text."""
+    said = summary.get("headline") or ()
+    return [words.one_line(str(line)) for line in (said if isinstance(said, list | tuple) else [said])]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from albor_pipeline.ui.diagnostics import visible
+
 KILO = 1000.0
+LARGEST = 1e300
+ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
 
 
 def seconds(value: float) -> str:
-    """`0.4 s`, `39 s`, `8 min 44 s`, `3 h 10 min`, `2 d 4 h`."""
+    """`0.4 s`, `39 s`, `8 min 44 s`, `3 h 10 min`, `2 d 04 h`."""
     if value < 10:
         return f"{value:.1f} s"
     whole = round(value)
@@ -23,7 +28,7 @@ def seconds(value: float) -> str:
 def size(value: float) -> str:
     """`812 B`, `4.1 GB`; decimal units."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < KILO or unit == "TB":
+        if round(value) < KILO or unit == "TB":
             return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
         value /= KILO
     raise AssertionError("the last unit takes every value")
@@ -69,22 +74,26 @@ def counted(counts: Mapping[str, int], order: Sequence[str]) -> str:
 
 
 def progress(values: Mapping[str, object]) -> list[str]:
-    """The lines of a running stage: step and share; loss, best validation; rate and time left."""
-    lines: list[str] = []
-    step, of = values.get("step"), values.get("of")
-    if isinstance(step, int):
-        share = f" of {of:,} ({step / of:.1%})" if isinstance(of, int) and of else ""
-        lines.append(f"step {step:,}{share}")
-    second = []
-    if isinstance(values.get("loss"), int | float):
-        second.append(f"loss {values['loss']:.2f}")
-    if isinstance(values.get("best_val"), int | float):
-        second.append(f"best val {values['best_val']:.2f}")
-    third = []
-    if isinstance(values.get("tokens_per_s"), int | float):
-        third.append(f"{values['tokens_per_s']:,.0f} tok/s")
-    eta = values.get("eta_s")
-    if isinstance(eta, int | float):
-        third.append(f"ETA {seconds(float(eta))}")
-    note = values.get("note")
-    return [*lines, *([", ".join(second)] if second else []), *([", ".join(third)] if third else []), *([str(note)] if note else [])]
+    """The lines of a running stage: step and share; loss, best validation; rate and time left. Odd values are left out."""
+    step, of = _number(values, "step"), _number(values, "of")
+    first = ""
+    if step is not None:
+        share = f" of {of:,.0f} ({step / of:.1%})" if of else ""
+        first = f"step {step:,.0f}{share}"
+    loss, best = _number(values, "loss"), _number(values, "best_val")
+    rate, eta = _number(values, "tokens_per_s"), _number(values, "eta_s")
+    second = [f"loss {loss:.2f}" if loss is not None else "", f"best val {best:.2f}" if best is not None else ""]
+    third = [f"{rate:,.0f} tok/s" if rate is not None else "", f"ETA {seconds(eta)}" if eta is not None else ""]
+    note = one_line(str(values.get("note") or ""))
+    lines = [first, *(", ".join(part for part in parts if part) for parts in (second, third)), note]
+    return [line for line in lines if line]
+
+
+def _number(values: Mapping[str, object], name: str) -> float | None:
+    value = values.get(name)
+    return float(value) if isinstance(value, int | float) and abs(value) < LARGEST else None
+
+
+def one_line(text: str) -> str:
+    """What a task wrote, as one line that cannot move the cursor: colours dropped, control characters written out."""
+    return visible(ESCAPES.sub("", " ".join(text.splitlines())))
