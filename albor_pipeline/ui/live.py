@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from albor_pipeline.model.events import Event, ProgressEvent, Reporter, StepEvent
@@ -37,11 +36,9 @@ def reporter(plan: Plan, stream: TextIO) -> Iterator[Reporter]:
 def _plain(lines: RunLines, stream: TextIO) -> Reporter:
     def report(event: Event) -> None:
         text = "".join(f"{line}\n" for line in lines.of(event))
-        try:
+        with suppress(BrokenPipeError):
             stream.write(text)
             stream.flush()
-        except BrokenPipeError:
-            sys.stderr = sys.__stderr__
 
     return report
 
