@@ -41,7 +41,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/rules
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m 'not torch and not soak' tests
+	ALBOR_TEST_AGENT='-m albor_pipeline.agent' $(BIN)/python -m coverage run -m pytest -m 'not torch and not soak' tests
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
