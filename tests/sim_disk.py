@@ -69,6 +69,8 @@ class SimDisk:
         self._stop_after = stop_after
         self._fail_at = fail_at
         self._fail_with = fail_with
+        self._fail_next = ""
+        self._fail_until = ""
         self._skips = skips
         self._files: dict[int, _File] = {}
         self._live: Names = {Path("/"): {}}
@@ -135,6 +137,7 @@ class SimDisk:
 
     def fsync_dir(self, path: Path) -> None:
         self._call("fsync_dir")
+        self._folder(path)
         if self._skips != "fsync_dir":
             for name, number in self._pending.pop(path, []):
                 _apply(self._durable[path], name, number)
@@ -178,10 +181,26 @@ class SimDisk:
         """The same disk for the next process, no power cut between: nothing is lost and nothing fails any more."""
         return self._image(self._live, {number: file.live for number, file in self._files.items()})
 
+    def content(self) -> frozenset[tuple[Path, bytes | None]]:
+        """Every path with its bytes (None: a folder), to tell whether two disks are the same."""
+        return frozenset(
+            (folder / name, None if number == FOLDER else self._files[number].live)
+            for folder, entries in self._live.items()
+            for name, number in entries.items()
+        )
+
     def stopping(self, after: int) -> SimDisk:
         """This disk, with the power going after so many further calls."""
         self._stop_after = self.calls + after
         return self
+
+    def fail_next(self, name: str, error: int) -> None:
+        """Let the next call of this name fail."""
+        self._fail_next, self._fail_with = name, error
+
+    def fail_until(self, name: str, error: int) -> None:
+        """Let every call fail until there is one of this name (a full disk, until something is removed)."""
+        self._fail_until, self._fail_with = name, error
 
     def _image(self, names: Names, contents: dict[int, bytes]) -> SimDisk:
         image = SimDisk(skips=self._skips)
@@ -197,6 +216,11 @@ class SimDisk:
             raise PowerCut
         self.calls += 1
         self.counts[name] += 1
+        if name == self._fail_until:
+            self._fail_until = ""
+        if name == self._fail_next or self._fail_until:
+            self._fail_next = ""
+            raise OSError(self._fail_with, os.strerror(self._fail_with))
         if self.calls == self._fail_at:
             raise OSError(self._fail_with, os.strerror(self._fail_with))
 

@@ -138,7 +138,7 @@ class StateFolder:
             self._book.take(move, body)
         self.is_new = False
         self._since_snapshot += len(moves)
-        if self._since_snapshot >= max(SNAPSHOT_LINES, 2 * len(self._book.rows)):
+        if self._since_snapshot >= max(SNAPSHOT_LINES, len(self._book.rows) // 2):
             self.snapshot()
 
     def new_run(self, *, after: int = 0, **facts: Any) -> tuple[str, Path]:

@@ -78,8 +78,8 @@ def _holder(text: bytes) -> str:
     try:
         told: Any = json.loads(text)
         since = datetime.fromisoformat(told["since_utc"]).astimezone()
-        run = f"run {told['run']} " if told["run"] else ""
-        return f" by {run}(pid {told['pid']} on {told['host']}, since {since:%H:%M:%S})"
+        who = f"pid {told['pid']} on {told['host']}, since {since:%H:%M:%S}"
+        return f" by run {told['run']} ({who})" if told["run"] else f" by {who}"
     except (ValueError, KeyError, TypeError):
         return " by another process"
 

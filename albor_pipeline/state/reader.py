@@ -137,13 +137,16 @@ class _Segment:
         return line is not None and line.get("serial") == head.count + 1 and line["prev"] == head.digest
 
     def _begun_later(self, at: int) -> bool:
-        """True when something was written after the line at `at` had been acknowledged: then this is no torn tail."""
+        """True when the bytes from `at` on are more than one unfinished batch: then something acknowledged was changed."""
         serial = self._reader.mark.head.count + 1
-        found = (unseal(line) for line in self._data[at:].split(b"\n"))
-        return any(line is not None and line.get("batch", 0) > serial for line in found)
+        batches = _batches(self._data[at:])
+        return len(batches) > 1 or any(batch > serial for batch in batches)
 
     def _resync(self, line: Line | None) -> Line | None:
         count = self._reader.mark.head.count
+        if line is None and self._at == len(self._data) and not self._data.endswith(b"\n"):
+            self._problem("missing", f"line {count + 1} is cut off")
+            return None
         if line is None or "serial" not in line:
             self._problem("damaged", f"line {count + 1} was changed")
             return None
@@ -184,5 +187,10 @@ def _void(disk: Disk, folder: Path, number: int) -> bool:
     if read_header(disk, folder, number) is not None:
         return False
     data = disk.read(folder / segment_name(number)) or b""
+    return len(_batches(data)) <= 1
+
+
+def _batches(data: bytes) -> set[int]:
+    """The batches of the whole lines in `data`, each named by the serial of its first line."""
     found = (unseal(line) for line in data.split(b"\n"))
-    return len({line["batch"] for line in found if line is not None and "batch" in line}) <= 1
+    return {line["batch"] for line in found if line is not None and "batch" in line}

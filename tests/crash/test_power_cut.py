@@ -17,6 +17,7 @@ from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, OutputProof, Result, Status
 from albor_pipeline.state.folder import StateFolder, Transition
+from albor_pipeline.state.journal import JournalBroken
 
 ROOT = Path("/state")
 PIPELINE = "ladder"
@@ -24,6 +25,14 @@ TASKS = ("ingest", "split", "pack")
 SEAL_BYTES = 1500
 
 Rows = Mapping[Key, Entry]
+Content = frozenset[tuple[Path, bytes | None]]
+
+
+@pytest.fixture(autouse=True)
+def the_same_names_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary names and lineages without chance, so that equal disks are seen to be equal."""
+    monkeypatch.setattr("secrets.token_hex", lambda size_bytes: "00" * size_bytes)
+    monkeypatch.setattr("albor_pipeline.state.folder.RESERVE_BYTES", 64)
 
 
 def clock() -> str:
@@ -114,18 +123,34 @@ def undisturbed() -> tuple[Any, int]:
         return essence(folder), calls
 
 
-def check_reopens(image: SimDisk, witness: Witness, final: Any) -> None:
-    """The image opens, holds what was told (or the step after it), and the same command ends as if nothing had happened."""
-    with open_folder(image) as folder:
-        assert witness.allows(folder.state.entries), "neither what was acknowledged nor the next"
-        assert folder.state.serial >= witness.lines
-        assert folder.audit().ok, folder.audit()
-    apply(image, Witness())
-    with open_folder(image) as folder:
-        assert essence(folder) == final
-        assert folder.audit().ok
-        serials = [line["serial"] for line in folder.history()]
-        assert serials == list(range(1, folder.state.serial + 1))
+@dataclass
+class Judge:
+    """Opens images; the same bytes are run to their end only once, since they cannot end in two ways."""
+
+    final: Any
+    seen: set[Content] = field(default_factory=set)
+    images: int = 0
+
+    def check(self, image: SimDisk, witness: Witness) -> None:
+        """The image opens, holds what was told (or the step after it), and the same command ends as if nothing had happened."""
+        self.images += 1
+        content = image.content()
+        with open_folder(image) as folder:
+            assert witness.allows(folder.state.entries), "neither what was acknowledged nor the next"
+            assert folder.state.serial >= witness.lines
+        if content not in self.seen:
+            self.seen.add(content)
+            self._finish(image)
+
+    def _finish(self, image: SimDisk) -> None:
+        with open_folder(image) as folder:
+            assert folder.audit().ok, folder.audit()
+        apply(image, Witness())
+        with open_folder(image) as folder:
+            assert essence(folder) == self.final
+            assert folder.audit().ok, folder.audit()
+            serials = [line["serial"] for line in folder.history()]
+            assert serials == list(range(1, folder.state.serial + 1))
 
 
 def cuts(**options: Any) -> Iterator[tuple[SimDisk, Witness]]:
@@ -143,36 +168,36 @@ def cuts(**options: Any) -> Iterator[tuple[SimDisk, Witness]]:
 
 def test_no_power_cut_loses_what_was_acknowledged() -> None:
     final, calls = undisturbed()
-    images = 0
+    judge = Judge(final)
     for disk, witness in cuts():
         for image in disk.images():
-            check_reopens(image, witness, final)
-            images += 1
-    assert images > 2 * calls
+            judge.check(image, witness)
+    assert judge.images > 2 * calls
 
 
+@pytest.mark.slow
 def test_a_second_power_cut_while_the_first_is_mended_loses_nothing_either() -> None:
-    final, _calls = undisturbed()
-    for disk, witness in list(cuts())[::9]:
-        for image in list(disk.images())[::3]:
+    judge = Judge(undisturbed()[0])
+    for disk, witness in list(cuts())[::5]:
+        for image in disk.images():
             for stop in count():
                 again = image.again().stopping(stop)
                 try:
                     open_folder(again).close()
                 except PowerCut:
                     for second in again.images():
-                        check_reopens(second, witness, final)
+                        judge.check(second, witness)
                     continue
                 break
 
 
 @pytest.mark.parametrize("call", ["fsync", "fsync_dir"])
 def test_the_sweep_notices_when_a_kind_of_sync_is_left_out(call: str) -> None:
-    final, _calls = undisturbed()
+    judge = Judge(undisturbed()[0])
     with pytest.raises((AssertionError, AlborError)):
         for disk, witness in cuts(skips=call):
             for image in disk.images():
-                check_reopens(image, witness, final)
+                judge.check(image, witness)
 
 
 def failing(run: Callable[[SimDisk], None], error: int) -> Iterator[SimDisk]:
@@ -189,9 +214,12 @@ def failing(run: Callable[[SimDisk], None], error: int) -> Iterator[SimDisk]:
         yield disk
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
+@pytest.mark.parametrize(
+    "error", [pytest.param(errno.EIO, id="broken"), pytest.param(errno.ENOSPC, id="full", marks=pytest.mark.slow)]
+)
 def test_a_disk_that_fails_at_any_call_ends_the_run_and_keeps_what_was_acknowledged(error: int) -> None:
     final, calls = undisturbed()
+    judge = Judge(final)
     witnesses: list[Witness] = []
 
     def run(disk: SimDisk) -> None:
@@ -200,9 +228,9 @@ def test_a_disk_that_fails_at_any_call_ends_the_run_and_keeps_what_was_acknowled
 
     faults = 0
     for disk in failing(run, error):
-        check_reopens(disk.again(), witnesses[-1], final)
+        judge.check(disk.again(), witnesses[-1])
         for image in disk.images():
-            check_reopens(image, witnesses[-1], final)
+            judge.check(image, witnesses[-1])
         faults += 1
     assert faults >= calls
 
@@ -214,7 +242,14 @@ def test_a_rebuild_that_is_cut_is_simply_done_again() -> None:
 
     def rebuild(disk: SimDisk) -> StateFolder:
         return StateFolder.rebuild(
-            ROOT, PIPELINE, "feed", entries, heads={"local": head}, machine_ids={"local": "4c1d"}, disk=disk, clock=clock
+            ROOT,
+            PIPELINE,
+            "feed",
+            entries,
+            heads={"local": head},
+            machine_ids={"local": "4c1d"},
+            disk=disk,
+            clock=clock,
         )
 
     for stop in count():
@@ -233,8 +268,27 @@ def test_a_rebuild_that_is_cut_is_simply_done_again() -> None:
         break
 
 
-def test_a_failed_fsync_is_followed_by_a_stop_record_and_by_nothing_else() -> None:
-    for disk in failing(lambda disk: apply(disk, Witness()), errno.EIO):
-        with StateFolder.open(ROOT, PIPELINE, write=False, disk=disk.again(), clock=clock) as folder:
-            words = [line["what"] for line in folder.history()]
-        assert "stopped" not in words[:-1]
+def test_a_failed_fsync_ends_the_run_with_a_stop_record_and_is_never_tried_again() -> None:
+    disk = SimDisk()
+    with pytest.raises(JournalBroken), open_folder(disk) as folder:
+        run, _path = folder.new_run()
+        disk.fail_next("fsync", errno.EIO)
+        moves = [begun("ingest", run)]
+        with pytest.raises(JournalBroken, match="Input/output error"):
+            folder.record(moves)
+        assert folder.state.entries == {}
+        folder.record(moves)
+    with open_folder(disk.again()) as folder:
+        words = [line["what"] for line in folder.history()]
+        assert words == ["run-started", "stopped"]
+        assert folder.state.entries == {}
+
+
+def test_a_full_disk_gives_the_reserve_back_so_that_the_stop_can_be_recorded() -> None:
+    disk = SimDisk()
+    with pytest.raises(JournalBroken, match="No space left"), open_folder(disk) as folder:
+        run, _path = folder.new_run()
+        disk.fail_until("unlink", errno.ENOSPC)
+        folder.record([begun("ingest", run)])
+    with open_folder(disk.again()) as folder:
+        assert [line["what"] for line in folder.history()] == ["run-started", "stopped"]
