@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHECK_TIMEOUT_S = 600.0
-PROOF_RETRY_S = 5.0
+PROOF_RETRY_S = 1.0
 SUMMARY_KEYS = ("headline", "next", "metrics")
 
 
