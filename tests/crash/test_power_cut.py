@@ -268,7 +268,7 @@ def test_a_rebuild_that_is_cut_is_simply_done_again() -> None:
         break
 
 
-def test_a_failed_fsync_ends_the_run_with_a_stop_record_and_is_never_tried_again() -> None:
+def test_a_failed_fsync_is_followed_by_a_stop_record_and_by_nothing_else() -> None:
     disk = SimDisk()
     with pytest.raises(JournalBroken), open_folder(disk) as folder:
         run, _path = folder.new_run()

@@ -427,5 +427,8 @@ def test_logs_and_papers_of_a_run_have_safe_names_and_are_whole(tmp_path: Path) 
 
 
 def test_a_holder_without_a_run_is_named_by_its_process(tmp_path: Path) -> None:
-    with open_folder(tmp_path / "state"), pytest.raises(LockedError, match=rf"in use by pid {os.getpid()} on .*, since"):
+    with (
+        open_folder(tmp_path / "state"),
+        pytest.raises(LockedError, match=rf"in use by pid {os.getpid()} on .*, since"),
+    ):
         open_folder(tmp_path / "state")
