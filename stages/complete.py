@@ -43,6 +43,8 @@ def plan(config: Config) -> Plan:
 
 def apply(config: Config, run: Run) -> Report:
     """The headline is the prompt and what the model adds to it."""
+    compute = choose(config.device, "fp32", config.threads)
+
     import torch
 
     from stages.lib import hf
@@ -50,7 +52,6 @@ def apply(config: Config, run: Run) -> Report:
     from stages.lib.words import encode, open_words
 
     folder = Path(config.model)
-    compute = choose(config.device, "fp32", config.threads)
     words, model = open_words(folder), hf.read(folder, compute.device)
     new = generate(
         model, encode(words, [config.prompt])[0], config.max_new_tokens, eos_id=hf.end_of_text(folder),

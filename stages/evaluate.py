@@ -67,6 +67,8 @@ def plan(config: Config) -> Plan:
 
 def apply(config: Config, run: Run) -> Report:
     """Writes report.json, whose content depends on model and text only, and says it in three lines."""
+    compute = choose(config.device, config.dtype, config.threads)
+
     import torch
 
     from stages.lib import hf
@@ -74,7 +76,6 @@ def apply(config: Config, run: Run) -> Report:
     from stages.lib.rivals import texts_of
     from stages.lib.words import open_words
 
-    compute = choose(config.device, config.dtype, config.threads)
     folder = Path(config.model)
     words, eos_id = open_words(folder), hf.end_of_text(folder)
     texts = texts_of(Path(config.val_text))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stages.lib.checks import apart_check, disk_check
 from stages.lib.config import Config as BaseConfig
 from stages.lib.config import OutText, PathText
+from stages.lib.device import choose
 from stages.lib.files import canonical_json, digest_path, output_folder
 from stages.lib.folders import model_checks, shape_in
 from stages.lib.plan_text import size
@@ -47,12 +48,14 @@ def plan(config: Config) -> Plan:
 
 def apply(config: Config, run: Run) -> Report:
     """Writes the folder, reads it back and compares logits; a difference leaves no output."""
+    cpu = choose("cpu", "fp32", None).device
+
     import safetensors
     import torch
 
     from stages.lib import hf
 
-    source, out, cpu = Path(config.model), Path(config.out), torch.device("cpu")
+    source, out = Path(config.model), Path(config.out)
     model = hf.read(source, cpu)
     eos_id = hf.end_of_text(source)
     ids = torch.arange(min(_PROBE_TOKENS, model.shape.max_position_embeddings))[None] * 31 % model.shape.vocab_size

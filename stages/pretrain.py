@@ -213,13 +213,14 @@ class _Session:
 
 def _open(config: Config, run: Run) -> _Session:
     """Data, model and optimizer, and the state to go on from."""
+    training = config.training
+    compute = choose(training.device, training.dtype, training.threads)
+
     from stages.lib import checkpoint, hf
     from stages.lib.loader import Loader, read_rows
     from stages.lib.model import Llama
     from stages.lib.trainer import Trainer
 
-    training = config.training
-    compute = choose(training.device, training.dtype, training.threads)
     train, val = read_packed(Path(config.data.train)), read_packed(Path(config.data.val))
     loader = Loader(read_rows(train), training.rows_per_step, training.seed, train.pad_id)
     model = Llama(config.model, training.seed)

@@ -54,7 +54,12 @@ class Compute:
 
 
 def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute:
-    """The device itself, threads set. StageError when cuda is asked for and is not there."""
+    """The device itself, threads set. StageError when cuda is asked for and is not there.
+
+    Idle OpenMP threads sleep instead of spinning: on cores shared with others that gave five times the tokens a second.
+    It counts only before torch is first imported, so a stage comes here first.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from stages.lib.stage import StageError
