@@ -191,10 +191,14 @@ def _in_force(f: Facts) -> Decision | None:
     """The recorded result is of this fingerprint: nothing to do, unless what it made is gone."""
     if not _proven_same(f):
         return None
+    later = f.entry.current if f.entry is not None else None
     broken = _broken(f.outputs)
+    if (later is not None or broken is not None) and (f.cut or f.failed or f.ended_badly):
+        return None
+    if later is not None and not f.outputs:
+        text = f"attempt {later.attempt} of run {later.run} came after, with other settings"
+        return _decision(Action.RERUN, "in-between", text)
     if broken is not None:
-        if f.cut is not None or f.failed is not None:
-            return None
         if not f.caches or f.stored is None:
             return _decision(Action.RERUN, broken.code, broken.text)
         return _decision(Action.RESTORE, broken.code, broken.text, Action.RERUN)

@@ -85,8 +85,20 @@ class Session:
         self.fleet.open(names)
         if self.folder.is_new and self._continue_lineage():
             self.fleet.open(names)
+        self._check_places()
         for name, agent in self.fleet.agents.items():
             self.folder.check_head(name, agent.hello.get("head"))
+
+    def _check_places(self) -> None:
+        """Two names for one folder would mix up their attempts and outputs; raises ManifestError naming both."""
+        taken: dict[tuple[str, str], str] = {}
+        for name, agent in sorted(self.fleet.agents.items()):
+            place = (str(agent.hello["machine_id"]), str(agent.hello["workdir"]))
+            other = taken.setdefault(place, name)
+            if other != name:
+                text = f"machines `{other}` and `{name}` are one folder of one machine: {place[1]}"
+                span = self.manifest.machines[name].span
+                raise ManifestError.of("same-place", text, "give one of them a `workdir` of its own", span=span)
 
     def _continue_lineage(self) -> bool:
         """An empty state folder beside machines that hold our attempts was lost: go on with the lineage they remember."""

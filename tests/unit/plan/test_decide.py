@@ -22,6 +22,7 @@ AT = "2026-03-02T09:41:00Z"
 RESULT = Result(OLD, {"out": OutputProof("bb", 1, 10)}, "0007", AT, attempt=3)
 DONE = Entry(KEY, "task", in_force=RESULT)
 RUNNING = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.RUNNING))
+NO_OUTPUT = Entry(KEY, "task", in_force=replace(RESULT, outputs={}))
 RUNNING_NEW = Current(NEW, "0008", 4, AT, Status.RUNNING)
 FAILED = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.FAILED, "error", "exit 1", "state/runs/0007/train@lambda.3.log"))
 GOOD = Exit(ExitClass.OK, 0, "", 5.0, AT, {"out": OutputProof("bb", 1, 10)})
@@ -97,6 +98,13 @@ ROWS = (
     Row("output modified", replace(BASE, entry=DONE, outputs=MODIFIED), Action.RERUN,
         "output out/part modified: recorded blake3:7c1f09a2, found blake3:e0aa41d5"),
     Row("unchanged", replace(BASE, entry=DONE, outputs=SAME), Action.SKIP, "unchanged"),
+    Row("unchanged, but a forced run of it failed", replace(BASE, entry=replace(DONE, current=FAILED.current), outputs=SAME),
+        Action.RETRY, "exit 1 in run 0007"),
+    Row("changed back after other settings failed, and nothing proves what is there",
+        replace(BASE, entry=replace(NO_OUTPUT, current=replace(RUNNING_NEW, status=Status.FAILED))),
+        Action.RERUN, "attempt 4 of run 0008 came after, with other settings"),
+    Row("changed back after other settings failed, and the outputs are as recorded",
+        replace(BASE, entry=replace(DONE, current=replace(RUNNING_NEW, status=Status.FAILED)), outputs=SAME), Action.SKIP, "unchanged"),
     Row("upstream may change", replace(BASE, wanted=UNKNOWN_INPUT, entry=DONE, outputs=SAME, upstream=("data-mix",)),
         Action.MAY_RUN, "if data-mix changes", (Action.SKIP, Action.RERUN)),
     Row("upstream may change, own config did", replace(BASE, wanted=Fingerprint({"config": {"lr": "9"}}, ("data/mixed",)),

@@ -141,3 +141,19 @@ def test_what_a_running_task_tells_of_itself_is_shown_live_and_in_status(
     project.kill(opened[0])
     assert ", step 24000" in project.actions()["train"][1]
     assert "ended (cancelled)" in project.run("cancel", "train").out
+
+
+def test_a_failed_attempt_in_between_is_not_forgotten_where_no_output_proves_what_is_there(project: Project) -> None:
+    for command, code in (("true", 0), ("false", 3), ("true", 0)):
+        project.manifest(task("deploy", command))
+        assert project.run("apply").code == code
+    assert len(project.starts()) == 3
+    assert project.row("deploy")["status"] == "converged"
+
+
+def test_two_names_for_one_folder_are_refused(project: Project) -> None:
+    top = "machines: { a: { addr: localhost }, b: { addr: 127.0.0.1, workdir: . } }\n"
+    project.manifest(task("t", "true", "machine: [a, b]"), top=top)
+    said = project.run("plan")
+    assert said.code == 1
+    assert f"machines `a` and `b` are one folder of one machine: {project.root}" in said.err
