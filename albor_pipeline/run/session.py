@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import AlborError, LockedError, ManifestError, StateError
@@ -60,6 +60,7 @@ class Session:
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()
+        self._write = write
         self._broken = False
 
     @classmethod
@@ -87,7 +88,17 @@ class Session:
             self.fleet.open(names)
         self._check_places()
         for name, agent in self.fleet.agents.items():
-            self.folder.check_head(name, agent.hello.get("head"))
+            self._check_head(name, agent.hello.get("head"))
+
+    def _check_head(self, name: str, head: Mapping[str, Any] | None) -> None:
+        """A reader takes no lock, so a run may have gone on since it read the state: then it reads once more."""
+        try:
+            self.folder.check_head(name, head)
+        except StateError:
+            if self._write:
+                raise
+            self.folder = StateFolder.open(self.folder.root, self.manifest.name, write=False)
+            self.folder.check_head(name, head)
 
     def _check_places(self) -> None:
         """Two names for one folder would mix up their attempts and outputs; raises ManifestError naming both."""

@@ -9,6 +9,8 @@ from albor_pipeline.ui.diagnostics import visible
 
 KILO = 1000.0
 LARGEST = 1e300
+DAYS = (86400, 3600, "d", "h")
+UNITS = (((60, 1, "min", "s"), 3600), ((3600, 60, "h", "min"), 86400))
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
 
 
@@ -19,10 +21,8 @@ def seconds(value: float) -> str:
     whole = round(value)
     if whole < 60:
         return f"{whole} s"
-    for big, small, large_name, small_name in ((60, 1, "min", "s"), (3600, 60, "h", "min"), (86400, 3600, "d", "h")):
-        if whole < big * (60 if big == 60 else 24 if big == 3600 else 10**9):
-            return f"{whole // big} {large_name} {whole % big // small:02d} {small_name}"
-    raise AssertionError("the last row takes every value")
+    big, small, large_name, small_name = next((unit for unit, below in UNITS if whole < below), DAYS)
+    return f"{whole // big} {large_name} {whole % big // small:02d} {small_name}"
 
 
 def size(value: float) -> str:

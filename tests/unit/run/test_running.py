@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from support_run import Project, task
 
+from albor_pipeline.model.resource import Key
+from albor_pipeline.run.session import Session
+
 pytestmark = pytest.mark.slow
 
 
@@ -157,3 +160,24 @@ def test_two_names_for_one_folder_are_refused(project: Project) -> None:
     said = project.run("plan")
     assert said.code == 1
     assert f"machines `a` and `b` are one folder of one machine: {project.root}" in said.err
+
+
+def test_a_reader_whose_state_was_overtaken_by_a_run_reads_it_again(project: Project) -> None:
+    project.manifest(task("a", "true"))
+    assert project.run("apply").code == 0
+    path, state = project.root / "p.yaml", project.root / "state"
+    with Session.open(path, lambda manifest: state, write=False) as reader:
+        project.manifest(task("a", "true; true"))
+        assert project.run("apply").code == 0
+        reader.connect([Key("a", "localhost")])
+        assert reader.folder.state.last_run == "0002"
+
+
+def test_an_old_copy_of_the_state_is_refused_for_readers_too(project: Project) -> None:
+    project.manifest(task("a", "true"))
+    assert project.run("apply").code == 0
+    subprocess.run(["cp", "-r", "state", "copy"], cwd=project.root, check=True)
+    assert project.run("apply", "--force").code == 0
+    said = project.run("plan", "--state-dir", "copy")
+    assert said.code == 1
+    assert "copy/ is behind" in said.err
