@@ -15,7 +15,8 @@ from benchmarks.common import OURS, folder, in_turns, peer, row, seconds, shim
 DODO = """
 def task_copy():
     for i in range({count}):
-        yield {{"name": str(i), "actions": [f"cp in/{{i}}.txt out/{{i}}.txt"], "file_dep": [f"in/{{i}}.txt"], "targets": [f"out/{{i}}.txt"]}}
+        source, target = f"in/{{i}}.txt", f"out/{{i}}.txt"
+        yield {{"name": str(i), "actions": [f"cp {{source}} {{target}}"], "file_dep": [source], "targets": [target]}}
 """
 
 

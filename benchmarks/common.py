@@ -26,8 +26,11 @@ SHIM = r"""
 #include <unistd.h>
 static void note(void) {
     const char *path = getenv("FSYNC_COUNT"), *ms = getenv("FSYNC_MS");
-    if (path) { int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644); if (fd >= 0) { if (write(fd, "x", 1) < 0) {} close(fd); } }
-    if (ms) { double s = atof(ms) / 1000; struct timespec t = {(time_t)s, (long)((s - (long)s) * 1e9)}; nanosleep(&t, 0); }
+    if (path) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+        if (fd >= 0) { if (write(fd, "x", 1) < 0) {} close(fd); }
+    }
+    if (ms) { struct timespec t = {0, (long)(atof(ms) * 1e6)}; nanosleep(&t, 0); }
 }
 int fsync(int fd) { static int (*real)(int); if (!real) real = dlsym(RTLD_NEXT, "fsync"); note(); return real(fd); }
 int fdatasync(int fd) { static int (*real)(int); if (!real) real = dlsym(RTLD_NEXT, "fdatasync"); note(); return real(fd); }

@@ -14,11 +14,12 @@ from albor_pipeline.model.resource import Key
 
 @dataclass(frozen=True)
 class Tree:
-    """A path or glob as found on a machine; `root` is None when nothing is there."""
+    """A path or glob as found on a machine; `root` is None when nothing is there, `stamp` changes with any stat of it."""
 
     root: str | None
     files: int = 0
     size_bytes: int = 0
+    stamp: str = ""
 
     @property
     def found(self) -> bool:

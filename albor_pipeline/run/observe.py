@@ -252,11 +252,16 @@ class Observer:
                 roots[item.path] = self.found.inputs.get((key.machine, item.path), Tree(None)).root
         return roots
 
-    def inputs_made_in_part(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
-        """The probe items for inputs that an earlier step makes in part: they are looked at again when `key` is ready."""
+    def made_inputs(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
+        """The probe items for inputs that earlier steps make: they are looked at again when `key` is ready."""
         if key not in self.graph.before:
             return []
-        return [self.input_item(key, item.path) for item in self._inputs.of(key) if item.makers and item.output is None]
+        return [self.input_item(key, item.path) for item in self._inputs.of(key) if item.makers]
+
+    def stamps_of(self, key: Key) -> dict[str, str]:
+        """The stamp of each input as it was last looked at; what an attempt finds under the same stamp it need not read."""
+        seen = ((item.path, self.found.inputs.get((key.machine, item.path))) for item in self._inputs.of(key))
+        return {path: tree.stamp for path, tree in seen if tree is not None and tree.found}
 
     def python_of(self, key: Key) -> str | None:
         """The interpreter that runs a stage, where it is declared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Start:
     config: str | None = None
     python: str | None = None
     code: str | None = None
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
 
 def code_digest(files: Mapping[str, str]) -> str:
@@ -66,7 +67,11 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "completion_check": shell(task.completion_check) if task.completion_check else None,
         "slots": {"cpu": task.needs.cpu, "gpu": list(start.gpus)},
         "files": {"config.json": start.config} if start.config is not None else {},
-        "inputs": [{"path": path, "root": root} for path, root in start.wanted.parts.get("inputs", {}).items() if root != "missing"],
+        "inputs": [
+            {"path": path, "root": root, "sig": start.stamps.get(path, "")}
+            for path, root in start.wanted.parts.get("inputs", {}).items()
+            if root != "missing"
+        ],
         "code": start.code,
     }
 

@@ -89,7 +89,7 @@ class Workers:
     def observe(self, step: Step) -> Observed:
         """What was observed, with those inputs looked at again that earlier steps may have changed since."""
         run = self._run
-        items = [item for item in run.observer.inputs_made_in_part(step.key) if step.key.machine in run.fleet.agents]
+        items = [item for item in run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents]
         if items:
             results = run.fleet.probe(step.key.machine, [item for item, _ in items])
             for (_, take), result in zip(items, results, strict=True):
@@ -166,6 +166,7 @@ class Workers:
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
             number=number, run=run.id, gpus=gpus, config=config.text if config else None,
+            stamps=run.observer.stamps_of(key),
             workdir=str(run.fleet.agents[key.machine].hello["workdir"]),
             python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
         )  # fmt: skip
