@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
 
 import pytest
 from support_run import Project, task
@@ -57,3 +60,42 @@ def test_with_the_state_lost_a_deleted_output_is_made_again_and_the_rest_adopted
     assert {name: action for name, (action, _) in project.actions().items()} == {"first": "adopt", "then": "rerun"}
     assert project.run("apply").code == 0
     assert project.starts() == ["first", "then", "then"]
+
+
+def test_what_is_there_already_is_adopted_when_its_check_passes_and_its_outputs_exist(project: Project) -> None:
+    project.file("model.bin", "weights")
+    project.manifest(
+        task("fetch", "exit 1", "outputs: [model.bin]", "completion_check: grep -q weights model.bin"),
+        task("use", "cp model.bin used.bin", "inputs: [fetch]", "outputs: [used.bin]"),
+    )
+    assert project.actions()["fetch"][0] == "adopt"
+    assert project.run("apply").code == 0
+    assert project.row("fetch")["origin"] == "found"
+    assert project.starts() == ["use"]
+    assert project.run("apply").out == "Nothing to do: 2 unchanged.\n"
+
+
+def test_a_check_that_passes_without_the_outputs_adopts_nothing(project: Project) -> None:
+    project.manifest(task("fetch", "echo weights > model.bin", "outputs: [model.bin]", "completion_check: 'true'"))
+    assert project.actions()["fetch"] == ("run", "new")
+
+
+def test_an_interrupted_task_goes_on_with_its_resume_command_in_its_own_work_folder(project: Project) -> None:
+    project.manifest(
+        task(
+            "train", "echo half > $ALBOR_WORK/state; echo $$ > child.pid; exec sleep 60", "outputs: [out.txt]",
+            "resume_command: cp $ALBOR_WORK/state out.txt; echo resumed >> starts.log",
+        )
+    )  # fmt: skip
+    process = project.start("apply")
+    project.wait(lambda: project.starts("child.pid"))
+    project.kill(process)
+    (record,) = project.root.glob(".albor/attempts/train/*/pid")
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+    os.kill(int(project.starts("child.pid")[0]), signal.SIGKILL)
+    project.quiet()
+    action, reason = project.actions()["train"]
+    assert (action, reason[:23]) == ("resume", "interrupted in run 0001")
+    assert project.run("apply").code == 0
+    assert project.starts() == ["train", "resumed"]
+    assert (project.root / "out.txt").read_text() == "half\n"
