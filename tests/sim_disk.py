@@ -1,8 +1,8 @@
 """SimDisk: a disk in memory that stops after call k and lists every disk the kernel may leave then. Knows nothing of what the files mean.
 
 What is certain after a power cut: bytes that were there at the last fsync of their file, names that were there at the last
-fsync_dir of their folder. Of the rest any folder may keep any prefix of its changes, and any file none, a part (its
-beginning, or its end behind zeros) or all of what was written to it.
+fsync_dir of their folder. Of the rest any folder may keep any of its changes (of more than three: any prefix), and any
+file none, a part (its beginning, or its end behind zeros) or all of what was written to it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 CALLS = ("open", "write", "truncate", "fsync", "rename", "unlink", "mkdir", "fsync_dir")
@@ -168,10 +168,10 @@ class SimDisk:
     def images(self) -> Iterator[SimDisk]:
         """Every disk that may be found when the power goes now."""
         folders = list(self._pending)
-        for lengths in product(*(range(len(self._pending[folder]) + 1) for folder in folders)):
+        for kept in product(*(_choices(self._pending[folder]) for folder in folders)):
             names = {folder: dict(entries) for folder, entries in self._durable.items()}
-            for folder, length in zip(folders, lengths, strict=True):
-                for name, number in self._pending[folder][:length]:
+            for folder, changes in zip(folders, kept, strict=True):
+                for name, number in changes:
                     _apply(names[folder], name, number)
             numbers = sorted({number for entries in names.values() for number in entries.values()} - {FOLDER})
             for contents in product(*(self._files[number].possible() for number in numbers)):
@@ -239,6 +239,13 @@ class SimDisk:
     def _number(self) -> int:
         self._next += 1
         return self._next
+
+
+def _choices(changes: list[tuple[str, int | None]]) -> list[tuple[tuple[str, int | None], ...]]:
+    """Which of a folder's changes may be kept: any of them when they are few, else any prefix."""
+    if len(changes) > 3:
+        return [tuple(changes[:length]) for length in range(len(changes) + 1)]
+    return [subset for length in range(len(changes) + 1) for subset in combinations(changes, length)]
 
 
 def _apply(entries: dict[str, int], name: str, number: int | None) -> None:

@@ -55,7 +55,6 @@ class Book:
 
     def clear(self, lineage: str) -> None:
         """Forget every row: the state was rebuilt at this place of the journal."""
-        self.dirty |= self.machines()
         self.rows.clear()
         self.machine_ids.clear()
         self.lineage = lineage

@@ -116,18 +116,19 @@ def _load_machine(disk: Disk, root: Path, book: Book, machine: str) -> Head:
     return Head(lock.header["serial"], lock.header["digest"])
 
 
-def _replay(loaded: Loaded, disk: Disk, root: Path, start: Mark | None, done: Mapping[str, int]) -> None:
-    """Apply every line after `start`; a machine whose lock is newer than that skips the lines which it already holds."""
+def _replay(loaded: Loaded, disk: Disk, root: Path, start: Mark | None, newer: Mapping[str, int]) -> None:
+    """Apply every line after `start`; the machines in `newer` skip the lines that their lock, of that serial, already holds."""
     reader = Reader(disk, root / "journal", start)
     for line in reader.lines():
         if "segment" in line:
             if line["rebuilt"]:
                 loaded.book.clear(line["lineage"])
+                newer = {}
             loaded.book.lineage, loaded.book.pipeline = line["lineage"], line["pipeline"]
             continue
         loaded.digests[line["serial"]] = line["digest"]
         loaded.replayed += 1
-        if line["serial"] > done.get(line.get("machine", ""), 0):
+        if line["serial"] > newer.get(line.get("machine", ""), 0):
             loaded.book.replay(line)
     if reader.problems:
         raise damaged(f"{root.name}/{reader.problems[0].text}")
@@ -176,7 +177,6 @@ def _healed(disk: Disk, root: Path, error: Damaged) -> Loaded:
     loaded.warnings.append(
         Diagnostic("warning", "state-healed", f"{error.diagnostics[0].message}; the whole journal was read instead")
     )
-    loaded.book.dirty |= loaded.book.machines()
     return loaded
 
 

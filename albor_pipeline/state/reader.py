@@ -99,7 +99,7 @@ class _Segment:
             before = self._at
             line = self._take()
             if not self._follows(line):
-                if self._last and not self._begun_later(before):
+                if self._last and line is None and not self._begun_later(before):
                     self._tear(before)
                     return
                 line = self._resync(line)

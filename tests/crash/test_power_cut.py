@@ -238,29 +238,25 @@ def test_a_disk_that_fails_at_any_call_ends_the_run_and_keeps_what_was_acknowled
 def test_a_rebuild_that_is_cut_is_simply_done_again() -> None:
     rows = [ended(name, "0007").entry for name in TASKS]
     entries = [row for row in rows if row is not None]
+    parts = [{entry.key: entry for entry in entries[:length]} for length in range(len(entries) + 1)]
     head = {"count": 40, "digest": "ab" * 8}
 
     def rebuild(disk: SimDisk) -> StateFolder:
         return StateFolder.rebuild(
-            ROOT,
-            PIPELINE,
-            "feed",
-            entries,
-            heads={"local": head},
-            machine_ids={"local": "4c1d"},
-            disk=disk,
-            clock=clock,
+            ROOT, PIPELINE, "feed", entries, heads={"local": head}, machine_ids={"local": "4c1d"}, disk=disk, clock=clock
         )
 
     for stop in count():
-        disk = SimDisk(stop_after=None)
-        apply(disk, Witness())
+        disk, witness = SimDisk(), Witness()
+        apply(disk, witness)
         disk = disk.again().stopping(stop)
         try:
             rebuild(disk)
         except PowerCut:
             for image in disk.images():
-                open_folder(image).close()
+                with open_folder(image.again()) as folder:
+                    found = dict(folder.state.entries)
+                assert found == witness.told or found in parts, "neither the rows before nor the beginning of the new ones"
                 with rebuild(image) as folder:
                     assert dict(folder.state.entries) == {entry.key: entry for entry in entries}
                     folder.check_head("local", head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -222,6 +223,7 @@ def test_a_lost_folder_goes_on_with_the_lineage_that_machines_remember(tmp_path:
 def test_rebuild_replaces_the_rows_and_keeps_the_history(tmp_path: Path) -> None:
     with open_folder(tmp_path / "state") as folder:
         folder.new_run()
+        folder.bind_machine("gone", "9f00")
         folder.record([done(converged("old")), done(converged("pack", seed=9))])
         lineage = folder.state.lineage
     edit(tmp_path / "state/local/state.lock.yaml", lambda data: data.replace(b"old", b"odd"))
@@ -240,6 +242,7 @@ def test_rebuild_replaces_the_rows_and_keeps_the_history(tmp_path: Path) -> None
         tmp_path / "state", "ladder", lineage, rows, heads={"local": head}, machine_ids={"local": "4c1d"}, clock=utc_now
     ) as folder:
         assert dict(folder.state.entries) == {row.key: row for row in rows}
+    (tmp_path / "state/albor.lock.yaml").unlink()
     with open_folder(tmp_path / "state") as folder:
         assert dict(folder.state.entries) == {row.key: row for row in rows}
         assert folder.state.machine_ids == {"local": "4c1d"}
@@ -290,8 +293,12 @@ def test_only_machines_that_changed_are_written_again(tmp_path: Path) -> None:
     before = {name: (tmp_path / f"state/{name}/state.lock.yaml").stat().st_ino for name in "ab"}
     with open_folder(tmp_path / "state") as folder:
         folder.record([done(converged("pack", "b", seed=2))])
+        folder.snapshot()
+        between = {name: (tmp_path / f"state/{name}/state.lock.yaml").stat().st_ino for name in "ab"}
+        folder.record([done(converged("pack", "a", seed=2))])
     after = {name: (tmp_path / f"state/{name}/state.lock.yaml").stat().st_ino for name in "ab"}
-    assert (after["a"] == before["a"], after["b"] == before["b"]) == (True, False)
+    assert (between["a"] == before["a"], between["b"] == before["b"]) == (True, False)
+    assert (after["a"] == between["a"], after["b"] == between["b"]) == (False, True)
 
 
 def test_opening_and_closing_without_a_record_changes_no_byte(tmp_path: Path) -> None:
@@ -432,3 +439,35 @@ def test_a_holder_without_a_run_is_named_by_its_process(tmp_path: Path) -> None:
         pytest.raises(LockedError, match=rf"in use by pid {os.getpid()} on .*, since"),
     ):
         open_folder(tmp_path / "state")
+
+
+def test_a_rebuild_that_no_snapshot_followed_forgets_what_was_bound_before(tmp_path: Path) -> None:
+    with open_folder(tmp_path / "state") as folder:
+        folder.bind_machine("gone", "9f00")
+        folder.record([done(converged("old"))])
+    main = (tmp_path / "state/albor.lock.yaml").read_bytes()
+    StateFolder.rebuild(
+        tmp_path / "state", "ladder", "feed", [converged("pack")], machine_ids={"local": "4c1d"}
+    ).close()
+    (tmp_path / "state/albor.lock.yaml").write_bytes(main)
+    with open_folder(tmp_path / "state", write=False) as folder:
+        assert (folder.state.lineage, folder.state.machine_ids) == ("feed", {"local": "4c1d"})
+        assert set(folder.state.entries) == {Key("pack", "local")}
+
+
+def test_a_lock_file_that_was_replaced_while_we_waited_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").mkdir()
+    real, calls = fcntl.flock, []
+
+    def flock(handle: int, how: int) -> None:
+        real(handle, how)
+        calls.append(handle)
+        if len(calls) == 1:
+            (tmp_path / "state/.lock").unlink()
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with open_folder(tmp_path / "state") as folder:
+        folder.record([done(converged("pack"))])
+    assert len(calls) == 2

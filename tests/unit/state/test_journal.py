@@ -10,7 +10,10 @@ import pytest
 from support_state import converged, done, edit, open_folder
 
 from albor_pipeline.errors import StateError
+from albor_pipeline.state.disk import RealDisk
 from albor_pipeline.state.folder import StateFolder
+from albor_pipeline.state.lines import seal
+from albor_pipeline.state.lockfile import LockFile, decode, encode
 
 
 def journal(root: Path) -> Path:
@@ -167,8 +170,6 @@ def test_a_lock_that_is_no_lock_without_a_journal_is_refused(tmp_path: Path, tex
 
 
 def test_a_lock_with_rows_that_make_no_sense_is_refused_when_it_is_asked(tmp_path: Path) -> None:
-    from albor_pipeline.state.lockfile import LockFile, decode, encode
-
     with open_folder(tmp_path / "state") as folder:
         folder.record([done(converged("a"))])
     path = tmp_path / "state/local/state.lock.yaml"
@@ -206,3 +207,68 @@ def test_the_audit_tells_a_forked_history_from_a_short_one(tmp_path: Path) -> No
     assert short.integrity == ()
     assert forked.integrity == ("far and the journal differ at line 1",)
     assert forked.completeness == ()
+
+
+def test_a_line_that_was_written_anew_does_not_fit_its_neighbours(tmp_path: Path) -> None:
+    unsaved(tmp_path, "a", "b", "c")
+    lines = journal(tmp_path).read_bytes().splitlines(True)
+    forged = json.loads(lines[2])
+    del forged["digest"]
+    lines[2] = seal({**forged, "note": "never said"})[0]
+    journal(tmp_path).write_bytes(b"".join(lines))
+    with pytest.raises(StateError, match="line 3 does not continue the line before it"):
+        open_folder(tmp_path / "state")
+
+
+def test_a_torn_tail_is_cut_durably_before_anything_is_written_behind_it(tmp_path: Path) -> None:
+    class TracingDisk(RealDisk):
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def truncate(self, handle: int, size_bytes: int) -> None:
+            self.calls.append("truncate")
+            super().truncate(handle, size_bytes)
+
+        def write(self, handle: int, data: bytes) -> None:
+            self.calls.append("write")
+            super().write(handle, data)
+
+        def fsync(self, handle: int) -> None:
+            self.calls.append("fsync")
+            super().fsync(handle)
+
+    unsaved(tmp_path, "a", "b")
+    edit(journal(tmp_path), lambda data: data[:-9])
+    disk = TracingDisk()
+    with open_folder(tmp_path / "state", disk=disk) as folder:
+        disk.calls.clear()
+        folder.record([done(converged("c"))])
+        assert disk.calls == ["truncate", "fsync", "write", "fsync"]
+
+
+def test_a_lock_that_is_newer_than_what_is_left_of_the_journal_is_not_taken_back(tmp_path: Path) -> None:
+    main = tmp_path / "state/albor.lock.yaml"
+    with open_folder(tmp_path / "state") as folder:
+        folder.record([done(converged("a"))])
+        folder.snapshot()
+        old = main.read_bytes()
+        folder.record([done(converged("a", seed=2))])
+        size = journal(tmp_path).stat().st_size
+        folder.record([done(converged("a", seed=3))])
+    main.write_bytes(old)
+    edit(journal(tmp_path), lambda data: data[:size])
+    with open_folder(tmp_path / "state") as folder:
+        assert folder.state.entries[converged("a").key] == converged("a", seed=3)
+        assert (folder.head()["count"], folder.warnings[0].code) == (3, "journal-cut")
+        folder.record([done(converged("b"))])
+    assert names_in(tmp_path) == {"a", "b"}
+
+
+def test_half_a_journal_alone_is_not_taken_for_the_state(tmp_path: Path) -> None:
+    with open_folder(tmp_path / "state", seal_bytes=600) as folder:
+        for name in "abcdef":
+            folder.record([done(converged(name))])
+    journal(tmp_path).unlink()
+    (tmp_path / "state/albor.lock.yaml").unlink()
+    with pytest.raises(StateError, match="begins only after line"):
+        open_folder(tmp_path / "state")
