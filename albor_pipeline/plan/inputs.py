@@ -77,7 +77,7 @@ class Inputs:
     def _path(self, text: str, key: Key) -> Input:
         relative = self._relative(text)
         exact = self._outputs_at.get((key.machine, relative))
-        if exact is not None and exact[0] != key:
+        if exact is not None:
             return Input(text, (exact[0],), exact[1])
         path = PurePosixPath(relative)
         above = (self._producers.get((key.machine, str(folder))) for folder in (path, *path.parents))
@@ -87,7 +87,6 @@ class Inputs:
         for made in near:
             if _meets(path.parts, PurePosixPath(made).parts):
                 makers[self._producers[key.machine, made]] = None
-        makers.pop(key, None)
         return Input(text, tuple(makers))
 
     def _relative(self, path: str) -> str:

@@ -47,6 +47,13 @@ def test_once_inputs_are_given_depends_on_is_order_only(tmp_path: Path) -> None:
     assert step_of(plan_of(manifest), "use").after == (("mix", "m1"),)
 
 
+@pytest.mark.parametrize(("reads", "made"), [("'data/a*'", True), ("'data/sub/*'", True), ("data/abc", False), ("'*/ab'", True)])
+def test_a_glob_that_is_made_meets_what_it_may_match(tmp_path: Path, reads: str, made: bool) -> None:
+    text = "  make: { type: task, machine: m1, command: make, outputs: ['data/*b'] }\n"
+    use = f"  use: {{ type: task, machine: m1, command: use, inputs: [{reads}], depends_on: [make] }}\n"
+    assert [makers for _, makers, _ in inputs_of(manifest_of(tmp_path, text + use), "use")] == ["make@m1" if made else ""]
+
+
 def test_a_folder_into_which_several_tasks_write_waits_for_all_of_them(tmp_path: Path) -> None:
     text = "".join(f"  t{i}: {{ type: task, machine: m1, command: make, outputs: [data/t{i}] }}\n" for i in range(2))
     folder = "  dir: { type: file, machine: m1, path: data, state: directory }\n"

@@ -9,14 +9,14 @@ from albor_pipeline.model.manifest import Slots
 from albor_pipeline.model.resource import Key
 from albor_pipeline.run.slots import MachineSlots
 
-NEEDS = st.builds(Slots, gpu=st.integers(0, 3), cpu=st.integers(0, 5), memory_bytes=st.integers(0, 100))
+NEEDS = st.builds(Slots, gpu=st.integers(0, 1), cpu=st.integers(1, 3), memory_bytes=st.sampled_from([0, 0, 30, 70]))
 
 
 def key(number: int) -> Key:
     return Key(f"t{number}", "m")
 
 
-@given(st.lists(st.tuples(NEEDS, st.booleans()), max_size=12))
+@given(st.lists(st.tuples(NEEDS, st.booleans()), min_size=3, max_size=12))
 def test_what_is_held_at_once_fits_the_machine_or_is_alone(asked: list[tuple[Slots, bool]]) -> None:
     machine = MachineSlots(Slots(gpu=2, cpu=4, memory_bytes=64))
     for number, (needs, ends) in enumerate(asked):

@@ -91,9 +91,11 @@ def test_on_a_terminal_running_tasks_stand_below_with_their_progress() -> None:
 
 
 def test_on_a_terminal_what_has_ended_scrolls_away_as_the_same_lines() -> None:
-    text = drawn(EVENTS)
+    text = drawn((*EVENTS, NoteEvent("the last line")))
     assert "a note" in text
-    assert "14:10:02  here  train  FAILED     exit 1 [bold]" in text
+    failed = text.index("14:10:02  here  train  FAILED     exit 1 [bold]")
+    assert "train on here" in text[:failed]
+    assert "train on here" not in text[text.index("the last line") :]
 
 
 def test_an_apply_on_a_terminal_shows_steps_and_ends_well(tmp_path: Path) -> None:
