@@ -9,13 +9,17 @@ import re
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from albor_pipeline.model.events import NoteEvent, ProgressEvent, StepEvent
 from albor_pipeline.model.plan import Action, Plan, Reason, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.ui.live import reporter
 
+REFRESH_S = 0.3
 AT = "2026-03-02T14:10:02.000Z"
 KEY = Key("train", "here")
 PLAN = Plan("p", "p.yaml", (Step(KEY, "task", Action.RUN, (Action.RUN,), Reason("new", "new")),), ("here",))
@@ -70,6 +74,7 @@ def drawn(events: tuple[object, ...]) -> str:
     with os.fdopen(follower, "w", encoding="utf-8") as stream, reporter(PLAN, stream) as report:
         for event in events:
             report(event)  # type: ignore[arg-type]
+            time.sleep(REFRESH_S)
     data = b""
     while select.select([leader], [], [], 0.2)[0]:
         try:
@@ -90,6 +95,7 @@ def test_on_a_terminal_running_tasks_stand_below_with_their_progress() -> None:
     assert "other" not in text
 
 
+@pytest.mark.slow
 def test_on_a_terminal_what_has_ended_scrolls_away_as_the_same_lines() -> None:
     text = drawn((*EVENTS, NoteEvent("the last line")))
     assert "a note" in text
