@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,24 +22,26 @@ MANIFEST = "manifests/quickstart.yaml"
 PRETRAIN = "manifests/train/pretrain-quickstart.yaml"
 LADDER = ["ingest", "split", "tokenize", "pack", "pretrain", "evaluate", "export"]
 SMALL = {
-    PRETRAIN: [
-        ("max_steps: 1400", "max_steps: 30"), ("warmup_steps: 70", "warmup_steps: 3"), ("eval_interval: 200", "eval_interval: 10"),
-        ("checkpoint_interval: 200", "checkpoint_interval: 10"), ("layers: 3", "layers: 1"), ("d_model: 128", "d_model: 32"),
-        ("ffn: 384", "ffn: 64"), ("vocab_size: 4096", "vocab_size: 512"), ("seq_len: 256", "seq_len: 64"), ("context: 256", "context: 64"),
-    ],
-    "manifests/train/evaluate-quickstart.yaml": [("stride: 128", "stride: 32"), ("max_new_tokens: 48", "max_new_tokens: 8")],
-    MANIFEST: [
-        ("source: python-stdlib", "source: corpus"), ("vocab_size: 4096", "vocab_size: 512"), ("seq_len: 256", "seq_len: 64"),
-        ("val_permille: 50", "val_permille: 200"),
-        ("    outputs: [data/quickstart/raw]", "    inputs: [corpus]\n    outputs: [data/quickstart/raw]"),
-    ],
+    PRETRAIN: {
+        "max_steps": 30, "warmup_steps": 3, "eval_interval": 10, "checkpoint_interval": 10, "layers": 1, "d_model": 32, "ffn": 64,
+        "vocab_size": 512, "seq_len": 64, "context": 64,
+    },
+    "manifests/train/evaluate-quickstart.yaml": {"stride": 32, "max_new_tokens": 8},
+    MANIFEST: {"source": "corpus", "vocab_size": 512, "seq_len": 64, "val_permille": 200},
 }  # fmt: skip
+CORPUS = ("    outputs: [data/quickstart/raw]", "    inputs: [corpus]\n    outputs: [data/quickstart/raw]")
 
 
 def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text, f"{old} is not in {path.name}"
     path.write_text(text.replace(old, new))
+
+
+def shrink(path: Path, key: str, value: object) -> None:
+    text, count = re.subn(rf"\b{key}: [^\s,}}]+", f"{key}: {value}", path.read_text())
+    assert count, f"{key} is not in {path.name}"
+    path.write_text(text)
 
 
 def albor(root: Path, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -68,9 +71,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("quickstart")
     for name in ("manifests", "stages"):
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, edits in SMALL.items():
-        for old, new in edits:
-            replace(root / name, old, new)
+    for name, values in SMALL.items():
+        for key, value in values.items():
+            shrink(root / name, key, value)
+    replace(root / MANIFEST, *CORPUS)
     library = Path(sysconfig.get_path("stdlib"))
     for package in ("json", "email", "html", "logging", "urllib"):
         shutil.copytree(library / package, root / "corpus" / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -99,9 +103,10 @@ def test_the_table_at_the_end_names_artifacts_figures_and_the_next_command(root:
 
 
 def test_a_changed_learning_rate_runs_pretrain_and_what_follows(root: Path) -> None:
-    replace(root / PRETRAIN, "lr: 4e-3", "lr: 5e-4")
+    before = next(line for line in (root / PRETRAIN).read_text().splitlines() if line.startswith("  lr: ")).split()[1]
+    shrink(root / PRETRAIN, "lr", "5e-4")
     plan = planned(root)
-    assert plan["pretrain"] == ("rerun", "config.optimizer.lr 4e-3 -> 5e-4")
+    assert plan["pretrain"] == ("rerun", f"config.optimizer.lr {before} -> 5e-4")
     assert {name: action for name, (action, _) in plan.items()} == {"pretrain": "rerun", "evaluate": "may_run", "export": "may_run"}
     assert applied(root) == ["pretrain", "evaluate", "export"]
 
