@@ -138,6 +138,7 @@ class Judge:
         with open_folder(image) as folder:
             assert witness.allows(folder.state.entries), "neither what was acknowledged nor the next"
             assert folder.state.serial >= witness.lines
+            assert folder.warnings == (), "an outage alone damages nothing that would have to be healed"
         if content not in self.seen:
             self.seen.add(content)
             self._finish(image)
