@@ -23,6 +23,7 @@ ROWS = np.random.Generator(np.random.Philox(key=1)).integers(0, 290, (64, 16)).a
 
 
 def trainer(batch_size: int, accumulation: int, **values: Any) -> Trainer:
+    torch.set_num_threads(1)
     training = TrainingConfig(max_steps=7, batch_size=batch_size, accumulation=accumulation, threads=1, **values)
     loader = Loader(ROWS, training.rows_per_step, 1, values.pop("pad_id", None))
     return Trainer(Llama(SHAPE, seed=1), loader, OptimizerConfig(lr=0.01), training, Compute(torch.device("cpu"), False))
