@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 WATCHED = frozenset((signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 DEFAULTS = (*sorted(WATCHED), signal.SIGPIPE, signal.SIGXFSZ)
 PR_SET_CHILD_SUBREAPER = 36
+SHELL = ("/bin/bash", "-c")
+PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+./,:=@ ")
+# fmt: off
+SHELL_WORDS = frozenset((
+    ".", ":", "alias", "bg", "bind", "break", "builtin", "caller", "case", "cd", "command", "compgen",
+    "complete", "compopt", "continue", "coproc", "declare", "dirs", "disown", "do", "done", "echo", "elif",
+    "else", "enable", "esac", "eval", "exec", "exit", "export", "false", "fc", "fg", "fi", "for", "function",
+    "getopts", "hash", "help", "history", "if", "in", "jobs", "kill", "let", "local", "logout", "mapfile",
+    "popd", "printf", "pushd", "pwd", "read", "readarray", "readonly", "return", "select", "set", "shift",
+    "shopt", "source", "suspend", "test", "then", "time", "times", "trap", "true", "type", "typeset", "ulimit",
+    "umask", "unalias", "unset", "until", "wait", "while",
+))
+# fmt: on
 LEFTOVER_GRACE_S = 2.0
 SLICE_S = 2.0
 
@@ -36,9 +49,13 @@ class Child:
     def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Run the command here, with this process's stdio and folder. Raises OSError that says what cannot be run."""
         self.status: int | None = None
-        self.pid = os.posix_spawn(
-            find_program(argv[0], env), list(argv), env, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS
-        )
+        words = plain_words(argv, env)
+        try:
+            self.pid = _spawn(words or argv, env)
+        except OSError:
+            if not words:
+                raise
+            self.pid = _spawn(argv, env)
 
     def kill(self, number: int) -> None:
         """Send a signal to the command's process group."""
@@ -76,6 +93,25 @@ class Child:
             if left <= 0:
                 self.kill(signal.SIGKILL)
             self.wait(min(left, SLICE_S) if left > 0 else 0.1)
+
+
+def plain_words(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """The words of a `bash -c` command that means the same without bash, empty for every other (as make does it).
+
+    Only unquoted words of letters that mean nothing to the shell, the first of them no builtin, keyword or assignment.
+    What then cannot be executed is left to bash, for its message and its ways with scripts.
+    """
+    if len(argv) != 3 or tuple(argv[:2]) != SHELL or not PLAIN.issuperset(argv[2]):
+        return []
+    if any(name.startswith(("BASH", "SHELLOPTS")) for name in env):
+        return []
+    words = argv[2].split()
+    return [] if not words or "=" in words[0] or words[0] in SHELL_WORDS else words
+
+
+def _spawn(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    program = find_program(argv[0], env)
+    return os.posix_spawn(program, list(argv), env, setpgroup=0, setsigmask=(), setsigdef=DEFAULTS)
 
 
 def find_program(name: str, env: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""One attempt from claim to proof, in a process of its own that outlives agent and controller. Knows no wire and no other attempt.
+"""One attempt from claim to proof, in a process that outlives agent and controller; then the next. Knows no wire and no other attempt.
 
 Order: claim (the `alive` lock is held before the folder has its name) - report the number - clear outputs, look at inputs -
 pid record durable - command started - wait - command and descendants gone - outputs present, inputs untouched,
@@ -34,24 +34,35 @@ def pause(window: str) -> None:
             time.sleep(float(seconds))
 
 
-def supervise(
-    layout: Layout, machine: str, spec: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]
-) -> None:
-    """Run one attempt to its proof; `report` is told once, the claim or its refusal, before anything is started."""
+def begin() -> None:
+    """Become a process that can supervise: own session, parent of all orphans, signals taken when waited for."""
     signal.pthread_sigmask(signal.SIG_BLOCK, child.WATCHED)
     os.setsid()
     child.become_subreaper()
+
+
+def supervise(
+    layout: Layout, machine: str, spec: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]
+) -> bool:
+    """Run one attempt to its proof; `report` is told once, the claim or its refusal, before anything is started.
+
+    True when nothing is left of it and this process may take another. Signals meant for an earlier attempt are dropped.
+    """
+    while signal.sigtimedwait(child.WATCHED, 0) is not None:
+        pass
     try:
-        written, folder, _alive = attempts.claim(layout, spec)
+        written, folder, alive = attempts.claim(layout, spec)
     except attempts.AttemptError as error:
         report({"code": error.code, "message": error.message, "attempt": error.attempt})
-        return
+        return True
     except (OSError, ValueError) as error:
         report({"code": "io", "message": "cannot make an attempt folder: %s" % error})
-        return
+        return True
     report({"number": written["number"], "folder": layout.relative(folder)})
     pause("claimed")
-    Attempt(layout, machine, {**written, "env": spec.get("env") or {}}, folder).run()
+    proven = Attempt(layout, machine, {**written, "env": spec.get("env") or {}}, folder).run()
+    os.close(alive)
+    return proven
 
 
 class Attempt:
@@ -79,7 +90,7 @@ class Attempt:
         work = os.path.join(layout.work, quote(spec["resource"]), spec["fingerprint"][:12])
         os.makedirs(work, exist_ok=True)
         slots = spec.get("slots") or {}
-        env = {key: value for key, value in os.environ.items() if key != "ALBOR_TEST_PAUSE"}
+        env = dict(_inherited())
         if "gpu" in slots:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in slots["gpu"])
         if slots.get("cpu"):
@@ -91,8 +102,8 @@ class Attempt:
         env["ALBOR_MACHINE"] = machine
         return env
 
-    def run(self) -> None:
-        """Start, wait, retry where the spec says so, prove the end."""
+    def run(self) -> bool:
+        """Start, wait, retry where the spec says so, prove the end; True when it is proven and the log let go."""
         try:
             if self._spec.get("clear_outputs"):
                 self._files.clear(self._base)
@@ -101,7 +112,12 @@ class Attempt:
             found = self._run_tries()
         except (outputs.OutputError, OSError) as error:
             found = verdict.Verdict(verdict.ERROR, _text(error))
-        self._prove(found)
+        proven = self._prove(found)
+        os.chdir(self._layout.workdir)
+        for descriptor in (1, 2):
+            os.dup2(0, descriptor)
+        os.close(self._log)
+        return proven
 
     def _run_tries(self) -> verdict.Verdict:
         retry = self._spec.get("retry") or {}
@@ -122,8 +138,12 @@ class Attempt:
         while True:
             left = deadline - time.monotonic()
             found = signal.sigtimedwait(child.WATCHED - {signal.SIGCHLD}, max(0.0, left))
-            if found is not None or left <= 0:
+            if found is None or self._is_meant(found.si_signo):
                 return found is not None
+
+    def _is_meant(self, number: int) -> bool:
+        """A cancel counts when it lies in this attempt's folder: one sent to the attempt before may arrive now."""
+        return number != signal.SIGUSR1 or os.path.exists(os.path.join(self._folder, "cancel"))
 
     def _run_once(self) -> verdict.Verdict:
         oom_before = verdict.oom_kills()
@@ -144,7 +164,9 @@ class Attempt:
         return self._judge(found) if found.exit_class == verdict.OK else found
 
     def _launch(self, argv: Sequence[str]) -> child.Child:
-        os.chdir(self._layout.path(self._spec.get("cwd") or "."))
+        folder = self._layout.path(self._spec.get("cwd") or ".")
+        os.chdir(folder)
+        self._env["PWD"] = folder
         return child.Child([word.replace("{attempt}", self._folder) for word in argv], self._env)
 
     def _record(self) -> None:
@@ -178,7 +200,7 @@ class Attempt:
         self, number: int, deadline: float | None, timeout_s: float | None, pulse: Pulse, heartbeat_s: float | None
     ) -> verdict.Verdict | None:
         now = time.monotonic()
-        if number not in (0, signal.SIGCHLD):
+        if number not in (0, signal.SIGCHLD) and self._is_meant(number):
             if number == signal.SIGUSR1:
                 return verdict.Verdict(verdict.CANCELLED, "cancelled")
             return verdict.Verdict(
@@ -213,7 +235,7 @@ class Attempt:
             return verdict.Verdict(verdict.ERROR, detail, found.code)
         return found
 
-    def _prove(self, found: verdict.Verdict) -> None:
+    def _prove(self, found: verdict.Verdict) -> bool:
         proofs: dict[str, Any] = {}
         leftovers: list[str] = []
         pause("digesting")
@@ -233,11 +255,11 @@ class Attempt:
         while True:
             try:
                 attempts.write_proof(self._folder, body)
-                return
+                return True
             except OSError as error:
                 self._note("the proof cannot be written, trying again: " + _text(error))
                 if self._asked_to_stop(PROOF_RETRY_S):
-                    return
+                    return False
 
     def _summary(self) -> dict[str, Any]:
         value = read_json(os.path.join(self._folder, "result.json")) or {}
@@ -248,6 +270,16 @@ class Attempt:
             write_all(self._log, ("albor: %s\n" % text).encode("utf-8", "replace"))
         except OSError:
             return
+
+
+_own_environment: dict[str, str] = {}
+
+
+def _inherited() -> dict[str, str]:
+    """The environment of this process, which nothing in it changes; read once."""
+    if not _own_environment:
+        _own_environment.update((key, value) for key, value in os.environ.items() if key != "ALBOR_TEST_PAUSE")
+    return _own_environment
 
 
 class Pulse:

@@ -13,7 +13,7 @@ import signal
 import time
 
 from albor_pipeline.agent import attempts, child, facts, files, hashing, liveness, logs, scripts
-from albor_pipeline.agent.layout import quote, read_bytes, replace_file, to_json, utc, write_all
+from albor_pipeline.agent.layout import quote, read_bytes, replace_file, to_json, utc, write_all, write_file
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
 
@@ -111,6 +111,7 @@ def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str
         break
     if how == attempts.ALIVE and record is not None:
         if liveness.same_process(record):
+            write_file(os.path.join(folder, "cancel"), b"")
             os.kill(record["pid"], signal.SIGUSR1)
     elif how == attempts.UNSUPERVISED and record is not None:
         grace_s = body.get("grace_s")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import takewhile
-from pathlib import PurePosixPath
+from posixpath import dirname, normpath
 from typing import Any
 
 from albor_pipeline.model.manifest import Manifest
@@ -37,6 +37,7 @@ class Inputs:
     def __init__(self, manifest: Manifest, graph: Graph) -> None:
         self._manifest = manifest
         self._graph = graph
+        self._root = normpath(manifest.root)
         self._cache: dict[Key, tuple[Input, ...]] = {}
 
     def of(self, key: Key) -> tuple[Input, ...]:
@@ -79,20 +80,20 @@ class Inputs:
         exact = self._outputs_at.get((key.machine, relative))
         if exact is not None:
             return Input(text, (exact[0],), exact[1])
-        path = PurePosixPath(relative)
-        above = (self._producers.get((key.machine, str(folder))) for folder in (path, *path.parents))
+        folders = list(_folders(relative))
+        above = (self._producers.get((key.machine, folder)) for folder in (relative, *folders))
         makers = {maker: None for maker in above if maker is not None}
-        near = [*self._inside.get((key.machine, _fixed(path)), ())]
-        near += [glob for folder in path.parents for glob in self._globs.get((key.machine, str(folder)), ())]
+        near = [*self._inside.get((key.machine, _fixed(relative)), ())]
+        near += [glob for folder in folders for glob in self._globs.get((key.machine, folder), ())]
         for made in near:
-            if _meets(path.parts, PurePosixPath(made).parts):
+            if _meets(_parts(relative), _parts(made)):
                 makers[self._producers[key.machine, made]] = None
         return Input(text, tuple(makers))
 
     def _relative(self, path: str) -> str:
         """A path from the project folder where it lies in it, so that both ways of writing it are one."""
-        pure, root = PurePosixPath(path), self._manifest.root
-        return str(pure.relative_to(root)) if pure.is_relative_to(root) else str(pure)
+        path = normpath(path)
+        return path[len(self._root) + 1 :] if path.startswith(self._root + "/") else path
 
     @cached_property
     def _outputs_at(self) -> Mapping[tuple[str, str], tuple[Key, str]]:
@@ -116,8 +117,8 @@ class Inputs:
         """The paths that are made below each folder."""
         found: dict[tuple[str, str], list[str]] = {}
         for machine, path in self._producers:
-            for folder in PurePosixPath(path).parents:
-                found.setdefault((machine, str(folder)), []).append(path)
+            for folder in _folders(path):
+                found.setdefault((machine, folder), []).append(path)
         return found
 
     @cached_property
@@ -126,7 +127,7 @@ class Inputs:
         found: dict[tuple[str, str], list[str]] = {}
         for machine, path in self._producers:
             if MAGIC & set(path):
-                found.setdefault((machine, _fixed(PurePosixPath(path))), []).append(path)
+                found.setdefault((machine, _fixed(path)), []).append(path)
         return found
 
     def _declared(self) -> Iterator[tuple[Key, Any]]:
@@ -135,9 +136,23 @@ class Inputs:
                 yield key, resource.fields_on(key.machine)
 
 
-def _fixed(path: PurePosixPath) -> str:
+def _folders(path: str) -> Iterator[str]:
+    """The folders above a normal path, nearest first; a relative one ends with `.`."""
+    above = dirname(path)
+    while above and above != path:
+        yield above
+        path, above = above, dirname(above)
+    if not path.startswith("/"):
+        yield "."
+
+
+def _parts(path: str) -> Sequence[str]:
+    return () if path == "." else path.split("/")
+
+
+def _fixed(path: str) -> str:
     """The part of a path before its first wildcard."""
-    return str(PurePosixPath(*takewhile(lambda part: not MAGIC & set(part), path.parts)))
+    return normpath("/".join(takewhile(lambda part: not MAGIC & set(part), path.split("/"))) or ("/" if path[:1] == "/" else "."))
 
 
 def _meets(one: Sequence[str], two: Sequence[str]) -> bool:

@@ -38,12 +38,14 @@ class Options:
 class Judge:
     """Decides for one resource after another; `note()` tells it what became of each."""
 
-    def __init__(self, manifest: Manifest, graph: Graph, state: State, observed: Observed, options: Options) -> None:
+    def __init__(
+        self, manifest: Manifest, graph: Graph, state: State, observed: Observed, options: Options, inputs: Inputs | None = None
+    ) -> None:
         self.manifest = manifest
         self.graph = graph
         self.observed = observed
         self.options = options
-        self.inputs = Inputs(manifest, graph)
+        self.inputs = inputs or Inputs(manifest, graph)
         self._entries = dict(state.entries)
         self._foreign = {
             name for name, view in observed.machines.items()
@@ -152,9 +154,11 @@ class Judge:
         return (tree.root or "missing") if tree is not None else None
 
 
-def make_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed, options: Options) -> Plan:
+def make_plan(
+    manifest: Manifest, graph: Graph, state: State, observed: Observed, options: Options, inputs: Inputs | None = None
+) -> Plan:
     """The plan: a step for every resource in reach, in graph order, then what is no longer declared."""
-    judge = Judge(manifest, graph, state, observed, options)
+    judge = Judge(manifest, graph, state, observed, options, inputs)
     chosen = graph.closure(options.targets) if options.targets is not None else frozenset(graph.order)
     steps: list[Step] = []
     for key in graph.order:

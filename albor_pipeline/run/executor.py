@@ -148,7 +148,8 @@ class Executor:
         outcomes: list[Outcome] = []
         while self._may_start() and (queue := self._next_queue()) is not None:
             rank, key = heapq.heappop(queue)
-            outcome = self._begin(self.steps[key])
+            must_wait = queue is not self.now.ready and not self.workers.has_room(self.steps[key])
+            outcome = None if must_wait else self._begin(self.steps[key])
             if outcome is None:
                 heapq.heappush(self.now.parked.setdefault(key.machine, []), (rank, key))
                 self.now.free.discard(key.machine)

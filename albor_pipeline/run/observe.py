@@ -58,7 +58,7 @@ class Observer:
         self.deep = deep
         self.problems = Problems()
         self.found = Found()
-        self._inputs = Inputs(manifest, graph)
+        self.inputs = Inputs(manifest, graph)
         self._machines = {name: self._view(name) for name in manifest.machines}
 
     def observe(self, keys: Iterable[Key]) -> Observed:
@@ -149,7 +149,7 @@ class Observer:
                 item = {"op": "verify", "path": path, "root": proof.root, "deep": self.deep}
                 items.append((item, lambda raw, path=path: self._take_output(key, path, raw)))  # type: ignore[misc]
         items += self._made_items(key, result)
-        items += [self.input_item(key, each.path) for each in self._inputs.of(key) if each.output is None]
+        items += [self.input_item(key, each.path) for each in self.inputs.of(key) if each.output is None]
         if task.completion_check is not None and (entry is None or result is None):
             check = {"op": "sh", "script": task.completion_check, "timeout_s": 60.0}
             items.append((check, lambda raw: self._take_check(key, raw)))
@@ -241,7 +241,7 @@ class Observer:
 
     def _known_roots(self, key: Key) -> dict[str, str | None]:
         roots: dict[str, str | None] = {}
-        for item in self._inputs.of(key):
+        for item in self.inputs.of(key):
             maker = item.makers[0] if item.output is not None else None
             entry = self.state.entries.get(maker) if maker is not None else None
             result = entry.in_force if entry else None
@@ -256,11 +256,11 @@ class Observer:
         """The probe items for inputs that earlier steps make: they are looked at again when `key` is ready."""
         if key not in self.graph.before:
             return []
-        return [self.input_item(key, item.path) for item in self._inputs.of(key) if item.makers]
+        return [self.input_item(key, item.path) for item in self.inputs.of(key) if item.makers]
 
     def stamps_of(self, key: Key) -> dict[str, str]:
         """The stamp of each input as it was last looked at; what an attempt finds under the same stamp it need not read."""
-        seen = ((item.path, self.found.inputs.get((key.machine, item.path))) for item in self._inputs.of(key))
+        seen = ((item.path, self.found.inputs.get((key.machine, item.path))) for item in self.inputs.of(key))
         return {path: tree.stamp for path, tree in seen if tree is not None and tree.found}
 
     def python_of(self, key: Key) -> str | None:

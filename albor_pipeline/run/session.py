@@ -137,7 +137,7 @@ class Session:
             replace=wish.replace,
             estimates=self._estimates(),
         )
-        plan = make_plan(self.manifest, self.graph, self.folder.state, self.observed, self._options)
+        plan = make_plan(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
@@ -168,7 +168,7 @@ class Session:
                 run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now,
             )
         )  # fmt: skip
-        judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options)
+        judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()

@@ -106,14 +106,18 @@ class Workers:
             return self._adopt(step, decision, wanted)
         task = self._fields(step.key)
         if isinstance(task, Task):
-            needs = task.needs
-            gpus = self.slots[step.key.machine].take(step.key, Slots(needs.gpu, needs.cpu, needs.memory))
+            gpus = self.slots[step.key.machine].take(step.key, _slots_of(task))
             if gpus is None:
                 return None
             if decision.action is Action.ATTACH:
                 return self._attach(step, decision, wanted)
             return self._start(step, decision, wanted, gpus)
         return Convergence(self._run, step, wanted, decision.action, self._send).begin()
+
+    def has_room(self, step: Step) -> bool:
+        """True when the slots that a step needs are free now."""
+        task = self._fields(step.key)
+        return not isinstance(task, Task) or self.slots[step.key.machine].has_room(_slots_of(task))
 
     def _fields(self, key: Key) -> Any:
         return self._run.manifest.resources[key.resource].fields_on(key.machine)
@@ -351,6 +355,10 @@ class Workers:
         if self._leaving_since is None:
             self._leaving_since = time.monotonic()
         return time.monotonic() - self._leaving_since > LEAVE_GRACE_S
+
+
+def _slots_of(task: Task) -> Slots:
+    return Slots(task.needs.gpu, task.needs.cpu, task.needs.memory)
 
 
 def _tail(log: str) -> tuple[str, ...]:

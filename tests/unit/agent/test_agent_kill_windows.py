@@ -203,6 +203,7 @@ def test_a_proof_without_exit_counts_and_a_torn_one_does_not(box: Any) -> None:
     box.run("echo 1 > o", outputs=[{"path": "o"}])
     folder = box.folder()
     (folder / "exit").unlink()
+    box.kill_supervisor()
     assert box.attempt()["liveness"] == "ended" and box.attempt()["exit"]["class"] == "ok"
     proof = (folder / "proof").read_bytes()
     for torn in (proof[:-1], proof[: len(proof) // 2], b"", proof + b"x", b"\0" * len(proof)):
