@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 OURS = str(BIN / "albor-pipeline")
 
+UNUSUAL = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")  # set in some containers; without bytecode every start compiles
+
 SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -50,8 +52,9 @@ def folder() -> Iterator[Path]:
 
 def seconds(argv: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None) -> float:
     """Wall seconds of one command; raises RuntimeError with its last words when it fails."""
+    usual = {name: value for name, value in os.environ.items() if name not in UNUSUAL}
     began = time.perf_counter()
-    done = subprocess.run(argv, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=cwd, env={**usual, **(env or {})}, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began
     if done.returncode != 0:
         raise RuntimeError(f"{argv[0]} exited {done.returncode}: {(done.stderr or done.stdout)[-800:]}")

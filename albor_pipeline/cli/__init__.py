@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -29,11 +30,13 @@ VERBS = {
     "audit": "whether the journal is whole and unchanged",
     "state": "rebuild a lost state folder from the machines",
 }
+GC_THRESHOLDS = (100_000, 20, 100)
 OUTCOMES = {"plan": "Nothing was planned.", "apply": "Nothing was done.", "validate": "Nothing else was looked at."}
 
 
 def entry() -> NoReturn:
     """The console command: run main() and exit with its code."""
+    gc.set_threshold(*GC_THRESHOLDS)
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -100,9 +100,9 @@ class CodeReader:
 
     def _module(self, path: str) -> Module:
         status = (self.root / path).stat()
-        stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, sys.version_info[:2]]
+        stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, *sys.version_info[:2]]
         known = self._cache.get(path)
-        if known is not None and known["stamp"] == json.loads(json.dumps(stamp)):
+        if known is not None and known["stamp"] == stamp:
             return Module(known["digest"], tuple(known["imports"]), tuple(known["files"]))
         module = parse((self.root / path).read_bytes())
         self._cache[path] = {"stamp": stamp, "digest": module.digest, "imports": module.imports, "files": module.files}
@@ -132,23 +132,23 @@ def parse(source: bytes) -> Module:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return Module(digest_bytes(source), (), ())
-    imports = tuple(sorted(set(_imports(tree))))
     files = tuple(_files(tree))
+    imports: set[str] = set()
     for node in ast.walk(tree):
+        imports.update(_imports(node))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return Module(digest_bytes(ast.dump(tree).encode()), imports, files)
+    return Module(digest_bytes(ast.dump(tree).encode()), tuple(sorted(imports)), files)
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            yield base
-            joint = "" if base.endswith(".") or not base else "."
-            yield from (f"{base}{joint}{alias.name}" for alias in node.names if alias.name != "*")
+def _imports(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = "." * node.level + (node.module or "")
+        yield base
+        joint = "" if base.endswith(".") or not base else "."
+        yield from (f"{base}{joint}{alias.name}" for alias in node.names if alias.name != "*")
 
 
 def _files(tree: ast.Module) -> Iterator[str]:

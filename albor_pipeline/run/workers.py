@@ -37,6 +37,7 @@ TAIL_LINES = 10
 LOG_LIMIT_BYTES = 4 << 20
 OVERTAKEN = ("busy", "stale")
 MAX_TRIES = 3
+SPARE_CPU_SLOTS = 2  # while a task is proven and journaled its core is free; ninja starts as many more
 
 Reply = Callable[[Message], list[Outcome]]
 
@@ -77,7 +78,7 @@ class Workers:
     def _slots(self, name: str) -> Slots:
         agent = self._run.fleet.agents.get(name)
         facts: Mapping[str, Any] = agent.hello if agent else {}
-        found = Slots(len(facts.get("gpus") or ()), int(facts.get("cpus") or 1), int(facts.get("memory_bytes") or 0))
+        found = Slots(len(facts.get("gpus") or ()), int(facts.get("cpus") or 1) + SPARE_CPU_SLOTS, int(facts.get("memory_bytes") or 0))
         declared = self._run.manifest.machines[name].slots
         return replace(found, **declared)
 

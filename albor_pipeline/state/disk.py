@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -131,7 +130,7 @@ def atomic_write(disk: Disk, path: Path, data: bytes) -> None:
 
     Order: temporary file of a random name, fsync, rename, fsync of the folder.
     """
-    temp = path.with_name(f"{TEMP_PREFIX}{secrets.token_hex(6)}-{path.name}")
+    temp = path.with_name(f"{TEMP_PREFIX}{os.urandom(6).hex()}-{path.name}")
     try:
         handle = disk.open(temp)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +78,7 @@ class StateFolder:
                 hold = _prepare(disk, path, clock)
             try:
                 loaded = load(disk, path, pipeline)
-                fresh = Loaded(Book(secrets.token_hex(8), pipeline))
+                fresh = Loaded(Book(os.urandom(8).hex(), pipeline))
                 folder = cls(path, disk, clock, loaded or fresh, hold, is_new=loaded is None, seal_bytes=seal_bytes)
                 if write:
                     folder._clean()
