@@ -11,6 +11,7 @@ from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.model.resource import Reference, Resource
 from albor_pipeline.resources.task import Task
 
+MENTIONS = {"triggers": "is triggered by", "restart_on": "restarts on"}
 MAX_ROUNDS = 20
 MAX_SHOWN = 12
 PATH_SIGNS = re.compile(r"[/*?\[.~]")
@@ -24,11 +25,18 @@ class References:
         self._problems = problems
         self._suggest = Suggester()
 
-    def linked(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, Resource]:
+    def linked(
+        self, wanted: Mapping[str, tuple[str, ...]], mentions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    ) -> dict[str, Resource]:
         """The resources with their References; `wanted` holds the words of each one's depends_on, absent where unknown.
 
+        `mentions` holds, by field, what each one names without waiting for it: that must be declared, and makes no Reference.
         A resource that is wrong has fields None; nothing is said of its outputs.
         """
+        for name, by_field in mentions.items():
+            for field, words in by_field.items():
+                for index, word in enumerate(words):
+                    tuple(self._declared(self._resources[name], word, f"{field}.{index}", MENTIONS[field]))
         linked: dict[str, Resource] = {}
         for name, resource in self._resources.items():
             found = {ref.text: ref for ref in self._of(resource, wanted.get(name, ()))}

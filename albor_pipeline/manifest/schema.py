@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from albor_pipeline.errors import Problems, Span
+from albor_pipeline.errors import Diagnostic, Problems, Span
 from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
 from albor_pipeline.manifest.template import EXPRESSION, Fault, Scope, is_whole, resolve
-from albor_pipeline.resources.fields import Fields, Quoted, typed
+from albor_pipeline.resources.fields import Fields, Quoted, keys_of, typed
 
 Model = TypeVar("Model", bound=Fields)
 
@@ -31,7 +31,10 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Block:
-    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field; keys that come later."""
+    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field.
+
+    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path.
+    """
 
     owner: str
     span: Span
@@ -39,13 +42,14 @@ class Block:
     model: type[Fields]
     shown: Collection[str] = ()
     extra: Collection[str] = ()
-    later: Collection[str] = ()
+    later: Set[str] = frozenset()
     names: Mapping[str, str] | None = None
+    later_inside: Collection[str] = ()
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every key that may stand here."""
-        return (*self.model.model_fields, *self.extra, *(self.names or {}))
+        return (*keys_of(self.model), *self.extra, *(self.names or {}))
 
     @property
     def takes(self) -> str:
@@ -63,7 +67,7 @@ def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
             if found is None:
                 return ()
             model = found
-    return tuple(model.model_fields)
+    return keys_of(model)
 
 
 def _nested(annotation: Any) -> type[Fields] | None:
@@ -80,6 +84,16 @@ class Reader:
         self.problems = problems
         self.suggest = Suggester()
         self._faulty: set[int] = set()
+        self._not_yet: dict[str, Diagnostic] = {}
+
+    def take_not_yet(self) -> tuple[Diagnostic, ...]:
+        """What was read since the last call and has no effect in this version, each place once; a plan that needs it is refused."""
+        found, self._not_yet = tuple(self._not_yet.values()), {}
+        return found
+
+    def note_not_yet(self, what: str, span: Span, label: str = "") -> None:
+        """Note one such thing: it is accepted here, and the plan refuses it by name."""
+        self._not_yet[f"{span}"] = Diagnostic("error", "not-supported", f"{what} is not supported yet", span, label)
 
     def raw(self, node: Node, scope: Scope | None) -> Any:
         """The value with raw scalars: str when plain, Quoted when quoted, None for null; templates are left alone without a scope."""
@@ -123,11 +137,35 @@ class Reader:
                     self.problems.error("duplicate-key", message, span)
                 values[name] = values.pop(written)
         try:
-            return model.model_validate(values)
+            fields = model.model_validate(values)
+            self._find_later(fields, table, block)
+            return fields
         except ValidationError as failed:
             for error in failed.errors(include_url=False, include_context=True):
                 self._note(error["type"], error["loc"], error.get("ctx", {}), error["msg"], table, block)
             return None
+
+    def _find_later(self, fields: Fields, table: Table, block: Block) -> None:
+        """Note every later key whose value asks for something: a key that has its default's value asks for nothing."""
+        for path in table.items.keys() & block.later:
+            self._later(fields, table, [path], block)
+        for path in block.later_inside:
+            self._later(fields, table, path.split("."), block)
+
+    def _later(self, fields: Fields, table: Table, words: list[str], block: Block) -> None:
+        name, *rest = words
+        node = table.get(name)
+        value = getattr(fields, name, None)
+        if (
+            node is None
+            or value is None
+            or value == type(fields).model_fields[name].get_default(call_default_factory=True)
+        ):
+            return
+        if rest and isinstance(node, Table) and isinstance(value, Fields):
+            self._later(value, node, rest, block)
+        elif not rest:
+            self.note_not_yet(f"`{name}`", self.text.of(table.items[name][0]), f"in {block.owner}")
 
     def _template(self, node: Scalar, scope: Scope) -> str:
         text, faults = resolve(node.text, scope)

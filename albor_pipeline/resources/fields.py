@@ -49,7 +49,7 @@ CONTENT, POLICY, DOC = FieldClass.CONTENT, FieldClass.POLICY, FieldClass.DOC
 class Fields(BaseModel):
     """Base of every declared block: immutable, unknown keys refused, null means unset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +57,11 @@ class Fields(BaseModel):
         if isinstance(data, dict) and None in data.values():
             return {key: value for key, value in data.items() if value is not None}
         return data
+
+
+def keys_of(model: type[Fields]) -> tuple[str, ...]:
+    """The keys of a block as they are written in a manifest, in the order declared."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def class_of(model: type[Fields], name: str) -> FieldClass:

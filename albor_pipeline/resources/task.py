@@ -22,7 +22,10 @@ from albor_pipeline.resources.fields import (
     typed,
     wrong,
 )
+from albor_pipeline.resources.formats import Duration
+from albor_pipeline.resources.task_blocks import HealthCheck, Moved, PipelineStage, QualityGate, RestartPolicy
 
+Restart = Literal["no", "always", "on_failure", "on-failure", "unless-stopped"]
 RetryOn = Literal["error", "timeout", "killed", "oom", "lost", "gpu", "hang"]
 
 
@@ -94,10 +97,28 @@ class Task(Fields):
     timeout: Annotated[Seconds | None, POLICY] = None
     heartbeat: Annotated[Seconds | None, POLICY] = None
     cache: Annotated[Flag, POLICY] = True
+    state: Annotated[Literal["present"], POLICY] = "present"
+    task_mode: Annotated[Literal["batch", "pipeline", "service", "dispatch"], CONTENT] = "batch"
+    stages: Annotated[tuple[PipelineStage, ...], CONTENT] = ()
+    quality_gate: Annotated[QualityGate | None, POLICY] = None
+    gpu_device: Annotated[Count | None, POLICY] = None
+    health_check: Annotated[HealthCheck | None, POLICY] = None
+    restart: Annotated[Restart | None, POLICY] = None
+    restart_delay: Annotated[Duration | None, POLICY] = None
+    restart_policy: Annotated[RestartPolicy | None, POLICY] = None
+    scatter: Annotated[tuple[Moved, ...], CONTENT] = ()
+    gather: Annotated[tuple[Moved, ...], CONTENT] = ()
+    ranks_on: Annotated[tuple[Text, ...], CONTENT] = ()
+    contracts: Annotated[tuple[Text, ...], POLICY] = ()
+    keep: Annotated[Flag, POLICY] = False
     description: Annotated[str, DOC] = ""
 
     @model_validator(mode="after")
     def _one_way(self) -> Task:
+        if self.task_mode == "pipeline" and not self.stages:
+            raise wrong("given its `stages`, since its mode is pipeline")
+        if self.stages and self.stage is None:
+            return self
         if (self.command is None) == (self.stage is None):
             raise wrong("given either a `command` or a `stage` with its `config`")
         if self.stage is not None and self.config is None:
@@ -123,7 +144,7 @@ class TaskKind:
     name: ClassVar[str] = "task"
     noun: ClassVar[str] = "task"
     model: ClassVar[type[Fields]] = Task
-    names: ClassVar[Mapping[str, str]] = {"output_artifacts": "outputs"}
+    names: ClassVar[Mapping[str, str]] = {"output_artifacts": "outputs", "task_inputs": "inputs"}
     shown: ClassVar[tuple[str, ...]] = (
         "command", "stage", "config", "inputs", "outputs", "depends_on", "machine", "needs", "env", "retry", "timeout",
     )  # fmt: skip
