@@ -14,7 +14,7 @@ from albor_pipeline.errors import Diagnostic, Problems, Span
 from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
 from albor_pipeline.manifest.template import EXPRESSION, Fault, Scope, is_whole, resolve
-from albor_pipeline.resources.fields import Fields, Quoted, keys_of, typed
+from albor_pipeline.resources.fields import Fields, Quoted, declared, keys_of, typed
 
 Model = TypeVar("Model", bound=Fields)
 
@@ -61,7 +61,7 @@ class Block:
 def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
     """The keys of the block that lies at `words` inside a model; empty when nothing is declared there."""
     for word in words:
-        inner = None if word.isdecimal() else model.model_fields.get(word)
+        inner = None if word.isdecimal() else declared(model).get(word)
         if inner is not None:
             found = _nested(inner.annotation)
             if found is None:

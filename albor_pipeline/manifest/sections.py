@@ -52,16 +52,23 @@ class MachineFields(Fields):
     workdir: Text | None = None
     slots: SlotFields | None = None
     env: Mapping[str, str] = Field(default_factory=dict)
-    ssh_key: PathText | None = None
-    transport: Literal["ssh", "local", "container", "pepita"] | None = None
-    container: ContainerFields | None = None
-    pepita: PepitaFields | None = None
-    cost: Count = 0
-    allowed_operators: tuple[Text, ...] = ()
-    jump: Text | None = None
-    options: Mapping[str, str] = Field(default_factory=dict)
-    known_hosts: PathText | None = None
-    become: Text | None = None
+    ssh_key: Annotated[PathText | None, Field(description="the private key to log in with")] = None
+    transport: Annotated[
+        Literal["ssh", "local", "container", "pepita"] | None,
+        Field(description="how it is reached; the address says it when this is left out"),
+    ] = None
+    container: Annotated[ContainerFields | None, Field(description="the container that the machine is")] = None
+    pepita: Annotated[PepitaFields | None, Field(description="the isolated place that the machine is")] = None
+    cost: Annotated[Count, Field(description="machines of a lower cost are worked on first")] = 0
+    allowed_operators: Annotated[
+        tuple[Text, ...], Field(description="who may change it; everybody when nobody is named")
+    ] = ()
+    jump: Annotated[Text | None, Field(description="the host to reach it through")] = None
+    options: Annotated[Mapping[str, str], Field(description="further options of the SSH connection")] = Field(
+        default_factory=dict
+    )
+    known_hosts: Annotated[PathText | None, Field(description="the file of known host keys")] = None
+    become: Annotated[Text | None, Field(description="the account to act as")] = None
 
     @model_validator(mode="after")
     def _has_its_block(self) -> MachineFields:
@@ -76,16 +83,16 @@ class NotifyFields(Fields):
 
     on_success: Text | None = None
     on_failure: Text | None = None
-    on_drift: Text | None = None
+    on_drift: Annotated[Text | None, Field(description="a shell command after drift was found")] = None
 
 
 class LogFields(Fields):
     """How much of the logs is kept."""
 
-    keep_runs: Count = 10
-    keep_failed: Count = 50
-    max_log_size: Bytes = 10 << 20
-    max_total_size: Bytes = 500 << 20
+    keep_runs: Annotated[Count, Field(description="how many runs")] = 10
+    keep_failed: Annotated[Count, Field(description="how many failed runs")] = 50
+    max_log_size: Annotated[Bytes, Field(description="the size of one log")] = 10 << 20
+    max_total_size: Annotated[Bytes, Field(description="the size of all logs of a machine")] = 500 << 20
 
 
 def _from_one(value: Any) -> Any:
@@ -110,16 +117,29 @@ class PolicyFields(Fields):
     pre_apply: Text | None = None
     post_apply: Text | None = None
     notify: NotifyFields = NotifyFields()
-    tripwire: Flag = True
-    lock_file: Flag = True
-    serial: Annotated[Count | None, BeforeValidator(_from_one)] = None
-    max_fail_percentage: Annotated[Count | None, BeforeValidator(_percentage)] = None
-    ssh_retries: Count = 1
-    convergence_budget: Seconds | None = None
-    snapshot_generations: Count | None = None
-    security_gate: Literal["critical", "high", "medium", "low"] | None = None
-    deny_paths: tuple[PathText, ...] = ()
-    logs: LogFields = LogFields()
+    tripwire: Annotated[
+        Flag, Field(description="whether every transition is recorded and drift is looked for first")
+    ] = True
+    lock_file: Annotated[Flag, Field(description="whether the result is recorded")] = True
+    serial: Annotated[
+        Count | None, BeforeValidator(_from_one), Field(description="how many machines are worked on in one batch")
+    ] = None
+    max_fail_percentage: Annotated[
+        Count | None,
+        BeforeValidator(_percentage),
+        Field(description="the share of failures in a batch that ends the run"),
+    ] = None
+    ssh_retries: Annotated[Count, Field(description="how many attempts to connect")] = 1
+    convergence_budget: Annotated[Seconds | None, Field(description="the time that a run may take")] = None
+    snapshot_generations: Annotated[Count | None, Field(description="how many earlier states are kept")] = None
+    security_gate: Annotated[
+        Literal["critical", "high", "medium", "low"] | None,
+        Field(description="the severity of findings that stops a run"),
+    ] = None
+    deny_paths: Annotated[
+        tuple[PathText, ...], Field(description="paths that no resource may write: `*` within a folder, `**` below it")
+    ] = ()
+    logs: Annotated[LogFields, Field(description="how much of the logs is kept")] = LogFields()
 
 
 class OutputFields(Fields):
@@ -136,9 +156,11 @@ def _one_or_more(value: Any) -> Any:
 class LifecycleFields(Fields):
     """What may not happen to a resource, and which of its fields are not compared."""
 
-    prevent_destroy: Flag = False
-    create_before_destroy: Flag = False
-    ignore_drift: tuple[Text, ...] = ()
+    prevent_destroy: Annotated[Flag, Field(description="true when it may never be destroyed")] = False
+    create_before_destroy: Annotated[
+        Flag, Field(description="whether the new one is there before the old one goes")
+    ] = False
+    ignore_drift: Annotated[tuple[Text, ...], Field(description="fields that are not compared")] = ()
 
 
 class CommonFields(Fields):
@@ -148,12 +170,14 @@ class CommonFields(Fields):
     machine: Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)] = ("localhost",)
     depends_on: tuple[Text, ...] = ()
     tags: tuple[Text, ...] = ()
-    resource_group: Text | None = None
-    arch: tuple[Arch, ...] = ()
-    triggers: tuple[Text, ...] = ()
-    restart_on: tuple[Text, ...] = ()
-    pre_apply: Text | None = None
-    post_apply: Text | None = None
-    sudo: Flag = False
-    lifecycle: LifecycleFields = LifecycleFields()
-    store: Flag = False
+    resource_group: Annotated[Text | None, Field(description="a word to select it by")] = None
+    arch: Annotated[
+        tuple[Arch, ...], Field(description="the architectures of the machines it is for; all when none is named")
+    ] = ()
+    triggers: Annotated[tuple[Text, ...], Field(description="resources whose change means that it is done again")] = ()
+    restart_on: Annotated[tuple[Text, ...], Field(description="resources whose change restarts the service")] = ()
+    pre_apply: Annotated[Text | None, Field(description="a shell command on the machine before it")] = None
+    post_apply: Annotated[Text | None, Field(description="a shell command on the machine after it")] = None
+    sudo: Annotated[Flag, Field(description="whether it is done as root")] = False
+    lifecycle: Annotated[LifecycleFields, Field(description="what may not happen to it")] = LifecycleFields()
+    store: Annotated[Flag, Field(description="whether its result is kept by content")] = False

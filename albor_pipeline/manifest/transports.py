@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,17 +14,17 @@ from albor_pipeline.resources.formats import Number, Word
 class ContainerFields(Fields):
     """A machine that is a container; one that is made for the run has an image."""
 
-    runtime: Literal["docker", "podman"] = "docker"
-    image: Word | None = None
-    name: Word | None = None
-    ephemeral: Flag = True
-    privileged: Flag = False
-    init: Flag = True
-    gpus: Text | None = None
-    devices: tuple[Text, ...] = ()
-    group_add: tuple[Text, ...] = ()
-    env: Mapping[str, str] = Field(default_factory=dict)
-    volumes: tuple[Text, ...] = ()
+    runtime: Annotated[Literal["docker", "podman"], Field(description="the program that runs it")] = "docker"
+    image: Annotated[Word | None, Field(description="the image it is made from")] = None
+    name: Annotated[Word | None, Field(description="the name of the container")] = None
+    ephemeral: Annotated[Flag, Field(description="whether it is made for the run and removed after it")] = True
+    privileged: Annotated[Flag, Field(description="whether it has all rights of the host")] = False
+    init: Annotated[Flag, Field(description="whether a first process reaps its children")] = True
+    gpus: Annotated[Text | None, Field(description="the graphics cards it sees")] = None
+    devices: Annotated[tuple[Text, ...], Field(description="the devices it sees")] = ()
+    group_add: Annotated[tuple[Text, ...], Field(description="further groups of its account")] = ()
+    env: Annotated[Mapping[str, str], Field(description="its environment variables")] = Field(default_factory=dict)
+    volumes: Annotated[tuple[Text, ...], Field(description="what is mounted in it, each SOURCE:TARGET")] = ()
 
     @model_validator(mode="after")
     def _has_image(self) -> ContainerFields:
@@ -36,9 +36,11 @@ class ContainerFields(Fields):
 class PepitaFields(Fields):
     """A machine that is an isolated place on this one; `rootfs` is its file system."""
 
-    rootfs: Text
-    memory_mb: Count | None = None
-    cpus: Number | None = None
-    network: Literal["isolated", "host"] = "isolated"
-    filesystem: Literal["overlay", "bind"] = "overlay"
-    ephemeral: Flag = True
+    rootfs: Annotated[Text, Field(description="the folder that is its root, or how to make one")]
+    memory_mb: Annotated[Count | None, Field(description="the memory it may use, in MB")] = None
+    cpus: Annotated[Number | None, Field(description="how many processor cores it may use")] = None
+    network: Annotated[Literal["isolated", "host"], Field(description="whether it has a network of its own")] = (
+        "isolated"
+    )
+    filesystem: Annotated[Literal["overlay", "bind"], Field(description="how its root is made")] = "overlay"
+    ephemeral: Annotated[Flag, Field(description="whether it is made for the run and removed after it")] = True

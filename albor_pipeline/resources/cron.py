@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import Account
@@ -55,14 +55,19 @@ def _schedule(value: Any) -> Any:
 
 
 class Cron(Fields):
-    """The fields of a job; one that is not absent has a schedule and a command."""
+    """A command that the machine runs by the clock; one that is not absent has a schedule and a command."""
 
-    name: Annotated[Text, CONTENT]
-    state: Annotated[Literal["present", "absent"], CONTENT] = "present"
-    schedule: Annotated[str | None, BeforeValidator(_schedule), CONTENT] = None
-    command: Annotated[Text | None, CONTENT] = None
-    owner: Annotated[Account, CONTENT] = "root"
-    description: Annotated[str, DOC] = ""
+    name: Annotated[Text, CONTENT, Field(description="the name of the job")]
+    state: Annotated[Literal["present", "absent"], CONTENT, Field(description="whether it is there")] = "present"
+    schedule: Annotated[
+        str | None,
+        BeforeValidator(_schedule),
+        CONTENT,
+        Field(description="minute, hour, day, month and weekday, or a word such as @daily"),
+    ] = None
+    command: Annotated[Text | None, CONTENT, Field(description="the shell command")] = None
+    owner: Annotated[Account, CONTENT, Field(description="the account that runs it")] = "root"
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _says_what_and_when(self) -> Cron:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import LAST_PORT, Word, matching
@@ -44,17 +44,21 @@ ContainerName = Annotated[
 
 
 class Docker(Fields):
-    """The fields of a container; one that is not absent has an image."""
+    """A container on the machine; one that is not absent has an image."""
 
-    name: Annotated[ContainerName, CONTENT]
-    state: Annotated[Literal["running", "stopped", "absent"], CONTENT] = "running"
-    image: Annotated[Word | None, CONTENT] = None
-    ports: Annotated[tuple[Published, ...], CONTENT] = ()
-    environment: Annotated[tuple[Variable, ...], CONTENT] = ()
-    volumes: Annotated[tuple[Volume, ...], CONTENT] = ()
-    restart: Annotated[RestartRule | None, CONTENT] = None
-    command: Annotated[Text | None, CONTENT] = None
-    description: Annotated[str, DOC] = ""
+    name: Annotated[ContainerName, CONTENT, Field(description="the name of the container")]
+    state: Annotated[Literal["running", "stopped", "absent"], CONTENT, Field(description="whether it runs")] = "running"
+    image: Annotated[Word | None, CONTENT, Field(description="the image it runs")] = None
+    ports: Annotated[tuple[Published, ...], CONTENT, Field(description="published ports such as 8080:80")] = ()
+    environment: Annotated[
+        tuple[Variable, ...], CONTENT, Field(description="its environment variables, each NAME=value")
+    ] = ()
+    volumes: Annotated[tuple[Volume, ...], CONTENT, Field(description="what is mounted in it, each SOURCE:TARGET")] = ()
+    restart: Annotated[RestartRule | None, CONTENT, Field(description="when it is started again")] = None
+    command: Annotated[Text | None, CONTENT, Field(description="the command it runs, in place of the image's own")] = (
+        None
+    )
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _has_image(self) -> Docker:

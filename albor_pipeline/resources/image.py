@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from albor_pipeline.resources.fields import CONTENT, Text
 from albor_pipeline.resources.file import File
 from albor_pipeline.resources.formats import Word
 
 
 class Image(File):
-    """The fields of an image; `image` is what it starts from, `name` and `version` what it is called."""
+    """A container image that is built from a plan file; it takes the fields of a file too."""
 
-    name: Annotated[Word | None, CONTENT] = None
-    version: Annotated[Word | None, CONTENT] = None
-    image: Annotated[Word | None, CONTENT] = None
-    command: Annotated[Text | None, CONTENT] = None
+    name: Annotated[Word | None, CONTENT, Field(description="the name of the image")] = None
+    version: Annotated[Word | None, CONTENT, Field(description="its version")] = None
+    image: Annotated[Word | None, CONTENT, Field(description="the image it starts from")] = None
+    command: Annotated[Text | None, CONTENT, Field(description="the command it runs")] = None

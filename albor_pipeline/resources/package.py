@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, Text, wrong
 from albor_pipeline.resources.formats import filled, matching
@@ -14,14 +14,23 @@ PackageName = Annotated[str, matching(r"[^\s-]\S*", "the name of a package, with
 
 
 class Package(Fields):
-    """The fields of a package; `source` is the folder that cargo builds it from."""
+    """Packages that a package manager has installed; `source` is the folder that cargo builds one from."""
 
-    provider: Annotated[Literal["apt", "cargo", "uv", "brew"], CONTENT]
-    packages: Annotated[tuple[PackageName, ...], filled("a list of at least one package"), CONTENT]
-    state: Annotated[Literal["present", "absent", "latest"], CONTENT] = "present"
-    version: Annotated[Text | None, CONTENT] = None
-    source: Annotated[PathText | None, CONTENT] = None
-    description: Annotated[str, DOC] = ""
+    provider: Annotated[Literal["apt", "cargo", "uv", "brew"], CONTENT, Field(description="the package manager")]
+    packages: Annotated[
+        tuple[PackageName, ...],
+        filled("a list of at least one package"),
+        CONTENT,
+        Field(description="the names of the packages"),
+    ]
+    state: Annotated[
+        Literal["present", "absent", "latest"],
+        CONTENT,
+        Field(description="whether they are there; latest keeps them up to date"),
+    ] = "present"
+    version: Annotated[Text | None, CONTENT, Field(description="the version that must be installed")] = None
+    source: Annotated[PathText | None, CONTENT, Field(description="the folder of the crate that cargo installs")] = None
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _fitting(self) -> Package:

@@ -11,8 +11,10 @@ from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Free, Text
 
 
 class Recipe(Fields):
-    """The fields of a use: which recipe, and the values of its inputs."""
+    """The use of a recipe: a group of resources that is declared once, with inputs."""
 
-    recipe: Annotated[Text, CONTENT]
-    inputs: Annotated[Mapping[str, Free], CONTENT] = Field(default_factory=dict[str, Any])
-    description: Annotated[str, DOC] = ""
+    recipe: Annotated[Text, CONTENT, Field(description="the name of the recipe, a file in recipes/")]
+    inputs: Annotated[Mapping[str, Free], CONTENT, Field(description="the values of its inputs")] = Field(
+        default_factory=dict[str, Any]
+    )
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Flag, wrong
 from albor_pipeline.resources.formats import Word
 
 
 class Service(Fields):
-    """The fields of a service; `enabled` says whether it starts with the machine, which it does unless the state is `disabled`."""
+    """A unit of the service manager; it starts with the machine unless `enabled` or the state says otherwise."""
 
-    name: Annotated[Word, CONTENT]
-    state: Annotated[Literal["running", "stopped", "enabled", "disabled"], CONTENT] = "running"
-    enabled: Annotated[Flag | None, CONTENT] = None
-    description: Annotated[str, DOC] = ""
+    name: Annotated[Word, CONTENT, Field(description="the name of the unit")]
+    state: Annotated[
+        Literal["running", "stopped", "enabled", "disabled"],
+        CONTENT,
+        Field(description="whether it runs, or starts with the machine"),
+    ] = "running"
+    enabled: Annotated[Flag | None, CONTENT, Field(description="whether it starts with the machine")] = None
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _fitting(self) -> Service:
