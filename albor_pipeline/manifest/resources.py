@@ -18,6 +18,7 @@ from albor_pipeline.manifest.sections import CommonFields
 from albor_pipeline.manifest.template import Scope
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Kind
+from albor_pipeline.resources.fields import keys_of
 from albor_pipeline.resources.registry import KINDS
 
 COMMON = tuple(CommonFields.model_fields)
@@ -102,7 +103,8 @@ class ResourceReader:
     def _common(self, name: str, span: Span, table: Table, kind: Kind) -> CommonFields | None:
         items = table.items
         values = {key: self._reader.raw(items[key][1], self._scope) for key in COMMON if key in items}
-        common = self._reader.model(CommonFields, table, values, self._block(name, span, kind))
+        block = replace(self._block(name, span, kind), model=CommonFields, extra=keys_of(kind.model))
+        common = self._reader.model(CommonFields, table, values, block)
         if common is None:
             return None
         self.depends_on[name] = common.depends_on

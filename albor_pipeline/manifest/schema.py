@@ -205,7 +205,8 @@ class Reader:
             self._unknown_key(words, key or node, block)
         elif kind == "missing":
             inside = f"`{'.'.join(words)}` of {block.owner}" if words else block.owner
-            place = block.span if node is table else self.text.of(key or node)
+            item = bool(words) and words[-1].isdecimal()
+            place = block.span if node is table else self.text.of(node if item or key is None else key)
             self.problems.error("missing-key", f"{inside} needs `{loc[-1]}`", place, "", self._allowed(words, block))
         elif id(node) not in self._faulty:
             self._wrong(kind, where, context, text, node, block.span if node is table else self.text.of(node))

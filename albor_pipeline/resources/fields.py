@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -65,6 +66,7 @@ def declared(model: type[Fields]) -> Mapping[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
+@cache
 def keys_of(model: type[Fields]) -> tuple[str, ...]:
     """The keys of a block as they are written in a manifest, in the order declared."""
     return tuple(declared(model))
