@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_manifest import HEAD, read, report, resource
+from support_report import HEAD, read, report, resource
 
 TASK = "command: make"
 TIME = "a time above zero such as 90 (seconds), 10m or 1h30m"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support_manifest import HEAD, read, report, resource
+from support_report import HEAD, read, report, resource
 
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.resources.registry import KINDS
