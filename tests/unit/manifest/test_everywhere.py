@@ -187,7 +187,7 @@ def test_a_pipeline_needs_no_command(tmp_path: Path) -> None:
         ("quality_gate: {parse: json}", f"`quality_gate` of task `it` must be {NO_FIELD} [{{parse: json}}]"),
         ("quality_gate: {regex: (}", f"`quality_gate.regex` of task `it` must be {NO_REGEX}, not `(` [(]"),
         ("quality_gate: {on_fail: blok}", "`quality_gate.on_fail` of task `it` cannot be `blok` [blok] did you mean `block`?"),
-        ("restart_policy: {max: 6}", "`restart_policy` of task `it` has no key `max` [max] did you mean `max_restarts`?"),
+        ("restart_policy: {restarts: 6}", "`restart_policy` of task `it` has no key `restarts` [restarts]"),
         ("scatter: [nowhere]", f"`scatter.0` of task `it` must be {MOVE}, not `nowhere` [nowhere]"),
         ("gather: [{from: bx, artifact: a, to: b}]", "`gather` of `it` names machine `bx`, which is not declared [bx]"),
         ("gather: [{form: x, artifact: a, to: b}]", "`gather.0` of task `it` has no key `form` [form] did you mean `from`?"),
