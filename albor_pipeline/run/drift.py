@@ -17,9 +17,10 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
     """The converged resources that were looked at, and what is not as recorded of each."""
     entries = session.folder.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
+    observer = Observer(session.manifest, session.graph, session.fleet, deep=deep)
+    observer.read_project(keys)
     session.connect(keys)
-    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, deep=deep)
-    observed = observer.observe(keys)
+    observed = observer.observe(keys, session.folder.state)
     found: list[Finding] = []
     for key in keys:
         if key.machine in session.fleet.errors:

@@ -82,13 +82,16 @@ class Session:
 
     def connect(self, keys: Iterable[Key]) -> None:
         """Open the machines of these resources, and check that none of them knows a later state than ours."""
-        names = sorted({key.machine for key in keys if key.machine in self.manifest.machines})
+        names = self._machines(keys)
         self.fleet.open(names)
         if self.folder.is_new and self._continue_lineage():
             self.fleet.open(names)
         self._check_places()
         for name, agent in self.fleet.agents.items():
             self._check_head(name, agent.hello.get("head"))
+
+    def _machines(self, keys: Iterable[Key]) -> list[str]:
+        return sorted({key.machine for key in keys if key.machine in self.manifest.machines})
 
     def _check_head(self, name: str, head: Mapping[str, Any] | None) -> None:
         """A reader takes no lock, so a run may have gone on since it read the state: then it reads once more."""
@@ -127,9 +130,12 @@ class Session:
         targets = wish.targets
         chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
         known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
+        keys = [key for key in self.graph.order if key in chosen]
+        self.fleet.launch(self._machines(chosen | known))
+        self.observer = Observer(self.manifest, self.graph, self.fleet, deep=wish.deep)
+        self.observer.read_project(keys)
         self.connect(chosen | known)
-        self.observer = Observer(self.manifest, self.graph, self.folder.state, self.fleet, deep=wish.deep)
-        self.observed = self.observer.observe(key for key in self.graph.order if key in chosen)
+        self.observed = self.observer.observe(keys, self.folder.state)
         self.observer.problems.raise_if_errors()
         self._options = Options(
             targets=targets,
