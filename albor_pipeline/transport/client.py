@@ -88,13 +88,18 @@ class AgentClient:
 
     def submit(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
         """Send a request and return its id; the reply comes from poll(). Raises UnreachableError."""
+        number = self.queue(verb, data=data, **args)
+        if not self._flush():
+            raise self._unreachable()
+        return number
+
+    def queue(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
+        """As submit(), but the request goes with the next poll() or request(), together with others."""
         self._next += 1
         self._link.message(self._next, {"verb": verb, **args})
         if data is not None:
             self._link.data(self._next, data)
             self._link.end(self._next)
-        if not self._flush():
-            raise self._unreachable()
         return self._next
 
     def request(
