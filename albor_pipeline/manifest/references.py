@@ -99,7 +99,8 @@ class References:
             message = f"`{other.id}` has no output `{reference.output}`"
             outputs = [output.path for output in other.fields.outputs] if isinstance(other.fields, Task) else []
             declared = ", ".join(outputs) or "none"
-            self._problems.error("unknown-output", message, span, "", (f"its outputs: {declared}",))
+            as_path = f"a file of that name is written `./{reference.resource}.{reference.output}`"
+            self._problems.error("unknown-output", message, span, "", (f"its outputs: {declared}", as_path))
         else:
             yield replace(reference, span=span)
 
