@@ -43,5 +43,3 @@ TYPES = frozenset(
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip
-NAMESPACES = frozenset(("secrets", "data", "inputs", "item", "index"))
-FUNCTIONS = frozenset(("upper", "lower", "trim", "default", "replace", "env", "b3sum", "join", "split"))

@@ -12,8 +12,8 @@ from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, wi
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
+from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, PolicyFields
-from albor_pipeline.manifest.template import Scope
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
 
@@ -29,9 +29,10 @@ def load(path: Path) -> Manifest:
     problems = Problems()
     with without_collector():
         source = read_source(path)
-        manifest = _Loader(Text(source), problems).manifest(path)
+        loader = _Loader(Text(source), problems)
+        manifest = loader.manifest(path)
     if problems.errors:
-        raise ManifestError(sorted(problems, key=_place))
+        raise ManifestError(sorted(loader.explained(), key=_place))
     assert manifest is not None
     return manifest
 
@@ -71,6 +72,11 @@ class _Loader:
         self._text = text
         self._problems = problems
         self._reader = Reader(text, problems)
+        self._origins: dict[str, Node] = {}
+
+    def explained(self) -> list[Diagnostic]:
+        """Every problem, with what templates put in at its place."""
+        return self._reader.explained(self._problems)
 
     def manifest(self, path: Path) -> Manifest | None:
         root = compose(self._text, self._problems)
@@ -82,7 +88,7 @@ class _Loader:
                 self._problems.error("empty", f"a manifest is a mapping; this file {what}", place, "", (note,))
             return None
         head = self._head(root)
-        scope = Scope(self._params(root))
+        scope = Scope(self._params(root), origins=self._origins)
         machines = self._machines(root, scope)
         scope.machines = machines
         policy = self._policy(root, machines)
@@ -108,7 +114,9 @@ class _Loader:
         return self._reader.model(Head, root, values, block)
 
     def _params(self, root: Table) -> Mapping[str, str]:
-        return {key: self._reader.plain_text(node) for key, (_, node) in self._section(root, "params").items()}
+        found = {key: node for key, (_, node) in self._section(root, "params").items()}
+        self._origins.update((f"params.{key}", node) for key, node in found.items())
+        return {key: self._reader.plain_text(node) for key, node in found.items()}
 
     def _machines(self, root: Table, scope: Scope) -> dict[str, Machine]:
         machines: dict[str, Machine] = {}
@@ -118,6 +126,7 @@ class _Loader:
             block = Block(f"machine `{name}`", span, "a machine", MachineFields, later=later.MACHINE)
             fields = self._reader.model(MachineFields, table, self._reader.raw(table, scope), block)
             machines[name] = _machine(name, fields, span)
+            self._origins.update((f"machine.{name}.{fact}", inner) for fact, (_, inner) in table.items.items())
         local = Machine("localhost", LOCAL_ADDRESSES[0], "localhost")
         return machines if "localhost" in machines else {**machines, "localhost": local}
 

@@ -11,8 +11,8 @@ from albor_pipeline.errors import Span
 from albor_pipeline.manifest import later
 from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, shorten
 from albor_pipeline.manifest.schema import Block, Reader
+from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.sections import CommonFields
-from albor_pipeline.manifest.template import Scope
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Kind
 from albor_pipeline.resources.registry import KINDS
