@@ -26,8 +26,7 @@ POLICY = frozenset(
 NOTIFY = frozenset(("on_drift",))
 RESOURCE = frozenset(
     (
-        "triggers", "restart_on", "resource_group", "arch", "when", "count", "for_each", "pre_apply", "post_apply",
-        "sudo", "lifecycle", "store", "recipe",
+        "triggers", "restart_on", "resource_group", "arch", "pre_apply", "post_apply", "sudo", "lifecycle", "store",
     )
 )  # fmt: skip
 TASK = frozenset(
@@ -39,7 +38,7 @@ TASK = frozenset(
 KIND = {"task": RESOURCE | TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "recipe", "model", "gpu",
+        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip

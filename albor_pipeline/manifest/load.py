@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
+from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Span
 from albor_pipeline.manifest import later
+from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.dataflow import check_outputs
+from albor_pipeline.manifest.files import Files, read_source
 from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
@@ -18,7 +21,6 @@ from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Ou
 from albor_pipeline.model.resource import Resource
 
 SECTIONS = ("params", "machines", "resources", "policy", "outputs")
-MAX_BYTES = 32 << 20
 
 
 def load(path: Path) -> Manifest:
@@ -29,8 +31,8 @@ def load(path: Path) -> Manifest:
     problems = Problems()
     with without_collector():
         source = read_source(path)
-        loader = _Loader(Text(source), problems)
-        manifest = loader.manifest(path)
+        loader = _Loader(Text(source), problems, path)
+        manifest = loader.manifest()
     if problems.errors:
         raise ManifestError(sorted(loader.explained(), key=_place))
     assert manifest is not None
@@ -39,24 +41,6 @@ def load(path: Path) -> Manifest:
 
 def _place(item: Diagnostic) -> tuple[int, int]:
     return (item.span.line, item.span.column) if item.span is not None else (0, 0)
-
-
-def read_source(path: Path) -> Source:
-    """The text of a manifest file; ManifestError when it cannot be read or is no UTF-8 text."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ManifestError.of("unreadable", f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except ValueError:
-        raise ManifestError.of("unreadable", f"{str(path)!r} is no path") from None
-    if len(data) > MAX_BYTES:
-        raise ManifestError.of("too-large", f"{path} is larger than {MAX_BYTES >> 20} MiB, no manifest is")
-    try:
-        return Source(str(path), data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start + 1:,} is not UTF-8"
-        raise ManifestError.of("not-text", f"{path} is not a text file: {where}", "save it as UTF-8") from None
 
 
 def project_root(path: Path) -> Path:
@@ -68,8 +52,10 @@ def project_root(path: Path) -> Path:
 class _Loader:
     """One manifest on its way from text to values."""
 
-    def __init__(self, text: Text, problems: Problems) -> None:
+    def __init__(self, text: Text, problems: Problems, path: Path) -> None:
+        self._path = path
         self._text = text
+        self._files = Files(text, problems, path)
         self._problems = problems
         self._reader = Reader(text, problems)
         self._origins: dict[str, Node] = {}
@@ -78,7 +64,7 @@ class _Loader:
         """Every problem, with what templates put in at its place."""
         return self._reader.explained(self._problems)
 
-    def manifest(self, path: Path) -> Manifest | None:
+    def manifest(self) -> Manifest | None:
         root = compose(self._text, self._problems)
         if not isinstance(root, Table):
             if not self._problems.errors:
@@ -99,7 +85,7 @@ class _Loader:
         used = {machine for resource in resources.values() for machine in resource.machines}
         machines = {name: machine for name, machine in machines.items() if machine.span is not None or name in used}
         return Manifest(
-            name=head.name, path=str(path), root=str(project_root(path)), machines=machines, resources=resources,
+            name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings,
         )  # fmt: skip
@@ -148,10 +134,13 @@ class _Loader:
         return Policy() if fields is None else _policy(fields)
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
-        reader = ResourceReader(self._reader, scope)
+        recipes = Recipes(self._reader, self._files)
+        reader, context = ResourceReader(self._reader, recipes), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
-            reader.add(name, key, node)
-        resources = References(reader.resources, self._problems).linked(reader.depends_on)
+            reader.add(name, key, node, context)
+        recipes.check_required()
+        references = References(reader.resources, self._problems, reader.groups, reader.contexts)
+        resources = references.linked(reader.depends_on)
         check_cycles(resources, self._problems)
         check_outputs(resources, self._problems)
         return resources

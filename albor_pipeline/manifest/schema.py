@@ -154,6 +154,10 @@ class Reader:
         """False when a template in this scalar could not be resolved."""
         return id(node) not in self._faulty
 
+    def spoil(self, node: Node) -> None:
+        """Say nothing more of this value: what is wrong with it is noted."""
+        self._faulty.add(id(node))
+
     def notes_of(self, node: Node, *, shared: bool = False) -> tuple[str, ...]:
         """What the templates of a scalar put in, and where that was written; `shared`: only what is the same in every copy."""
         if id(node) not in self._templated:
@@ -182,7 +186,7 @@ class Reader:
 
     def _template(self, node: Scalar, scope: Scope) -> str:
         text = self.resolved(node, node.text, scope)
-        return text if is_whole(node.text) else Quoted(text)
+        return Quoted(text) if node.quoted and not is_whole(node.text) else text
 
     def _place(self, node: Scalar, number: int) -> Span:
         source, base = self.text.at(node.start)

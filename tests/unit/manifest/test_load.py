@@ -123,7 +123,6 @@ def test_output_artifacts_is_another_spelling_of_outputs_and_both_are_refused(tm
         ("policy: {tripwire: true}", "tripwire"),
         ("policy: {notify: {on_drift: x}}", "on_drift"),
         ("machines: {m: {addr: h, ssh_key: k}}", "ssh_key"),
-        ("resources: {t: {type: task, command: x, when: 'true'}}", "when"),
         ("resources: {t: {type: task, command: x, contracts: [c]}}", "contracts"),
         ("resources: {t: {type: docker, name: x}}", "docker"),
     ],
