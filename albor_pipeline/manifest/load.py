@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Span
+from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
 from albor_pipeline.manifest import later
 from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.dataflow import check_outputs
+from albor_pipeline.manifest.environments import Environments
 from albor_pipeline.manifest.files import Files, read_source
+from albor_pipeline.manifest.includes import Includes
 from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
 from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
@@ -20,27 +22,31 @@ from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, 
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
 
-SECTIONS = ("params", "machines", "resources", "policy", "outputs")
+SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments")
 
 
-def load(path: Path) -> Manifest:
-    """The manifest in the file `path`; its warnings are in `.warnings`.
+def load(path: Path, *, environment: str | None = None) -> Manifest:
+    """The manifest in the file `path`, as the named environment has it; its warnings are in `.warnings`.
 
     Raises ManifestError with every problem found, each with its place; never anything else for whatever the file holds.
     """
     problems = Problems()
     with without_collector():
         source = read_source(path)
-        loader = _Loader(Text(source), problems, path)
+        loader = _Loader(Text(source), problems, path, environment)
         manifest = loader.manifest()
     if problems.errors:
-        raise ManifestError(sorted(loader.explained(), key=_place))
+        raise ManifestError(sorted(loader.explained(), key=lambda item: _place(item, source)))
     assert manifest is not None
     return manifest
 
 
-def _place(item: Diagnostic) -> tuple[int, int]:
-    return (item.span.line, item.span.column) if item.span is not None else (0, 0)
+def _place(item: Diagnostic, main: Source) -> tuple[str, int, int]:
+    """The order of a report: what has no place, the manifest from top to bottom, then each further file."""
+    span = item.span
+    if span is None:
+        return ("", 0, 0)
+    return ("" if span.source is main else span.source.name, span.line, span.column)
 
 
 def project_root(path: Path) -> Path:
@@ -52,7 +58,8 @@ def project_root(path: Path) -> Path:
 class _Loader:
     """One manifest on its way from text to values."""
 
-    def __init__(self, text: Text, problems: Problems, path: Path) -> None:
+    def __init__(self, text: Text, problems: Problems, path: Path, environment: str | None) -> None:
+        self._environment = environment
         self._path = path
         self._text = text
         self._files = Files(text, problems, path)
@@ -74,6 +81,9 @@ class _Loader:
                 self._problems.error("empty", f"a manifest is a mapping; this file {what}", place, "", (note,))
             return None
         head = self._head(root)
+        if "includes" in root.items:
+            root = Includes(self._text, self._files, self._problems, self._head).merged(root, self._path)
+        root = Environments(self._reader, root).chosen(self._environment)
         scope = Scope(self._params(root), origins=self._origins)
         machines = self._machines(root, scope)
         scope.machines = machines
@@ -87,7 +97,7 @@ class _Loader:
         return Manifest(
             name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
-            warnings=self._problems.warnings,
+            warnings=self._problems.warnings, environment=self._environment,
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:
@@ -96,7 +106,8 @@ class _Loader:
 
     def _head(self, root: Table) -> Head | None:
         values = {key: self._reader.raw(pair[1], None) for key, pair in root.items.items() if key not in SECTIONS}
-        block = Block("the manifest", self._text.span(0, 1), "a manifest", Head, extra=SECTIONS, later=later.TOP)
+        place = self._text.span(root.start, root.start + 1)
+        block = Block("the manifest", place, "a manifest", Head, extra=SECTIONS, later=later.TOP)
         return self._reader.model(Head, root, values, block)
 
     def _params(self, root: Table) -> Mapping[str, str]:

@@ -87,3 +87,13 @@ class Manifest:
     outputs: tuple[Output, ...] = ()
     description: str = ""
     warnings: tuple[Diagnostic, ...] = ()
+    environment: str | None = None
+
+    @property
+    def pipeline(self) -> str:
+        """What a state folder belongs to: the name, and the environment where one was chosen."""
+        return f"{self.name} ({self.environment})" if self.environment else self.name
+
+    def continues(self, lineage: str) -> bool:
+        """Whether a lineage that a machine remembers is one of the chosen environment, or of none."""
+        return bool(lineage) and lineage.rpartition("-")[0] == (self.environment or "")

@@ -118,7 +118,7 @@ def test_output_artifacts_is_another_spelling_of_outputs_and_both_are_refused(tm
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("includes: [a.yaml]", "includes"),
+        ("dist: {}", "dist"),
         ("checks: {}", "checks"),
         ("policy: {tripwire: true}", "tripwire"),
         ("policy: {notify: {on_drift: x}}", "on_drift"),
