@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TOP = frozenset(("data", "policies", "checks", "moved", "secrets", "dist"))
+TOP = frozenset(("data", "checks", "moved", "secrets", "dist"))
 MACHINE = frozenset(
     (
         "ssh_key",

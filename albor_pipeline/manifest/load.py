@@ -13,6 +13,7 @@ from albor_pipeline.manifest.environments import Environments
 from albor_pipeline.manifest.files import Files, read_source
 from albor_pipeline.manifest.includes import Includes
 from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.policies import check_policies, read_rules
 from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
@@ -22,7 +23,7 @@ from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, 
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
 
-SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments")
+SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies")
 
 
 def load(path: Path, *, environment: str | None = None) -> Manifest:
@@ -154,6 +155,7 @@ class _Loader:
         resources = references.linked(reader.depends_on)
         check_cycles(resources, self._problems)
         check_outputs(resources, self._problems)
+        check_policies(read_rules(self._reader, root), resources, self._problems)
         return resources
 
     def _outputs(self, root: Table, scope: Scope) -> tuple[Output, ...]:
