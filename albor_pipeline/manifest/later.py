@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TOP = frozenset(("includes", "data", "policies", "checks", "moved", "secrets", "environments", "dist"))
+TOP = frozenset(("data", "checks", "moved", "secrets", "dist"))
 MACHINE = frozenset(
     (
         "ssh_key",
@@ -26,8 +26,7 @@ POLICY = frozenset(
 NOTIFY = frozenset(("on_drift",))
 RESOURCE = frozenset(
     (
-        "triggers", "restart_on", "resource_group", "arch", "when", "count", "for_each", "pre_apply", "post_apply",
-        "sudo", "lifecycle", "store", "recipe",
+        "triggers", "restart_on", "resource_group", "arch", "pre_apply", "post_apply", "sudo", "lifecycle", "store",
     )
 )  # fmt: skip
 TASK = frozenset(
@@ -39,9 +38,7 @@ TASK = frozenset(
 KIND = {"task": RESOURCE | TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "recipe", "model", "gpu",
+        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip
-NAMESPACES = frozenset(("secrets", "data", "inputs", "item", "index"))
-FUNCTIONS = frozenset(("upper", "lower", "trim", "default", "replace", "env", "b3sum", "join", "split"))

@@ -84,7 +84,7 @@ def newest_lineage(manifest: Manifest, fleet: Fleet) -> tuple[str, Mapping[str, 
     newest: tuple[str, str] | None = None
     for agent in fleet.agents.values():
         for raw in agent.request("attempts", any_lineage=True)["attempts"]:
-            if raw["resource"] in manifest.resources and raw["lineage"]:
+            if raw["resource"] in manifest.resources and manifest.continues(raw["lineage"]):
                 newest = max(newest or ("", ""), (str(raw["started_utc"]), str(raw["lineage"])))
     if newest is None:
         return None

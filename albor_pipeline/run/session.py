@@ -56,7 +56,7 @@ class Session:
     def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
-        self.folder = StateFolder.open(state_dir, manifest.name, write=write)
+        self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write, environment=manifest.environment)
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()
@@ -64,9 +64,11 @@ class Session:
         self._broken = False
 
     @classmethod
-    def open(cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool) -> Session:
+    def open(
+        cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
+    ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
-        manifest = load(path)
+        manifest = load(path, environment=environment)
         return cls(manifest, state_dir(manifest), write=write)
 
     def __enter__(self) -> Session:
@@ -100,7 +102,7 @@ class Session:
         except StateError:
             if self._write:
                 raise
-            self.folder = StateFolder.open(self.folder.root, self.manifest.name, write=False)
+            self.folder = StateFolder.open(self.folder.root, self.manifest.pipeline, write=False)
             self.folder.check_head(name, head)
 
     def _check_places(self) -> None:
