@@ -14,7 +14,7 @@ from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.sections import host_address
 from albor_pipeline.resources.fields import Fields
 
-LATER = ("promotion",)
+LATER = frozenset(("promotion",))
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
@@ -13,13 +14,21 @@ from albor_pipeline.manifest.environments import Environments
 from albor_pipeline.manifest.files import Files, read_source
 from albor_pipeline.manifest.includes import Includes
 from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.paths import check_paths
 from albor_pipeline.manifest.policies import check_policies, read_rules
 from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.scope import Scope
-from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, PolicyFields
+from albor_pipeline.manifest.sections import (
+    MACHINE_SHOWN,
+    POLICY_SHOWN,
+    Head,
+    MachineFields,
+    OutputFields,
+    PolicyFields,
+)
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
 
@@ -90,6 +99,7 @@ class _Loader:
         scope.machines = machines
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
+        check_paths(resources, machines, policy, self._problems)
         outputs = self._outputs(root, scope)
         if head is None:
             return None
@@ -121,9 +131,9 @@ class _Loader:
         for name, (key, node) in self._section(root, "machines").items():
             table = self._reader.table(node, f"machine `{name}`") or Table(node.start)
             span = self._text.of(key)
-            block = Block(f"machine `{name}`", span, "a machine", MachineFields, later=later.MACHINE)
+            block = Block(f"machine `{name}`", span, "a machine", MachineFields, MACHINE_SHOWN, later=later.MACHINE)
             fields = self._reader.model(MachineFields, table, self._reader.raw(table, scope), block)
-            machines[name] = _machine(name, fields, span)
+            machines[name] = replace(_machine(name, fields, span), not_yet=self._reader.take_not_yet())
             self._origins.update((f"machine.{name}.{fact}", inner) for fact, (_, inner) in table.items.items())
         local = Machine("localhost", LOCAL_ADDRESSES[0], "localhost")
         return machines if "localhost" in machines else {**machines, "localhost": local}
@@ -134,16 +144,13 @@ class _Loader:
         if table is None:
             return Policy()
         span = self._text.of(root.items["policy"][0])
-        block = Block("the policy", span, "a policy", PolicyFields, later=later.POLICY)
+        block = Block(
+            "the policy", span, "a policy", PolicyFields, POLICY_SHOWN,
+            later=later.POLICY, later_inside=later.POLICY_INSIDE,
+        )  # fmt: skip
         values = self._reader.raw(table, None)
-        notify = table.get("notify")
-        if isinstance(notify, Table):
-            for name in sorted(later.NOTIFY & notify.items.keys()):
-                place = self._text.of(notify.items[name][0])
-                self._problems.error("not-supported", f"`{name}` is not supported yet", place, "in the policy")
-                del values["notify"][name]
         fields = self._reader.model(PolicyFields, table, values, block)
-        return Policy() if fields is None else _policy(fields)
+        return Policy() if fields is None else replace(_policy(fields), not_yet=self._reader.take_not_yet())
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         recipes = Recipes(self._reader, self._files)
@@ -152,7 +159,7 @@ class _Loader:
             reader.add(name, key, node, context)
         recipes.check_required()
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
-        resources = references.linked(reader.depends_on)
+        resources = references.linked(reader.depends_on, reader.mentions)
         check_cycles(resources, self._problems)
         check_outputs(resources, self._problems)
         check_policies(read_rules(self._reader, root), resources, self._problems)
@@ -189,5 +196,5 @@ def _policy(fields: PolicyFields) -> Policy:
         stop_on_first=fields.failure == "stop_on_first",
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
-        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure,
+        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, deny_paths=fields.deny_paths,
     )  # fmt: skip

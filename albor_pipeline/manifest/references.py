@@ -12,6 +12,7 @@ from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.model.resource import Reference, Resource
 from albor_pipeline.resources.task import Task
 
+MENTIONS = {"triggers": "is triggered by", "restart_on": "restarts on"}
 MAX_ROUNDS = 20
 MAX_SHOWN = 12
 PATH_SIGNS = re.compile(r"[/*?\[.~]")
@@ -37,11 +38,22 @@ class References:
         self._suggest = Suggester()
         self._told: set[tuple[str, Span | None]] = set()
 
-    def linked(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, Resource]:
+    def linked(
+        self, wanted: Mapping[str, tuple[str, ...]], mentions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    ) -> dict[str, Resource]:
         """The resources with their References; `wanted` holds the words of each one's depends_on, absent where unknown.
 
+        `mentions` holds, by field, what each one names without waiting for it: that must be declared, and makes no Reference.
         A resource that is wrong has fields None; nothing is said of its outputs.
         """
+        for name, by_field in mentions.items():
+            resource, context = self._resources.get(name), self._contexts.get(name)
+            if resource is None:
+                continue
+            for field, words in by_field.items():
+                for index, word in enumerate(words):
+                    place, prefix = self._span(resource, f"{field}.{index}"), context.prefix if context else ""
+                    tuple(self._declared(resource, word, prefix, place, MENTIONS[field]))
         linked: dict[str, Resource] = {}
         for name, resource in self._resources.items():
             found = {(ref.text, ref.resource): ref for ref in self._of(resource, wanted.get(name, ()))}
@@ -75,11 +87,11 @@ class References:
                 return None
             prefix = prefix[: prefix.rfind("/", 0, -1) + 1]
 
-    def _declared(self, resource: Resource, word: str, prefix: str, span: Span | None) -> Iterator[Reference]:
+    def _declared(self, resource: Resource, word: str, prefix: str, span: Span | None, verb: str = "depends on") -> Iterator[Reference]:
         name, _, machine = word.partition("@")
         members = self._find(name, prefix)
         if members is None:
-            self._unknown(resource, name, prefix, span, "depends on")
+            self._unknown(resource, name, prefix, span, verb)
             return
         for member in members:
             yield from self._checked(resource, Reference(word, member, machine or None), span)

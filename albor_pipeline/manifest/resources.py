@@ -11,13 +11,17 @@ from albor_pipeline.errors import Span
 from albor_pipeline.manifest import expand, later
 from albor_pipeline.manifest.conditions import Condition
 from albor_pipeline.manifest.context import Context
+from albor_pipeline.manifest.flat import own_part
+from albor_pipeline.manifest.machines import check_named, of_architecture, unknown_machine
 from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, shorten
 from albor_pipeline.manifest.recipes import Recipes
+from albor_pipeline.manifest.references import MENTIONS
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.sections import CommonFields
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Kind
+from albor_pipeline.resources.fields import keys_of
 from albor_pipeline.resources.registry import KINDS
 
 COMMON = tuple(CommonFields.model_fields)
@@ -44,6 +48,7 @@ class ResourceReader:
         self._order: list[str] = []
         self.resources: dict[str, Resource] = {}
         self.depends_on: dict[str, tuple[str, ...]] = {}
+        self.mentions: dict[str, dict[str, tuple[str, ...]]] = {}
         self.groups: dict[str, tuple[str, ...]] = {}
         self.contexts: dict[str, Context] = {}
 
@@ -136,7 +141,9 @@ class ResourceReader:
         block = Block(
             f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE
         )
+        self._reader.take_not_yet()
         common = self._common(name, span, table, block, context.scope)
+        self._reader.problems.extend(self._reader.take_not_yet())
         words = self.depends_on.pop(name, ())
         entry = self._recipes.entry(name, span, table, context, block)
         if common is None or entry is None:
@@ -151,6 +158,7 @@ class ResourceReader:
 
     def _read(self, name: str, span: Span, node: Node, context: Context) -> Resource:
         nothing = Resource(name, "", (), None, span=span)
+        self._reader.take_not_yet()
         table = self._reader.table(node, f"resource `{name}`")
         if table is None:
             self._reader.problems.error("missing-key", f"resource `{name}` needs `type`", span)
@@ -164,19 +172,24 @@ class ResourceReader:
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
             later.KIND.get(kind.name, later.RESOURCE), kind.names,
         )  # fmt: skip
+        table = own_part(self._reader, table, kind.name, block)
         common = self._common(name, span, table, block, scope)
         if common is None:
             self._fields(name, table, kind, block, scope, None)
             return replace(nothing, spans=spans)
-        machines = context.machines or common.machine
-        first, *others = machines
+        machines = context.machines or of_architecture(common.machine, common.arch, scope.machines)
+        first, *others = machines or common.machine
         scope.asked_current = False
         fields = self._fields(name, table, kind, block, scope, first)
+        check_named(self._reader, scope.machines, name, fields, spans)
         per_machine: Mapping[str, Any] = {}
         if scope.asked_current and fields is not None:
             per_machine = {machine: self._fields(name, table, kind, block, scope, machine) for machine in others}
         tags = (*context.tags, *common.tags) if context.tags else common.tags
-        return Resource(name, kind.name, machines, fields, (), tags, span, spans, per_machine)
+        return Resource(
+            name, kind.name, machines, fields, (), tags, span, spans, per_machine,
+            common.resource_group, common.sudo, self._reader.take_not_yet(),
+        )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:
         node = table.get("type")
@@ -187,37 +200,34 @@ class ResourceReader:
             problems.error("missing-key", f"resource `{name}` needs `type`", place, "", (note,))
             return None
         kind = KINDS.get(node.text)
+        place = self._reader.text.of(node)
         if kind is None:
-            place = self._reader.text.of(node)
-            if node.text in later.TYPES:
-                problems.error("not-supported", f"type `{node.text}` is not supported yet", place, "", (note,))
-            else:
-                message = f"there is no type `{shorten(node.text)}`"
-                label = self._reader.suggest.label(node.text, (*KINDS, "recipe"))
-                problems.error("unknown-type", message, place, label, (note,))
+            label = self._reader.suggest.label(node.text, KINDS)
+            problems.error("unknown-type", f"there is no type `{shorten(node.text)}`", place, label, (note,))
+        elif node.text in later.TYPES:
+            self._reader.note_not_yet(f"type `{node.text}`", place)
         return kind
 
     def _common(self, name: str, span: Span, table: Table, block: Block, scope: Scope) -> CommonFields | None:
         items = table.items
         values = {key: self._reader.raw(items[key][1], scope) for key in COMMON if key in items}
+        block = replace(block, model=CommonFields, extra=(*block.extra, *keys_of(block.model)))
         common = self._reader.model(CommonFields, table, values, block)
         if common is None:
             return None
         self.depends_on[name] = common.depends_on
-        known = scope.machines
+        mentions = {field: words for field in MENTIONS if (words := getattr(common, field))}
+        if mentions:
+            self.mentions[name] = mentions
+        spans = NodeSpans(self._reader.text, table, {})
         for index, machine in enumerate(common.machine):
-            if machine not in known:
-                spans = NodeSpans(self._reader.text, table, {})
+            if machine not in scope.machines:
                 place = spans.get(f"machine.{index}") or spans.get("machine", span)
-                message = f"`{name}` is on machine `{machine}`, which is not declared"
-                label, note = self._reader.suggest.label(machine, known), f"declared machines: {', '.join(known)}"
-                self._reader.problems.error("unknown-machine", message, place, label, (note,))
+                unknown_machine(self._reader, scope.machines, f"`{name}` is on", machine, place)
                 return None
         if not common.machine or len(set(common.machine)) < len(common.machine):
             message = f"`machine` of {block.owner} must name each machine once, and at least one"
-            self._reader.problems.error(
-                "wrong-value", message, NodeSpans(self._reader.text, table, {}).get("machine", span)
-            )
+            self._reader.problems.error("wrong-value", message, spans.get("machine", span))
             return None
         return common
 
@@ -228,7 +238,7 @@ class ResourceReader:
         for key, (_, node) in table.items.items():
             if key not in COMMON and key not in EXPANDING:
                 scope.secrets_allowed = key in secret
-                values[key] = raw(node, None if key in block.later else scope)
+                values[key] = raw(node, None if key in block.later and key not in kind.model.model_fields else scope)
         scope.secrets_allowed = False
         for field, value in kind.defaults(name).items():
             values[field] = value if values.get(field) is None else values[field]

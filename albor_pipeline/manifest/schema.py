@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, get_args
@@ -15,7 +15,7 @@ from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
 from albor_pipeline.manifest.scope import NOT_KNOWN_YET, Scope
 from albor_pipeline.manifest.template import EXPRESSION, is_whole, resolve
-from albor_pipeline.resources.fields import Fields, Quoted, typed
+from albor_pipeline.resources.fields import Fields, Quoted, declared, keys_of, typed
 
 Model = TypeVar("Model", bound=Fields)
 
@@ -32,7 +32,10 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Block:
-    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field; keys that come later."""
+    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field.
+
+    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path.
+    """
 
     owner: str
     span: Span
@@ -40,13 +43,14 @@ class Block:
     model: type[Fields]
     shown: Collection[str] = ()
     extra: Collection[str] = ()
-    later: Collection[str] = ()
+    later: Set[str] = frozenset()
     names: Mapping[str, str] | None = None
+    later_inside: Collection[str] = ()
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every key that may stand here."""
-        return (*self.model.model_fields, *self.extra, *(self.names or {}))
+        return (*keys_of(self.model), *self.extra, *(self.names or {}))
 
     @property
     def takes(self) -> str:
@@ -58,13 +62,13 @@ class Block:
 def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
     """The keys of the block that lies at `words` inside a model; empty when nothing is declared there."""
     for word in words:
-        inner = None if word.isdecimal() else model.model_fields.get(word)
+        inner = None if word.isdecimal() else declared(model).get(word)
         if inner is not None:
             found = _nested(inner.annotation)
             if found is None:
                 return ()
             model = found
-    return tuple(model.model_fields)
+    return keys_of(model)
 
 
 def _nested(annotation: Any) -> type[Fields] | None:
@@ -83,6 +87,16 @@ class Reader:
         self.secrets: dict[str, Span] = {}
         self._faulty: set[int] = set()
         self._templated: dict[int, tuple[Scalar, tuple[str, ...], Mapping[str, Any]]] = {}
+        self._not_yet: dict[str, Diagnostic] = {}
+
+    def take_not_yet(self) -> tuple[Diagnostic, ...]:
+        """What was read since the last call and has no effect in this version, each place once; a plan that needs it is refused."""
+        found, self._not_yet = tuple(self._not_yet.values()), {}
+        return found
+
+    def note_not_yet(self, what: str, span: Span, label: str = "") -> None:
+        """Note one such thing: it is accepted here, and the plan refuses it by name."""
+        self._not_yet[f"{span}"] = Diagnostic("error", "not-supported", f"{what} is not supported yet", span, label)
 
     def raw(self, node: Node, scope: Scope | None) -> Any:
         """The value with raw scalars: str when plain, Quoted when quoted, None for null; templates are left alone without a scope."""
@@ -126,11 +140,35 @@ class Reader:
                     self.problems.error("duplicate-key", message, span)
                 values[name] = values.pop(written)
         try:
-            return model.model_validate(values)
+            fields = model.model_validate(values)
+            self._find_later(fields, table, block)
+            return fields
         except ValidationError as failed:
             for error in failed.errors(include_url=False, include_context=True):
                 self._note(error["type"], error["loc"], error.get("ctx", {}), error["msg"], table, block)
             return None
+
+    def _find_later(self, fields: Fields, table: Table, block: Block) -> None:
+        """Note every later key whose value asks for something: a key that has its default's value asks for nothing."""
+        for path in table.items.keys() & block.later:
+            self._later(fields, table, [path], block)
+        for path in block.later_inside:
+            self._later(fields, table, path.split("."), block)
+
+    def _later(self, fields: Fields, table: Table, words: list[str], block: Block) -> None:
+        name, *rest = words
+        node = table.get(name)
+        value = getattr(fields, name, None)
+        if (
+            node is None
+            or value is None
+            or value == type(fields).model_fields[name].get_default(call_default_factory=True)
+        ):
+            return
+        if rest and isinstance(node, Table) and isinstance(value, Fields):
+            self._later(value, node, rest, block)
+        elif not rest:
+            self.note_not_yet(f"`{name}`", self.text.of(table.items[name][0]), f"in {block.owner}")
 
     def resolved(self, node: Scalar, text: str, scope: Scope, before: int = 0) -> str:
         """`text`, a part of `node` that has `before` templates ahead of it, with its templates replaced; faults are noted."""
@@ -220,7 +258,8 @@ class Reader:
             self._unknown_key(words, key or node, block)
         elif kind == "missing":
             inside = f"`{'.'.join(words)}` of {block.owner}" if words else block.owner
-            place = block.span if node is table else self.text.of(key or node)
+            item = bool(words) and words[-1].isdecimal()
+            place = block.span if node is table else self.text.of(node if item or key is None else key)
             self.problems.error("missing-key", f"{inside} needs `{loc[-1]}`", place, "", self._allowed(words, block))
         elif id(node) not in self._faulty:
             self._wrong(kind, where, context, text, node, block.span if node is table else self.text.of(node))

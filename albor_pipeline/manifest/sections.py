@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from albor_pipeline.resources.fields import Bytes, Count, Fields, Flag, Text, parse_count, wrong
+from albor_pipeline.manifest.transports import ContainerFields, PepitaFields
+from albor_pipeline.resources.fields import Bytes, Count, Fields, Flag, PathText, Seconds, Text, parse_count, wrong
+from albor_pipeline.resources.formats import Port
+
+MACHINE_SHOWN = ("addr", "hostname", "user", "arch", "roles", "port", "workdir", "slots", "env", "ssh_key", "transport")
+POLICY_SHOWN = (
+    "failure", "parallel_machines", "parallel_resources", "max_parallel", "pre_apply", "post_apply", "notify", "deny_paths",
+)  # fmt: skip
+Arch = Literal["x86_64", "aarch64", "armv7l", "riscv64", "s390x", "ppc64le"]
 
 
 class Head(Fields):
@@ -25,16 +33,6 @@ def host_address(value: Any) -> Any:
     return value
 
 
-def _port(value: Any) -> int:
-    try:
-        port = parse_count(value)
-    except ValueError:
-        port = 0
-    if not 1 <= port <= 65535:
-        raise wrong("a port from 1 to 65535")
-    return port
-
-
 class SlotFields(Fields):
     """What tasks may use at once on a machine; what is left out is what the machine says it has."""
 
@@ -49,12 +47,36 @@ class MachineFields(Fields):
     addr: Annotated[str, BeforeValidator(host_address)]
     hostname: Text | None = None
     user: Text | None = None
-    arch: Literal["x86_64", "aarch64", "armv7l", "riscv64", "s390x", "ppc64le"] = "x86_64"
+    arch: Arch = "x86_64"
     roles: tuple[Text, ...] = ()
-    port: Annotated[int | None, BeforeValidator(_port)] = None
+    port: Port | None = None
     workdir: Text | None = None
     slots: SlotFields | None = None
     env: Mapping[str, str] = Field(default_factory=dict)
+    ssh_key: Annotated[PathText | None, Field(description="the private key to log in with")] = None
+    transport: Annotated[
+        Literal["ssh", "local", "container", "pepita"] | None,
+        Field(description="how it is reached; the address says it when this is left out"),
+    ] = None
+    container: Annotated[ContainerFields | None, Field(description="the container that the machine is")] = None
+    pepita: Annotated[PepitaFields | None, Field(description="the isolated place that the machine is")] = None
+    cost: Annotated[Count, Field(description="machines of a lower cost are worked on first")] = 0
+    allowed_operators: Annotated[
+        tuple[Text, ...], Field(description="who may change it; everybody when nobody is named")
+    ] = ()
+    jump: Annotated[Text | None, Field(description="the host to reach it through")] = None
+    options: Annotated[Mapping[str, str], Field(description="further options of the SSH connection")] = Field(
+        default_factory=dict
+    )
+    known_hosts: Annotated[PathText | None, Field(description="the file of known host keys")] = None
+    become: Annotated[Text | None, Field(description="the account to act as")] = None
+
+    @model_validator(mode="after")
+    def _has_its_block(self) -> MachineFields:
+        for name in ("container", "pepita"):
+            if name in (self.transport, self.addr) and getattr(self, name) is None:
+                raise wrong(f"given a block `{name}`, since that is how it is reached")
+        return self
 
 
 class NotifyFields(Fields):
@@ -62,6 +84,28 @@ class NotifyFields(Fields):
 
     on_success: Text | None = None
     on_failure: Text | None = None
+    on_drift: Annotated[Text | None, Field(description="a shell command after drift was found")] = None
+
+
+class LogFields(Fields):
+    """How much of the logs is kept."""
+
+    keep_runs: Annotated[Count, Field(description="how many runs")] = 10
+    keep_failed: Annotated[Count, Field(description="how many failed runs")] = 50
+    max_log_size: Annotated[Bytes, Field(description="the size of one log")] = 10 << 20
+    max_total_size: Annotated[Bytes, Field(description="the size of all logs of a machine")] = 500 << 20
+
+
+def _from_one(value: Any) -> Any:
+    if parse_count(value) < 1:
+        raise wrong("a whole number from 1")
+    return value
+
+
+def _percentage(value: Any) -> Any:
+    if parse_count(value) > 100:
+        raise wrong("a whole number from 0 to 100")
+    return value
 
 
 class PolicyFields(Fields):
@@ -74,6 +118,29 @@ class PolicyFields(Fields):
     pre_apply: Text | None = None
     post_apply: Text | None = None
     notify: NotifyFields = NotifyFields()
+    tripwire: Annotated[
+        Flag, Field(description="whether every transition is recorded and drift is looked for first")
+    ] = True
+    lock_file: Annotated[Flag, Field(description="whether the result is recorded")] = True
+    serial: Annotated[
+        Count | None, BeforeValidator(_from_one), Field(description="how many machines are worked on in one batch")
+    ] = None
+    max_fail_percentage: Annotated[
+        Count | None,
+        BeforeValidator(_percentage),
+        Field(description="the share of failures in a batch that ends the run"),
+    ] = None
+    ssh_retries: Annotated[Count, Field(description="how many attempts to connect")] = 1
+    convergence_budget: Annotated[Seconds | None, Field(description="the time that a run may take")] = None
+    snapshot_generations: Annotated[Count | None, Field(description="how many earlier states are kept")] = None
+    security_gate: Annotated[
+        Literal["critical", "high", "medium", "low"] | None,
+        Field(description="the severity of findings that stops a run"),
+    ] = None
+    deny_paths: Annotated[
+        tuple[PathText, ...], Field(description="paths that no resource may write: `*` within a folder, `**` below it")
+    ] = ()
+    logs: Annotated[LogFields, Field(description="how much of the logs is kept")] = LogFields()
 
 
 class OutputFields(Fields):
@@ -87,6 +154,16 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+class LifecycleFields(Fields):
+    """What may not happen to a resource, and which of its fields are not compared."""
+
+    prevent_destroy: Annotated[Flag, Field(description="true when it may never be destroyed")] = False
+    create_before_destroy: Annotated[
+        Flag, Field(description="whether the new one is there before the old one goes")
+    ] = False
+    ignore_drift: Annotated[tuple[Text, ...], Field(description="fields that are not compared")] = ()
+
+
 class CommonFields(Fields):
     """What every resource takes, whatever its type."""
 
@@ -94,3 +171,14 @@ class CommonFields(Fields):
     machine: Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)] = ("localhost",)
     depends_on: tuple[Text, ...] = ()
     tags: tuple[Text, ...] = ()
+    resource_group: Annotated[Text | None, Field(description="a word to select it by")] = None
+    arch: Annotated[
+        tuple[Arch, ...], Field(description="the architectures of the machines it is for; all when none is named")
+    ] = ()
+    triggers: Annotated[tuple[Text, ...], Field(description="resources whose change means that it is done again")] = ()
+    restart_on: Annotated[tuple[Text, ...], Field(description="resources whose change restarts the service")] = ()
+    pre_apply: Annotated[Text | None, Field(description="a shell command on the machine before it")] = None
+    post_apply: Annotated[Text | None, Field(description="a shell command on the machine after it")] = None
+    sudo: Annotated[Flag, Field(description="whether it is done as root")] = False
+    lifecycle: Annotated[LifecycleFields, Field(description="what may not happen to it")] = LifecycleFields()
+    store: Annotated[Flag, Field(description="whether its result is kept by content")] = False

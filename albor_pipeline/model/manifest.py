@@ -32,6 +32,7 @@ class Machine:
     """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote).
 
     `slots` holds only what is declared (gpu, cpu, memory_bytes); for the rest what the machine says it has counts.
+    `not_yet` is what is declared and has no effect in this version: a plan that needs the machine is refused with it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Machine:
     port: int | None = None
     roles: tuple[str, ...] = ()
     span: Span | None = None
+    not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
     @property
     def is_local(self) -> bool:
@@ -53,7 +55,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run behaves; nothing here is part of a fingerprint."""
+    """How a run behaves; nothing here is part of a fingerprint. `not_yet` is as of a machine."""
 
     stop_on_first: bool = True
     max_parallel: int | None = None
@@ -61,6 +63,8 @@ class Policy:
     post_apply: str | None = None
     on_success: str | None = None
     on_failure: str | None = None
+    deny_paths: tuple[str, ...] = ()
+    not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.manifest import Machine
@@ -15,27 +14,12 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Item, probe_error, read_project_file
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
+from albor_pipeline.resources.formats import Mode, Owner
 from albor_pipeline.resources.shell import Script, join, lines
 
 SH_TIMEOUT_S = 60.0
 STATES = {"dir": "directory", "link": "symlink"}
-ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 META = ("mode", "owner", "group")
-
-
-def _mode(value: Any) -> Any:
-    if isinstance(value, str) and (len(value) != 4 or any(digit not in "01234567" for digit in value)):
-        raise wrong("four octal digits such as 0644")
-    return value
-
-
-def _account(value: Any) -> Any:
-    if isinstance(value, str) and not ACCOUNT.fullmatch(value):
-        raise wrong("a name of at most 32 lower-case letters, digits, `-`, `_` and `.`")
-    return value
-
-
-Account = Annotated[str, BeforeValidator(_account)]
 
 
 class File(Fields):
@@ -46,9 +30,9 @@ class File(Fields):
     content: Annotated[str | None, CONTENT] = None
     source: Annotated[PathText | None, CONTENT] = None
     target: Annotated[PathText | None, CONTENT] = None
-    mode: Annotated[str | None, BeforeValidator(_mode), CONTENT] = None
-    owner: Annotated[Account | None, CONTENT] = None
-    group: Annotated[Account | None, CONTENT] = None
+    mode: Annotated[Mode | None, CONTENT] = None
+    owner: Annotated[Owner | None, CONTENT] = None
+    group: Annotated[Owner | None, CONTENT] = None
     description: Annotated[str, DOC] = ""
 
     @model_validator(mode="after")

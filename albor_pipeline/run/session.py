@@ -20,6 +20,7 @@ from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
+from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
@@ -128,9 +129,10 @@ class Session:
         return True
 
     def plan(self, wish: Wish) -> Plan:
-        """Observe and plan; raises ManifestError when a stage says that it cannot work or a config is wrong."""
+        """Observe and plan; raises ManifestError when a stage says that it cannot work, a config is wrong, or we cannot do it yet."""
         targets = wish.targets
         chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
+        check_supported(self.manifest, chosen)
         known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
         keys = [key for key in self.graph.order if key in chosen]
         self.fleet.launch(self._machines(chosen | known))
