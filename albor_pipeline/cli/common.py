@@ -24,6 +24,12 @@ def add_manifest(parser: argparse.ArgumentParser) -> None:
 def add_state(parser: argparse.ArgumentParser) -> None:
     """--state-dir, for verbs whose positional argument is a task; the manifest is then an option."""
     parser.add_argument("--state-dir", help="where the state lies (default: state/ beside manifests/)")
+    add_environment(parser)
+
+
+def add_environment(parser: argparse.ArgumentParser) -> None:
+    """--env, for every verb that reads the manifest."""
+    parser.add_argument("--env", metavar="NAME", help="the environment whose params and addresses count; it has a state of its own")
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +62,11 @@ def find_manifest(given: str | None) -> Path:
 
 
 def state_dir(args: argparse.Namespace, manifest: Manifest) -> Path:
-    """The state folder."""
-    return Path(args.state_dir) if args.state_dir else Path(manifest.root) / "state"
+    """The state folder; an environment has its own inside it."""
+    if args.state_dir:
+        return Path(args.state_dir)
+    folder = Path(manifest.root) / "state"
+    return folder / "environments" / manifest.environment if manifest.environment else folder
 
 
 def keys_of(name: str, manifest: Manifest) -> frozenset[Key]:

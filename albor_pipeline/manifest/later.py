@@ -4,7 +4,7 @@ needs it; one that no model declares is refused at once. Nothing is ignored. Dat
 
 from __future__ import annotations
 
-TOP = frozenset(("includes", "data", "policies", "checks", "moved", "secrets", "environments", "dist"))
+TOP = frozenset(("data", "checks", "moved", "secrets", "dist"))
 MACHINE = frozenset(
     (
         "ssh_key",
@@ -28,7 +28,7 @@ POLICY = frozenset(
 POLICY_INSIDE = ("notify.on_drift",)
 RESOURCE = frozenset(
     (
-        "triggers", "restart_on", "when", "count", "for_each", "pre_apply", "post_apply", "sudo", "lifecycle", "store",
+        "triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "store",
     )
 )  # fmt: skip
 TASK = frozenset(
@@ -40,9 +40,7 @@ TASK = frozenset(
 KIND = {"task": RESOURCE | TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "recipe", "model", "gpu",
+        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip
-NAMESPACES = frozenset(("secrets", "data", "inputs", "item", "index"))
-FUNCTIONS = frozenset(("upper", "lower", "trim", "default", "replace", "env", "b3sum", "join", "split"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, get_args
 
@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from albor_pipeline.errors import Diagnostic, Problems, Span
 from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
-from albor_pipeline.manifest.template import EXPRESSION, Fault, Scope, is_whole, resolve
+from albor_pipeline.manifest.scope import NOT_KNOWN_YET, Scope
+from albor_pipeline.manifest.template import EXPRESSION, is_whole, resolve
 from albor_pipeline.resources.fields import Fields, Quoted, declared, keys_of, typed
 
 Model = TypeVar("Model", bound=Fields)
@@ -83,7 +84,9 @@ class Reader:
         self.text = text
         self.problems = problems
         self.suggest = Suggester()
+        self.secrets: dict[str, Span] = {}
         self._faulty: set[int] = set()
+        self._templated: dict[int, tuple[Scalar, tuple[str, ...], Mapping[str, Any]]] = {}
         self._not_yet: dict[str, Diagnostic] = {}
 
     def take_not_yet(self) -> tuple[Diagnostic, ...]:
@@ -167,17 +170,67 @@ class Reader:
         elif not rest:
             self.note_not_yet(f"`{name}`", self.text.of(table.items[name][0]), f"in {block.owner}")
 
-    def _template(self, node: Scalar, scope: Scope) -> str:
-        text, faults = resolve(node.text, scope)
+    def resolved(self, node: Scalar, text: str, scope: Scope, before: int = 0) -> str:
+        """`text`, a part of `node` that has `before` templates ahead of it, with its templates replaced; faults are noted."""
+        scope.looked_up.clear()
+        text, faults = resolve(text, scope)
+        names = tuple(scope.looked_up)
+        if names:
+            self._templated[id(node)] = (node, names, scope.origins)
+            for name in names:
+                if name.startswith("secrets."):
+                    self.secrets.setdefault(name.removeprefix("secrets."), self.text.of(node))
         for fault in faults:
             self._faulty.add(id(node))
-            self.problems.error(fault.code, fault.message, self._place(node, fault), fault.label, fault.notes)
-        return text if is_whole(node.text) else Quoted(text)
+            if fault.code != NOT_KNOWN_YET:
+                self.problems.error(
+                    fault.code, fault.message, self._place(node, before + fault.number), fault.label, fault.notes
+                )
+        return text
 
-    def _place(self, node: Scalar, fault: Fault) -> Span:
-        found = EXPRESSION.finditer(self.text.source.text, node.start, node.end)
-        match = next(islice(found, fault.number, None), None)
-        return self.text.of(node) if match is None else self.text.span(match.start(), match.end())
+    def is_sound(self, node: Node) -> bool:
+        """False when a template in this scalar could not be resolved."""
+        return id(node) not in self._faulty
+
+    def spoil(self, node: Node) -> None:
+        """Say nothing more of this value: what is wrong with it is noted."""
+        self._faulty.add(id(node))
+
+    def notes_of(self, node: Node, *, shared: bool = False) -> tuple[str, ...]:
+        """What the templates of a scalar put in, and where that was written; `shared`: only what is the same in every copy."""
+        if id(node) not in self._templated:
+            return ()
+        _, names, origins = self._templated[id(node)]
+        found: dict[str, None] = {}
+        for name in names:
+            origin = origins.get(name)
+            if origin is not None and not (shared and name.split(".")[0] in ("item", "inputs")):
+                found[f"`{name}` is `{shorten(self.plain_text(origin))}`, set at {self.text.of(origin)}"] = None
+        return tuple(found)
+
+    def explained(self, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+        """The diagnostics; one that stands at a value with templates tells what they put in."""
+        places: dict[tuple[int, int, int], Scalar] = {}
+        for node, _, _ in self._templated.values():
+            span = self.text.of(node)
+            places[id(span.source), span.line, span.column] = node
+        told = []
+        for item in diagnostics:
+            place = item.span and places.get((id(item.span.source), item.span.line, item.span.column))
+            notes = self.notes_of(place, shared=True) if place else ()
+            known = any(" is `" in note for note in item.notes)
+            told.append(item if known or not notes else replace(item, notes=(*item.notes, *notes)))
+        return told
+
+    def _template(self, node: Scalar, scope: Scope) -> str:
+        text = self.resolved(node, node.text, scope)
+        return Quoted(text) if node.quoted and not is_whole(node.text) else text
+
+    def _place(self, node: Scalar, number: int) -> Span:
+        source, base = self.text.at(node.start)
+        found = EXPRESSION.finditer(source.text, node.start - base, node.end - base)
+        match = next(islice(found, number, None), None)
+        return self.text.of(node) if match is None else self.text.span(base + match.start(), base + match.end())
 
     def _walk(self, table: Table, loc: tuple[int | str, ...], block: Block) -> tuple[list[str], Scalar | None, Node]:
         spelling = {name: written for written, name in (block.names or {}).items()}
@@ -228,20 +281,19 @@ class Reader:
         )
 
     def _wrong(self, kind: str, where: str, context: Mapping[str, Any], text: str, node: Node, span: Span) -> None:
-        given = node.what
+        given, came = node.what, self.notes_of(node)
         if isinstance(node, Scalar):
             written = f'"{shorten(node.text)}"' if node.quoted else shorten(node.text)
             given = "null" if node.is_null else f"`{written}`"
         if kind == "albor":
             tail = f", not {given}" if isinstance(node, Scalar) else ""
-            self.problems.error("wrong-value", f"{where} must be {context['must']}{tail}", span)
+            self.problems.error("wrong-value", f"{where} must be {context['must']}{tail}", span, "", came)
         elif kind == "literal_error":
             allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
             label = self.suggest.label(node.text, allowed) if isinstance(node, Scalar) else ""
-            self.problems.error(
-                "wrong-value", f"{where} cannot be {given}", span, label, (f"allowed: {', '.join(allowed)}",)
-            )
+            notes = (f"allowed: {', '.join(allowed)}", *came)
+            self.problems.error("wrong-value", f"{where} cannot be {given}", span, label, notes)
         elif kind in EXPECTED:
-            self.problems.error("wrong-type", f"{where} must be {EXPECTED[kind]}, not {given}", span)
+            self.problems.error("wrong-type", f"{where} must be {EXPECTED[kind]}, not {given}", span, "", came)
         else:
-            self.problems.error("wrong-value", f"{where}: {text}", span)
+            self.problems.error("wrong-value", f"{where}: {text}", span, "", came)

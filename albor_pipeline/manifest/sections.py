@@ -26,7 +26,8 @@ class Head(Fields):
     description: str = ""
 
 
-def _address(value: Any) -> Any:
+def host_address(value: Any) -> Any:
+    """A host name or an address; no blanks."""
     if isinstance(value, str) and (not value or any(letter.isspace() for letter in value)):
         raise wrong("a host name or an address without spaces")
     return value
@@ -43,7 +44,7 @@ class SlotFields(Fields):
 class MachineFields(Fields):
     """A machine as declared."""
 
-    addr: Annotated[str, BeforeValidator(_address)]
+    addr: Annotated[str, BeforeValidator(host_address)]
     hostname: Text | None = None
     user: Text | None = None
     arch: Arch = "x86_64"

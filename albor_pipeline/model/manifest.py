@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,12 @@ from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.resource import Resource
 
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
+SECRET = re.compile("\u27e6secret ([^\u27e6\u27e7]*)\u27e7")
+
+
+def secret_mark(name: str) -> str:
+    """What stands in a field for a secret, in everything that is shown, compared or written."""
+    return f"\u27e6secret {name}\u27e7"
 
 
 @dataclass(frozen=True)
@@ -84,3 +91,13 @@ class Manifest:
     outputs: tuple[Output, ...] = ()
     description: str = ""
     warnings: tuple[Diagnostic, ...] = ()
+    environment: str | None = None
+
+    @property
+    def pipeline(self) -> str:
+        """What a state folder belongs to: the name, and the environment where one was chosen."""
+        return f"{self.name} ({self.environment})" if self.environment else self.name
+
+    def continues(self, lineage: str) -> bool:
+        """Whether a lineage that a machine remembers is one of the chosen environment, or of none."""
+        return bool(lineage) and lineage.rpartition("-")[0] == (self.environment or "")

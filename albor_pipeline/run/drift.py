@@ -19,9 +19,10 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
     entries = session.folder.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
     check_supported(session.manifest, keys)
+    observer = Observer(session.manifest, session.graph, session.fleet, deep=deep)
+    observer.read_project(keys)
     session.connect(keys)
-    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, deep=deep)
-    observed = observer.observe(keys)
+    observed = observer.observe(keys, session.folder.state)
     found: list[Finding] = []
     for key in keys:
         if key.machine in session.fleet.errors:
