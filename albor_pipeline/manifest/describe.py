@@ -1,0 +1,102 @@
+"""Every block and field of the format in words, from the declared fields of the registry and the sections. Makes no text to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from albor_pipeline.manifest.jsonschema import SECTIONS, SOME_NAME, definitions, words
+from albor_pipeline.manifest.schema import nested
+from albor_pipeline.manifest.sections import CommonFields, Head
+from albor_pipeline.model.about import BlockAbout, FieldAbout
+from albor_pipeline.resources.base import Kind
+from albor_pipeline.resources.fields import Fields, class_of
+from albor_pipeline.resources.registry import KINDS
+
+WHOLE = "manifest"
+ANY_TYPE = "resource"
+
+
+def blocks() -> tuple[BlockAbout, ...]:
+    """The manifest itself, its sections, what every resource takes, then each type in the order of the registry."""
+    sections = tuple(
+        BlockAbout(_singular(name, section.many), _about(section.model), _fields(section.model))
+        for name, section in SECTIONS.items()
+        if section.model is not None and section.model is not CommonFields
+    )
+    everywhere = BlockAbout(ANY_TYPE, _about(CommonFields), _fields(CommonFields))
+    return (_whole(), *sections, everywhere, *(_kind(kind) for kind in KINDS.values()))
+
+
+def _singular(name: str, many: bool) -> str:
+    return name.removesuffix("s") if many else name
+
+
+def _whole() -> BlockAbout:
+    sections = tuple(FieldAbout(name, _takes(name), section.about, False) for name, section in SECTIONS.items())
+    return BlockAbout(WHOLE, "A whole manifest.", (*_fields(Head), *sections))
+
+
+def _takes(name: str) -> str:
+    section = SECTIONS[name]
+    noun = _singular(name, section.many)
+    if not section.many:
+        return f"mapping (see {noun})"
+    return "mapping of names to any value" if section.model is None else f"mapping of names to {noun}s"
+
+
+def _kind(kind: Kind) -> BlockAbout:
+    other: dict[str, tuple[str, ...]] = {}
+    for written, name in kind.names.items():
+        other[name] = (*other.get(name, ()), written)
+    fields = _fields(kind.model, by_name=kind.defaults(SOME_NAME), spellings=other, change=None)
+    return BlockAbout(kind.name, _about(kind.model), fields, _fields(CommonFields), is_type=True)
+
+
+def _about(model: type[Fields]) -> str:
+    return str(definitions()[model.__name__].get("description", "")).split("\n\n")[0].replace("\n", " ")
+
+
+def _fields(
+    model: type[Fields] | None,
+    by_name: Mapping[str, Any] | None = None,
+    spellings: Mapping[str, tuple[str, ...]] | None = None,
+    change: str | None = "",
+) -> tuple[FieldAbout, ...]:
+    """The fields of a model; `change` is that of the field they lie in, None where each field has its own mark."""
+    if model is None:
+        return ()
+    form = definitions()[model.__name__]
+    by_name, found = by_name or {}, []
+    for name, told in form["properties"].items():
+        inner = nested(model.model_fields[name].annotation)
+        default = by_name.get(name, told.get("default"))
+        found.append(
+            FieldAbout(
+                name=name,
+                takes=words(_without_null(told), definitions()),
+                about=str(told.get("description", "")),
+                required=name in form.get("required", ()) and name not in by_name,
+                default="" if default is None else _written(default),
+                change=(mark := class_of(model, name).value if change is None else change),
+                spellings=(spellings or {}).get(name, ()),
+                fields=_fields(inner, change=mark),
+            )
+        )
+    return tuple(found)
+
+
+def _without_null(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "anyOf" not in form or "title" in form:
+        return form
+    return {**form, "anyOf": [item for item in form["anyOf"] if item != {"type": "null"}]}
+
+
+def _written(value: Any) -> str:
+    """A default as it would stand in a manifest."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(_written(item) for item in value)}]"
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
