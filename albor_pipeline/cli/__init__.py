@@ -21,6 +21,7 @@ VERBS = {
     "why": "why one resource runs or does not",
     "drift": "what changed behind our back",
     "graph": "what depends on what",
+    "template": "one resource with everything resolved, as YAML",
     "explain": "what a type or a field means, and what it takes",
     "schema": "the JSON Schema of a manifest, for editors; or its page in Markdown",
     "logs": "the log of a task's last attempt",
