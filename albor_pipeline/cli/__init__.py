@@ -22,6 +22,7 @@ VERBS = {
     "drift": "what changed behind our back",
     "graph": "what depends on what",
     "template": "one resource with everything resolved, as YAML",
+    "fmt": "order and indent a manifest; comments stay",
     "explain": "what a type or a field means, and what it takes",
     "schema": "the JSON Schema of a manifest, for editors; or its page in Markdown",
     "logs": "the log of a task's last attempt",

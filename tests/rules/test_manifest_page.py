@@ -1,4 +1,7 @@
-"""docs/manifest.md and docs/manifest.schema.json are what the declarations say now; the failure names the command that writes them."""
+"""Shipped manifests are in order; docs/manifest.md and docs/manifest.schema.json are what the declarations say now.
+
+A failure names the command that writes the page.
+"""
 
 from __future__ import annotations
 
@@ -21,3 +24,7 @@ def test_the_page_names_every_type_and_section() -> None:
     assert all(f"\n### `{name}`\n" in page for name in ("task", "file", "python_env"))
     assert all(f"\n## `{name}`\n" in page for name in ("manifest", "machine", "policy", "output", "resource"))
     assert "| `retry.on` | list of (error, timeout, killed, oom, lost, gpu or hang) | `[error, " in page
+
+
+def test_shipped_manifests_are_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fmt", "--check", *map(str, sorted((ROOT / "manifests").glob("*.yaml")))]) == 0, capsys.readouterr().out
