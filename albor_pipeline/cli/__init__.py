@@ -25,6 +25,7 @@ VERBS = {
     "fmt": "order and indent a manifest; comments stay",
     "explain": "what a type or a field means, and what it takes",
     "schema": "the JSON Schema of a manifest, for editors; or its page in Markdown",
+    "completion": "a script that lets bash, zsh or fish complete this command",
     "logs": "the log of a task's last attempt",
     "ps": "what is running",
     "attach": "follow a running task",
