@@ -69,8 +69,8 @@ def _fields(
         return ()
     form = definitions()[model.__name__]
     by_name, found = by_name or {}, []
-    for name, told in form["properties"].items():
-        inner = nested(model.model_fields[name].annotation)
+    for name, field in ((field.alias or name, field) for name, field in model.model_fields.items()):
+        told, inner = form["properties"][name], nested(field.annotation)
         default = by_name.get(name, told.get("default"))
         found.append(
             FieldAbout(

@@ -24,6 +24,8 @@ REF = "#/definitions/{model}"
 UNSET = "_unset"
 SPELLING = "another spelling of `{name}`"
 SOME_NAME = "NAME"
+COMPOUND = ("'array'", "'object'", "'$ref'", "'enum'")
+ANYTHING: dict[str, Any] = {}
 
 
 class Section(NamedTuple):
@@ -76,8 +78,8 @@ class _Generator(GenerateJsonSchema):
         if (told := schema.get("json_schema_input_schema")) is not None:
             return self.generate_inner(told)
         inner = self.generate_inner(schema["schema"])
-        if inner.get("type") in ("array", "object") or "$ref" in inner or "enum" in str(inner):
-            return {"title": words(inner, {}), "anyOf": [inner, {}]}
+        if any(mark in str(inner) for mark in COMPOUND):
+            return {"anyOf": [inner, ANYTHING]}
         return {"title": inner.get("title", "text"), **SCALAR}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
@@ -113,7 +115,7 @@ def words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "allOf" in schema:
         return words(schema["allOf"][0], definitions)
     if "anyOf" in schema:
-        return _any_of(dict.fromkeys(words(item, definitions) for item in schema["anyOf"]))
+        return _any_of(dict.fromkeys(words(item, definitions) for item in schema["anyOf"] if item != ANYTHING))
     if schema.get("type") == "array":
         inner = words(schema.get("items", {}), definitions)
         return f"list of {inner}" if " or " not in inner else f"list of ({inner})"

@@ -35,5 +35,6 @@ def _resource(kind: Node | None) -> tuple[str, ...]:
         return ()
     known = KINDS[kind.text]
     spelled = {name: written for written, name in known.names.items()}
-    own = [word for name in known.model.model_fields for word in (name, spelled.get(name, name))]
+    declared = [field.alias or name for name, field in known.model.model_fields.items()]
+    own = [word for name in declared for word in (name, spelled.get(name, name))]
     return tuple(dict.fromkeys([*FIRST, *own, *CommonFields.model_fields]))

@@ -29,7 +29,8 @@ def as_yaml(resource: Resource, machines: tuple[str, ...]) -> str:
 
 def _given(fields: Fields) -> dict[str, Any]:
     """What was given a value, in the order of the declaration."""
-    return {name: _plain(getattr(fields, name)) for name in type(fields).model_fields if name in fields.model_fields_set}
+    declared, given = type(fields).model_fields, fields.model_fields_set
+    return {field.alias or name: _plain(getattr(fields, name)) for name, field in declared.items() if name in given}
 
 
 def _plain(value: Any) -> Any:
