@@ -60,10 +60,12 @@ class Problems:
 
     def __init__(self) -> None:
         self._items: list[Diagnostic] = []
+        self._errors = 0
 
     def error(
         self, code: str, message: str, span: Span | None = None, label: str = "", notes: Iterable[str] = ()
     ) -> None:
+        self._errors += 1
         self._items.append(Diagnostic("error", code, message, span, label, tuple(notes)))
 
     def warning(
@@ -72,7 +74,13 @@ class Problems:
         self._items.append(Diagnostic("warning", code, message, span, label, tuple(notes)))
 
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
-        self._items.extend(diagnostics)
+        added = tuple(diagnostics)
+        self._errors += sum(item.level == "error" for item in added)
+        self._items.extend(added)
+
+    @property
+    def error_count(self) -> int:
+        return self._errors
 
     def __iter__(self) -> Iterator[Diagnostic]:
         return iter(self._items)

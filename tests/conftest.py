@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+SLOW = ("cli", "conformance", "crash", "property", "unit/agent", "unit/run")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,6 +18,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI", "").lower() in ("1", "true"):
         raise pytest.UsageError("--update-golden is for people: CI compares goldens and never writes them")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose tests start processes, or search for inputs, are not in the inner loop."""
+    for item in items:
+        if item.path.relative_to(TESTS).as_posix().startswith(tuple(f"{folder}/" for folder in SLOW)):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHECK_TIMEOUT_S = 600.0
 PROOF_RETRY_S = 1.0
-SUMMARY_KEYS = ("headline", "next", "metrics")
+SUMMARY_KEYS = ("headline", "metrics")
 
 
 def pause(window: str) -> None:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record the wanted fingerprint for the outputs that exist; refuses when one is missing or an input is not known yet."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         keys = common.keys_of(args.task, session.manifest)
         plan = session.plan(Wish(keys))
         for step in plan.steps:

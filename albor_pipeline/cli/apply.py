@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_parallel is not None and args.max_parallel < 1:
         raise UsageError.of("usage", "--max-parallel takes a number from 1")
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
             common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep

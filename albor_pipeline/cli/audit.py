@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the chain, and compare its head with what each machine remembers; exits 1 when something is wrong."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         session.fleet.open(sorted(session.manifest.machines))
         heads = {name: agent.hello["head"] for name, agent in session.fleet.agents.items() if agent.hello.get("head")}
         report = session.folder.audit(heads)

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask its supervisor to end it; says so when nothing was running."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         for key in sorted(common.keys_of(args.task, session.manifest)):
             attempt = newest(session, key, None)
             if attempt.liveness not in (Liveness.ALIVE, Liveness.UNSUPERVISED):

@@ -24,6 +24,12 @@ def add_manifest(parser: argparse.ArgumentParser) -> None:
 def add_state(parser: argparse.ArgumentParser) -> None:
     """--state-dir, for verbs whose positional argument is a task; the manifest is then an option."""
     parser.add_argument("--state-dir", help="where the state lies (default: state/ beside manifests/)")
+    add_environment(parser)
+
+
+def add_environment(parser: argparse.ArgumentParser) -> None:
+    """--env, for every verb that reads the manifest."""
+    parser.add_argument("--env", metavar="NAME", help="the environment whose params and addresses count; it has a state of its own")
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +40,11 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """--target, --machine, --tag."""
+    """--target, --machine, --tag, --group."""
     parser.add_argument("--target", action="append", default=[], metavar="RESOURCE", help="only this and what it needs")
     parser.add_argument("--machine", action="append", default=[], help="only resources on this machine, and what they need")
     parser.add_argument("--tag", action="append", default=[], help="only resources with this tag, and what they need")
+    parser.add_argument("--group", action="append", default=[], help="only resources of this resource_group, and what they need")
 
 
 def find_manifest(given: str | None) -> Path:
@@ -55,8 +62,11 @@ def find_manifest(given: str | None) -> Path:
 
 
 def state_dir(args: argparse.Namespace, manifest: Manifest) -> Path:
-    """The state folder."""
-    return Path(args.state_dir) if args.state_dir else Path(manifest.root) / "state"
+    """The state folder; an environment has its own inside it."""
+    if args.state_dir:
+        return Path(args.state_dir)
+    folder = Path(manifest.root) / "state"
+    return folder / "environments" / manifest.environment if manifest.environment else folder
 
 
 def keys_of(name: str, manifest: Manifest) -> frozenset[Key]:
@@ -74,8 +84,8 @@ def keys_of(name: str, manifest: Manifest) -> frozenset[Key]:
 
 
 def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | None:
-    """The keys chosen by --target, --machine and --tag together, or None when none of them was given."""
-    if not (args.target or args.machine or args.tag):
+    """The keys chosen by --target, --machine, --tag and --group together, or None when none of them was given."""
+    if not (args.target or args.machine or args.tag or args.group):
         return None
     unknown = sorted(set(args.machine) - set(manifest.machines))
     if unknown:
@@ -87,6 +97,8 @@ def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | N
         chosen = frozenset(key for key in chosen if key.machine in args.machine)
     if args.tag:
         chosen = frozenset(key for key in chosen if set(manifest.resources[key.resource].tags) & set(args.tag))
+    if args.group:
+        chosen = frozenset(key for key in chosen if manifest.resources[key.resource].group in args.group)
     return chosen
 
 

@@ -46,6 +46,7 @@ NAMED: dict[str, Callable[[Manifest], Iterable[str]]] = {
     "target": lambda manifest: manifest.resources,
     "replace": lambda manifest: manifest.resources,
     "machine": lambda manifest: manifest.machines,
+    "group": lambda manifest: {resource.group for resource in manifest.resources.values() if resource.group},
     "tag": lambda manifest: {tag for resource in manifest.resources.values() for tag in resource.tags},
 }
 

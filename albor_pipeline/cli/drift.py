@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare, show, and exit 4 when something drifted."""
     began = time.monotonic()
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         checked, found = findings(session, common.selected(args, session.manifest), deep=args.deep)
     document: dict[str, Any] = {
         **documents.head("drift"),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, ManifestError
+from albor_pipeline.manifest.files import read_source
 from albor_pipeline.manifest.layout import formatted
-from albor_pipeline.manifest.load import read_source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

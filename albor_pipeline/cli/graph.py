@@ -14,6 +14,7 @@ from albor_pipeline.ui import documents, graph_svg, graph_text
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MANIFEST, --target, --format."""
     parser.add_argument("manifest", nargs="?", help="manifests/albor.yaml, else the only one in manifests/")
+    common.add_environment(parser)
     parser.add_argument("--target", action="append", default=[], metavar="RESOURCE", help="only this and what it needs")
     formats = ("text", "mermaid", "dot", "svg", "json")
     parser.add_argument("--format", choices=formats, default="text", help="svg needs no other program")
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the transitive reduction: an edge that follows from others is left out."""
-    manifest = load(common.find_manifest(args.manifest))
+    manifest = load(common.find_manifest(args.manifest), environment=args.env)
     graph = build(manifest)
     targets = frozenset(key for name in args.target for key in common.keys_of(name, manifest))
     chosen = graph.closure(targets) if targets else frozenset(graph.order)

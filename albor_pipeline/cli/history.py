@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Every journal record, oldest first."""
-    manifest = load(common.find_manifest(args.manifest))
-    folder = StateFolder.open(common.state_dir(args, manifest), manifest.name, write=False)
+    manifest = load(common.find_manifest(args.manifest), environment=args.env)
+    folder = StateFolder.open(common.state_dir(args, manifest), manifest.pipeline, write=False)
     try:
         events = [item for item in folder.history() if args.task in (None, item.get("resource"))]
     finally:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the plan and show it."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         wish = Wish(common.selected(args, session.manifest), force=args.force, deep=args.deep)
         plan = session.plan(wish)
     warnings = [*session.manifest.warnings, *plan.diagnostics]

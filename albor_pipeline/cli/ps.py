@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask every machine for its live attempts."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         session.connect(Key("", machine) for machine in session.manifest.machines)
         rows: list[dict[str, Any]] = []
         for machine, agent in session.fleet.agents.items():

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Rebuild, and say what was found."""
-    manifest = load(common.find_manifest(args.manifest))
+    manifest = load(common.find_manifest(args.manifest), environment=args.env)
     found = rebuild(manifest, common.state_dir(args, manifest))
     common.out([f"  {key}: {text}" for key, text in found])
     common.out([f"Rebuilt from {len(found)} proven results. To see what is left to do: albor-pipeline plan {manifest.path}"])

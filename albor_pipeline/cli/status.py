@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show every row; only machines with running attempts are asked."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         rows = [row for row in rows_of(session) if not args.machine or row["machine"] in args.machine]
         state = session.folder.state
         document = documents.of_status(session.manifest.name, state, rows)

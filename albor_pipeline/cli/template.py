@@ -16,11 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("resource", help="the resource, or RESOURCE@MACHINE")
     parser.add_argument("--machine", help="the copy on this machine")
     parser.add_argument("-m", "--manifest", help="the manifest (default as for plan)")
+    common.add_environment(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print it; copies that differ from machine to machine are documents of their own."""
-    manifest = load(common.find_manifest(args.manifest))
+    manifest = load(common.find_manifest(args.manifest), environment=args.env)
     keys = common.keys_of(args.resource, manifest)
     resource = manifest.resources[next(iter(keys)).resource]
     machines = tuple(name for name in resource.machines if any(key.machine == name for key in keys))

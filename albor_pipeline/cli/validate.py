@@ -16,6 +16,7 @@ from albor_pipeline.ui import diagnostics, documents, words
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MANIFEST, --strict, --json."""
     parser.add_argument("manifest", nargs="?", help="manifests/albor.yaml, else the only one in manifests/")
+    common.add_environment(parser)
     parser.add_argument("--strict", action="store_true", help="warnings are errors")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(args: argparse.Namespace) -> Manifest:
-    manifest = load(common.find_manifest(args.manifest))
+    manifest = load(common.find_manifest(args.manifest), environment=args.env)
     if args.strict and manifest.warnings:
         raise ManifestError(manifest.warnings)
     return manifest

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, then show what the plan knows of the resource."""
     path = common.find_manifest(args.manifest)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         keys = common.keys_of(args.task, session.manifest)
         plan = session.plan(Wish(keys))
         documented = [_document(session, step) for step in plan.steps if step.key in keys]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from albor_pipeline.manifest.jsonschema import SECTIONS, SOME_NAME, definitions, words
+from albor_pipeline.manifest import later
+from albor_pipeline.manifest.jsonschema import COMMON, SECTIONS, SOME_NAME, Section, definitions, words
 from albor_pipeline.manifest.schema import nested
 from albor_pipeline.manifest.sections import CommonFields, Head
 from albor_pipeline.model.about import BlockAbout, FieldAbout
@@ -21,37 +22,37 @@ ANY_TYPE = "resource"
 def blocks() -> tuple[BlockAbout, ...]:
     """The manifest itself, its sections, what every resource takes, then each type in the order of the registry."""
     sections = tuple(
-        BlockAbout(_singular(name, section.many), _about(section.model), _fields(section.model))
-        for name, section in SECTIONS.items()
+        BlockAbout(section.noun, _about(section.model), _fields(section.model, later_keys=section.later))
+        for section in SECTIONS.values()
         if section.model is not None and section.model is not CommonFields
     )
-    everywhere = BlockAbout(ANY_TYPE, _about(CommonFields), _fields(CommonFields))
+    everywhere = BlockAbout(ANY_TYPE, _about(CommonFields), _common())
     return (_whole(), *sections, everywhere, *(_kind(kind) for kind in KINDS.values()))
 
 
-def _singular(name: str, many: bool) -> str:
-    return name.removesuffix("s") if many else name
+def _common(later_keys: Collection[str] = later.RESOURCE) -> tuple[FieldAbout, ...]:
+    return tuple(field for model in COMMON for field in _fields(model, later_keys=later_keys))
 
 
 def _whole() -> BlockAbout:
-    sections = tuple(FieldAbout(name, _takes(name), section.about, False) for name, section in SECTIONS.items())
+    sections = tuple(FieldAbout(name, _takes(section), section.about, False) for name, section in SECTIONS.items())
     return BlockAbout(WHOLE, "A whole manifest.", (*_fields(Head), *sections))
 
 
-def _takes(name: str) -> str:
-    section = SECTIONS[name]
-    noun = _singular(name, section.many)
-    if not section.many:
-        return f"mapping (see {noun})"
-    return "mapping of names to any value" if section.model is None else f"mapping of names to {noun}s"
+def _takes(section: Section) -> str:
+    if section.holds == "one":
+        return f"mapping (see {section.noun})"
+    kind = f"{section.noun}s" if section.model is not None else section.noun
+    return f"mapping of names to {kind}" if section.holds == "names" else f"list of {kind}"
 
 
 def _kind(kind: Kind) -> BlockAbout:
     other: dict[str, tuple[str, ...]] = {}
     for written, name in kind.names.items():
         other[name] = (*other.get(name, ()), written)
-    fields = _fields(kind.model, by_name=kind.defaults(SOME_NAME), spellings=other, change=None)
-    return BlockAbout(kind.name, _about(kind.model), fields, _fields(CommonFields), is_type=True)
+    keys = later.KIND.get(kind.name, later.RESOURCE)
+    fields = _fields(kind.model, by_name=kind.defaults(SOME_NAME), spellings=other, change=None, later_keys=keys)
+    return BlockAbout(kind.name, _about(kind.model), fields, _common(keys), is_type=True, later=kind.name in later.TYPES)
 
 
 def _about(model: type[Fields]) -> str:
@@ -63,6 +64,7 @@ def _fields(
     by_name: Mapping[str, Any] | None = None,
     spellings: Mapping[str, tuple[str, ...]] | None = None,
     change: str | None = "",
+    later_keys: Collection[str] = (),
 ) -> tuple[FieldAbout, ...]:
     """The fields of a model; `change` is that of the field they lie in, None where each field has its own mark."""
     if model is None:
@@ -81,10 +83,15 @@ def _fields(
                 default="" if default is None else _written(default),
                 change=(mark := class_of(model, name).value if change is None else change),
                 spellings=(spellings or {}).get(name, ()),
-                fields=_fields(inner, change=mark),
+                later=name in later_keys,
+                fields=_fields(inner, change=mark, later_keys=_inside(name, later_keys)),
             )
         )
     return tuple(found)
+
+
+def _inside(name: str, keys: Collection[str]) -> Collection[str]:
+    return [key.removeprefix(f"{name}.") for key in keys if key.startswith(f"{name}.")]
 
 
 def _without_null(form: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,19 +1,24 @@
 """The JSON Schema (draft 7) of a manifest, from the fields of the registry: what editors complete and check. Reads no manifest.
 
-It allows whatever the loader may accept: text takes any raw scalar, every value may be a template, an optional key may be null. What
-depends on several keys, on names or on files is left to `validate`. Draft 7 with `if` and `then` for each type is what
+It allows whatever the loader accepts without a warning: text takes any raw scalar, every value may be a template, an optional key may be
+null. What depends on several keys, on names or on files is left to `validate`. Draft 7 with `if` and `then` for each type is what
 yaml-language-server follows best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from albor_pipeline.manifest import later
+from albor_pipeline.manifest.conditions import ConditionFields
+from albor_pipeline.manifest.environments import EnvironmentFields
+from albor_pipeline.manifest.expand import CopyFields
+from albor_pipeline.manifest.policies import RuleFields
 from albor_pipeline.manifest.sections import CommonFields, Head, MachineFields, OutputFields, PolicyFields
 from albor_pipeline.resources.base import Kind
 from albor_pipeline.resources.fields import SCALAR, TEMPLATE, Fields, typed
@@ -29,20 +34,26 @@ ANYTHING: dict[str, Any] = {}
 
 
 class Section(NamedTuple):
-    """A top-level key that holds blocks: what it is for, its fields, and whether it is one block or names many."""
+    """A top-level key that holds blocks: what one is called, what the key is for, the fields of one, and how many it holds."""
 
+    noun: str
     about: str
     model: type[Fields] | None
-    many: bool = True
+    holds: Literal["one", "names", "list"] = "names"
+    later: Collection[str] = ()
 
 
 SECTIONS: Mapping[str, Section] = {
-    "params": Section("values for templates: `{{params.NAME}}`", None),
-    "machines": Section("the machines, by name; localhost needs no declaration", MachineFields),
-    "resources": Section("what must be there and what must be done, by name", CommonFields),
-    "policy": Section("how a run behaves", PolicyFields, many=False),
-    "outputs": Section("values that the pipeline publishes, by name", OutputFields),
+    "includes": Section("path", "other files whose sections are laid over those of this one", None, "list"),
+    "params": Section("any value", "values for templates: `{{params.NAME}}`", None),
+    "environments": Section("environment", "params and addresses that `--env NAME` puts in place", EnvironmentFields),
+    "machines": Section("machine", "the machines, by name; localhost needs no declaration", MachineFields, later=later.MACHINE),
+    "resources": Section("resource", "what must be there and what must be done, by name", CommonFields),
+    "policy": Section("policy", "how a run behaves", PolicyFields, "one", {*later.POLICY, *later.POLICY_INSIDE}),
+    "policies": Section("rule", "what every resource must, must not, or should hold", RuleFields, "list"),
+    "outputs": Section("output", "values that the pipeline publishes, by name", OutputFields),
 }
+COMMON: tuple[type[Fields], ...] = (CommonFields, CopyFields, ConditionFields)
 
 
 class _Generator(GenerateJsonSchema):
@@ -128,7 +139,7 @@ def words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 @cache
 def definitions() -> dict[str, Any]:
     """The schema of every model of the format, by class name; a model inside another is a reference."""
-    models: set[type[Fields]] = {Head, CommonFields, *(kind.model for kind in KINDS.values())}
+    models: set[type[Fields]] = {Head, *COMMON, *(kind.model for kind in KINDS.values())}
     models |= {section.model for section in SECTIONS.values() if section.model is not None}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, made = models_json_schema(
@@ -161,7 +172,8 @@ def _property(form: Mapping[str, Any], required: bool) -> dict[str, Any]:
 
 def of_kind(kind: Kind) -> dict[str, Any]:
     """The schema of one resource of this type, with the fields that all types share."""
-    own, common = definitions()[kind.model.__name__], definitions()[CommonFields.__name__]
+    own = definitions()[kind.model.__name__]
+    common = {name: form for model in COMMON for name, form in definitions()[model.__name__]["properties"].items()}
     by_name = kind.defaults(SOME_NAME)
     replaced = set(kind.names.values())
     needed = [name for name in own.get("required", ()) if name not in by_name and name not in replaced]
@@ -171,7 +183,7 @@ def of_kind(kind: Kind) -> dict[str, Any]:
     return {
         "description": own.get("description", ""),
         "type": "object",
-        "properties": {**common["properties"], **own["properties"], **other, "type": {"const": kind.name}},
+        "properties": {**common, **own["properties"], **other, "type": {"const": kind.name}},
         "required": ["type", *needed],
         "additionalProperties": False,
     }
@@ -188,20 +200,24 @@ def _resource() -> dict[str, Any]:
 
 
 def _section(name: str, section: Section) -> dict[str, Any]:
-    form: dict[str, Any] = {}
+    form: dict[str, Any] = {"title": "any value"}
     if name == "resources":
         form = {"$ref": REF.format(model="resource")}
     elif section.model is not None:
         form = {"$ref": REF.format(model=section.model.__name__)}
-    holds = {"type": "object", "additionalProperties": form} if section.many else form
-    return {"description": section.about, "anyOf": [holds, {"type": "null"}]}
+    elif section.holds == "list":
+        form = {"title": section.noun, **SCALAR}
+    if section.holds != "one":
+        inner = "additionalProperties" if section.holds == "names" else "items"
+        form = {"type": "object" if section.holds == "names" else "array", inner: form}
+    return {"description": section.about, "anyOf": [form, {"type": "null"}]}
 
 
 def schema() -> dict[str, Any]:
     """The schema of a whole manifest."""
     head = definitions()[Head.__name__]
     kinds = {f"type-{name}": of_kind(kind) for name, kind in KINDS.items()}
-    models: tuple[type[Fields], ...] = (Head, CommonFields, *(kind.model for kind in KINDS.values()))
+    models: tuple[type[Fields], ...] = (Head, *COMMON, *(kind.model for kind in KINDS.values()))
     whole = {model.__name__ for model in models}
     parts = {name: form for name, form in definitions().items() if name not in whole}
     return {

@@ -1,8 +1,10 @@
-"""What the format has and this version has not: each of these is refused by name, never ignored. Data only."""
+"""What the format has and this version has not. A key that a model declares is read, checked, and refused by name when a plan
+needs it; one that no model declares is refused at once. Nothing is ignored. Data only.
+"""
 
 from __future__ import annotations
 
-TOP = frozenset(("includes", "data", "policies", "checks", "moved", "secrets", "environments", "dist"))
+TOP = frozenset(("data", "checks", "moved", "secrets", "dist"))
 MACHINE = frozenset(
     (
         "ssh_key",
@@ -20,28 +22,25 @@ MACHINE = frozenset(
 POLICY = frozenset(
     (
         "tripwire", "lock_file", "serial", "max_fail_percentage", "ssh_retries", "convergence_budget",
-        "snapshot_generations", "security_gate", "deny_paths", "logs",
+        "snapshot_generations", "security_gate", "logs",
     )
 )  # fmt: skip
-NOTIFY = frozenset(("on_drift",))
+POLICY_INSIDE = ("notify.on_drift",)
 RESOURCE = frozenset(
     (
-        "triggers", "restart_on", "resource_group", "arch", "when", "count", "for_each", "pre_apply", "post_apply",
-        "sudo", "lifecycle", "store", "recipe",
+        "triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "store",
     )
 )  # fmt: skip
 TASK = frozenset(
     (
-        "task_mode", "task_inputs", "stages", "quality_gate", "gpu_device", "health_check", "restart", "restart_delay",
-        "restart_policy", "scatter", "gather", "ranks_on", "contracts", "keep", "state",
+        "task_mode", "stages", "quality_gate", "gpu_device", "health_check", "restart", "restart_delay",
+        "restart_policy", "scatter", "gather", "ranks_on", "contracts", "keep",
     )
 )  # fmt: skip
 KIND = {"task": RESOURCE | TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "recipe", "model", "gpu",
+        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip
-NAMESPACES = frozenset(("secrets", "data", "inputs", "item", "index"))
-FUNCTIONS = frozenset(("upper", "lower", "trim", "default", "replace", "env", "b3sum", "join", "split"))

@@ -3,59 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
 from albor_pipeline.manifest import later
+from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.dataflow import check_outputs
+from albor_pipeline.manifest.environments import Environments
+from albor_pipeline.manifest.files import Files, read_source
+from albor_pipeline.manifest.includes import Includes
 from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.paths import check_paths
+from albor_pipeline.manifest.policies import check_policies, read_rules
+from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
-from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, PolicyFields
-from albor_pipeline.manifest.template import Scope
+from albor_pipeline.manifest.scope import Scope
+from albor_pipeline.manifest.sections import (
+    MACHINE_SHOWN,
+    POLICY_SHOWN,
+    Head,
+    MachineFields,
+    OutputFields,
+    PolicyFields,
+)
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
 
-SECTIONS = ("params", "machines", "resources", "policy", "outputs")
-MAX_BYTES = 32 << 20
+SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies")
 
 
-def load(path: Path) -> Manifest:
-    """The manifest in the file `path`; its warnings are in `.warnings`.
+def load(path: Path, *, environment: str | None = None) -> Manifest:
+    """The manifest in the file `path`, as the named environment has it; its warnings are in `.warnings`.
 
     Raises ManifestError with every problem found, each with its place; never anything else for whatever the file holds.
     """
     problems = Problems()
     with without_collector():
         source = read_source(path)
-        manifest = _Loader(Text(source), problems).manifest(path)
+        loader = _Loader(Text(source), problems, path, environment)
+        manifest = loader.manifest()
     if problems.errors:
-        raise ManifestError(sorted(problems, key=_place))
+        raise ManifestError(sorted(loader.explained(), key=lambda item: _place(item, source)))
     assert manifest is not None
     return manifest
 
 
-def _place(item: Diagnostic) -> tuple[int, int]:
-    return (item.span.line, item.span.column) if item.span is not None else (0, 0)
-
-
-def read_source(path: Path) -> Source:
-    """The text of a manifest file; ManifestError when it cannot be read or is no UTF-8 text."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ManifestError.of("unreadable", f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
-    except ValueError:
-        raise ManifestError.of("unreadable", f"{str(path)!r} is no path") from None
-    if len(data) > MAX_BYTES:
-        raise ManifestError.of("too-large", f"{path} is larger than {MAX_BYTES >> 20} MiB, no manifest is")
-    try:
-        return Source(str(path), data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start + 1:,} is not UTF-8"
-        raise ManifestError.of("not-text", f"{path} is not a text file: {where}", "save it as UTF-8") from None
+def _place(item: Diagnostic, main: Source) -> tuple[str, int, int]:
+    """The order of a report: what has no place, the manifest from top to bottom, then each further file."""
+    span = item.span
+    if span is None:
+        return ("", 0, 0)
+    return ("" if span.source is main else span.source.name, span.line, span.column)
 
 
 def project_root(path: Path) -> Path:
@@ -67,12 +68,20 @@ def project_root(path: Path) -> Path:
 class _Loader:
     """One manifest on its way from text to values."""
 
-    def __init__(self, text: Text, problems: Problems) -> None:
+    def __init__(self, text: Text, problems: Problems, path: Path, environment: str | None) -> None:
+        self._environment = environment
+        self._path = path
         self._text = text
+        self._files = Files(text, problems, path)
         self._problems = problems
         self._reader = Reader(text, problems)
+        self._origins: dict[str, Node] = {}
 
-    def manifest(self, path: Path) -> Manifest | None:
+    def explained(self) -> list[Diagnostic]:
+        """Every problem, with what templates put in at its place."""
+        return self._reader.explained(self._problems)
+
+    def manifest(self) -> Manifest | None:
         root = compose(self._text, self._problems)
         if not isinstance(root, Table):
             if not self._problems.errors:
@@ -82,20 +91,24 @@ class _Loader:
                 self._problems.error("empty", f"a manifest is a mapping; this file {what}", place, "", (note,))
             return None
         head = self._head(root)
-        scope = Scope(self._params(root))
+        if "includes" in root.items:
+            root = Includes(self._text, self._files, self._problems, self._head).merged(root, self._path)
+        root = Environments(self._reader, root).chosen(self._environment)
+        scope = Scope(self._params(root), origins=self._origins)
         machines = self._machines(root, scope)
         scope.machines = machines
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
+        check_paths(resources, machines, policy, self._problems)
         outputs = self._outputs(root, scope)
         if head is None:
             return None
         used = {machine for resource in resources.values() for machine in resource.machines}
         machines = {name: machine for name, machine in machines.items() if machine.span is not None or name in used}
         return Manifest(
-            name=head.name, path=str(path), root=str(project_root(path)), machines=machines, resources=resources,
+            name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
-            warnings=self._problems.warnings,
+            warnings=self._problems.warnings, environment=self._environment,
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:
@@ -104,20 +117,24 @@ class _Loader:
 
     def _head(self, root: Table) -> Head | None:
         values = {key: self._reader.raw(pair[1], None) for key, pair in root.items.items() if key not in SECTIONS}
-        block = Block("the manifest", self._text.span(0, 1), "a manifest", Head, extra=SECTIONS, later=later.TOP)
+        place = self._text.span(root.start, root.start + 1)
+        block = Block("the manifest", place, "a manifest", Head, extra=SECTIONS, later=later.TOP)
         return self._reader.model(Head, root, values, block)
 
     def _params(self, root: Table) -> Mapping[str, str]:
-        return {key: self._reader.plain_text(node) for key, (_, node) in self._section(root, "params").items()}
+        found = {key: node for key, (_, node) in self._section(root, "params").items()}
+        self._origins.update((f"params.{key}", node) for key, node in found.items())
+        return {key: self._reader.plain_text(node) for key, node in found.items()}
 
     def _machines(self, root: Table, scope: Scope) -> dict[str, Machine]:
         machines: dict[str, Machine] = {}
         for name, (key, node) in self._section(root, "machines").items():
             table = self._reader.table(node, f"machine `{name}`") or Table(node.start)
             span = self._text.of(key)
-            block = Block(f"machine `{name}`", span, "a machine", MachineFields, later=later.MACHINE)
+            block = Block(f"machine `{name}`", span, "a machine", MachineFields, MACHINE_SHOWN, later=later.MACHINE)
             fields = self._reader.model(MachineFields, table, self._reader.raw(table, scope), block)
-            machines[name] = _machine(name, fields, span)
+            machines[name] = replace(_machine(name, fields, span), not_yet=self._reader.take_not_yet())
+            self._origins.update((f"machine.{name}.{fact}", inner) for fact, (_, inner) in table.items.items())
         local = Machine("localhost", LOCAL_ADDRESSES[0], "localhost")
         return machines if "localhost" in machines else {**machines, "localhost": local}
 
@@ -127,24 +144,25 @@ class _Loader:
         if table is None:
             return Policy()
         span = self._text.of(root.items["policy"][0])
-        block = Block("the policy", span, "a policy", PolicyFields, later=later.POLICY)
+        block = Block(
+            "the policy", span, "a policy", PolicyFields, POLICY_SHOWN,
+            later=later.POLICY, later_inside=later.POLICY_INSIDE,
+        )  # fmt: skip
         values = self._reader.raw(table, None)
-        notify = table.get("notify")
-        if isinstance(notify, Table):
-            for name in sorted(later.NOTIFY & notify.items.keys()):
-                place = self._text.of(notify.items[name][0])
-                self._problems.error("not-supported", f"`{name}` is not supported yet", place, "in the policy")
-                del values["notify"][name]
         fields = self._reader.model(PolicyFields, table, values, block)
-        return Policy() if fields is None else _policy(fields)
+        return Policy() if fields is None else replace(_policy(fields), not_yet=self._reader.take_not_yet())
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
-        reader = ResourceReader(self._reader, scope)
+        recipes = Recipes(self._reader, self._files)
+        reader, context = ResourceReader(self._reader, recipes), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
-            reader.add(name, key, node)
-        resources = References(reader.resources, self._problems).linked(reader.depends_on)
+            reader.add(name, key, node, context)
+        recipes.check_required()
+        references = References(reader.resources, self._problems, reader.groups, reader.contexts)
+        resources = references.linked(reader.depends_on, reader.mentions)
         check_cycles(resources, self._problems)
         check_outputs(resources, self._problems)
+        check_policies(read_rules(self._reader, root), resources, self._problems)
         return resources
 
     def _outputs(self, root: Table, scope: Scope) -> tuple[Output, ...]:
@@ -178,5 +196,5 @@ def _policy(fields: PolicyFields) -> Policy:
         stop_on_first=fields.failure == "stop_on_first",
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
-        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure,
+        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, deny_paths=fields.deny_paths,
     )  # fmt: skip

@@ -10,7 +10,6 @@ import gc
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any, NoReturn
 
 import yaml
@@ -82,27 +81,46 @@ Node = Scalar | Sequence | Table
 
 
 class Text:
-    """A source with its line starts, so that an offset becomes a Span only when somebody asks."""
+    """The sources of one manifest, laid end to end, so that an offset names the file too and becomes a Span only when asked."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self._sources = [source]
+        self._bases = [0]
+        self._starts: dict[int, list[int]] = {}
 
-    @cached_property
-    def _starts(self) -> list[int]:
-        starts, text, at = [0], self.source.text, 0
-        while (at := text.find("\n", at) + 1) > 0:
-            starts.append(at)
-        return starts
+    def add(self, source: Source) -> int:
+        """Lay another source behind the last one; the offset at which it begins."""
+        base = self._bases[-1] + len(self._sources[-1].text) + 1
+        self._sources.append(source)
+        self._bases.append(base)
+        return base
+
+    def at(self, offset: int) -> tuple[Source, int]:
+        """The source that holds an offset, and where that source begins."""
+        index = bisect_right(self._bases, offset) - 1
+        return self._sources[index], self._bases[index]
+
+    def _lines(self, source: Source, base: int) -> list[int]:
+        if base not in self._starts:
+            starts, text, at = [0], source.text, 0
+            while (at := text.find("\n", at) + 1) > 0:
+                starts.append(at)
+            self._starts[base] = starts
+        return self._starts[base]
 
     def span(self, start: int, end: int) -> Span:
         """The Span of characters start..end, cut at the end of the first line; at least one character long."""
-        index = bisect_right(self._starts, start) - 1
-        begin = self._starts[index]
-        following = self._starts[index + 1] - 1 if index + 1 < len(self._starts) else len(self.source.text)
+        source, base = self.at(start)
+        starts = self._lines(source, base)
+        start, end = start - base, end - base
+        index = bisect_right(starts, start) - 1
+        begin = starts[index]
+        following = starts[index + 1] - 1 if index + 1 < len(starts) else len(source.text)
         stop = min(end, following)
         if stop == following:
-            stop = start + len(self.source.text[start:stop].rstrip())
-        return Span(self.source, index + 1, start - begin + 1, max(1, stop - start))
+            stop = start + len(source.text[start:stop].rstrip())
+        return Span(source, index + 1, start - begin + 1, max(1, stop - start))
 
     def of(self, node: Node) -> Span:
         """The Span of a node."""
@@ -181,10 +199,11 @@ def _end(event: Any) -> int:
 class _Composer:
     """Builds the tree from events; every limit that keeps a hostile file harmless is here."""
 
-    def __init__(self, text: Text, problems: Problems) -> None:
+    def __init__(self, text: Text, problems: Problems, base: int) -> None:
         self._text = text
         self._problems = problems
-        self._next: Any = CParser(text.source.text).get_event
+        self._base = base
+        self._next: Any = CParser(text.at(base)[0].text).get_event
         self._anchors: dict[str, tuple[Node, int] | None] = {}
         self._count = 0
 
@@ -198,10 +217,11 @@ class _Composer:
         self._next()
         more: Any = self._next()
         if type(more) is yaml.DocumentStartEvent:
-            self._fail("yaml", "a manifest is one YAML document; a second one starts here", _end(more), 1)
+            self._fail("yaml", "a manifest is one YAML document; a second one starts here", _end(more))
         return node
 
     def _fail(self, code: str, message: str, start: int, length: int = 1) -> NoReturn:
+        start += self._base
         self._problems.error(code, message, self._text.span(start, start + length))
         raise _Stop
 
@@ -220,7 +240,8 @@ class _Composer:
             self._fail("yaml", f"YAML tags are not part of the format: `{event.tag}`", event.start_mark.index)
         if kind is ScalarEvent:
             quoted = bool(event.style) or event.tag is not None
-            node: Node = Scalar(event.value, quoted, event.start_mark.index, event.end_mark.index)
+            base = self._base
+            node: Node = Scalar(event.value, quoted, base + event.start_mark.index, base + event.end_mark.index)
         elif depth >= MAX_DEPTH:
             self._fail("too-deep", f"values are nested more than {MAX_DEPTH} deep", event.start_mark.index)
         elif kind is MappingStartEvent:
@@ -242,15 +263,15 @@ class _Composer:
         return known[0]
 
     def _sequence(self, event: Any, depth: int) -> Sequence:
-        node = Sequence(event.start_mark.index)
+        node = Sequence(self._base + event.start_mark.index)
         add, following = node.items.append, self._next
         while type(event := following()) is not SequenceEndEvent:
             add(self._node(event, depth))
-        node.end = _end(event)
+        node.end = self._base + _end(event)
         return node
 
     def _table(self, event: Any, depth: int) -> Table:
-        node = Table(event.start_mark.index)
+        node = Table(self._base + event.start_mark.index)
         items, following = node.items, self._next
         while type(event := following()) is not MappingEndEvent:
             key = self._node(event, depth)
@@ -261,7 +282,7 @@ class _Composer:
                 self._duplicate(items[key.text][0], key)
             else:
                 items[key.text] = (key, value)
-        node.end = _end(event)
+        node.end = self._base + _end(event)
         return node
 
     def _duplicate(self, first: Scalar, second: Scalar) -> None:
@@ -280,35 +301,37 @@ def shorten(text: str, limit: int = 60) -> str:
     return flat if len(flat) <= limit else flat[: limit - 3] + "..."
 
 
-def compose(text: Text, problems: Problems) -> Node | None:
-    """The tree of one document, or None when there is none or it cannot be read; what is wrong goes to `problems`.
+def compose(text: Text, problems: Problems, base: int = 0) -> Node | None:
+    """The tree of the source that begins at `base`, or None when it is empty or cannot be read; what is wrong goes to `problems`.
 
     Never raises for any text. Costs about the time that libyaml needs for its events.
     """
     try:
         with without_collector():
-            return _Composer(text, problems).document()
+            return _Composer(text, problems, base).document()
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
-        _syntax(text, error, problems)
+        _syntax(text, error, problems, base)
     except yaml.YAMLError as error:
         offset = getattr(error, "position", 0) or 0
-        at = len(text.source.text.encode()[:offset].decode(errors="ignore"))
+        at = base + len(text.at(base)[0].text.encode()[:offset].decode(errors="ignore"))
         code = getattr(error, "character", 0)
         problems.error("yaml", f"the character U+{code:04X} cannot stand in YAML", text.span(at, at + 1))
     except UnicodeEncodeError as error:
-        problems.error("yaml", "half of a surrogate pair cannot stand in YAML", text.span(error.start, error.end))
+        problems.error(
+            "yaml", "half of a surrogate pair cannot stand in YAML", text.span(base + error.start, base + error.end)
+        )
     return None
 
 
-def _syntax(text: Text, error: yaml.MarkedYAMLError, problems: Problems) -> None:
+def _syntax(text: Text, error: yaml.MarkedYAMLError, problems: Problems, base: int) -> None:
     mark: Any = error.problem_mark or error.context_mark
     start = mark.index if mark is not None else 0
     label, begun = error.problem or "", getattr(error, "context_mark", None)
-    if text.source.text[start : start + 1] == "\t":
+    if text.at(base)[0].text[start : start + 1] == "\t":
         label = "a tab cannot indent; use spaces"
     notes = []
     if begun is not None and begun.index != start:
         notes.append(f"{error.context}, which starts at line {begun.line + 1}")
-    problems.error("yaml", "this is not YAML", text.span(start, start + 1), label, notes)
+    problems.error("yaml", "this is not YAML", text.span(base + start, base + start + 1), label, notes)

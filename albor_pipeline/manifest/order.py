@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from albor_pipeline.manifest.environments import EnvironmentFields
 from albor_pipeline.manifest.nodes import Node, Scalar, Table
 from albor_pipeline.manifest.sections import CommonFields, Head, MachineFields, OutputFields, PolicyFields
 from albor_pipeline.resources.registry import KINDS
@@ -15,6 +16,7 @@ TOP = (
 FIRST = ("type", "description", "machine", "when", "count", "for_each")
 BLOCKS = {
     "machines": tuple(MachineFields.model_fields),
+    "environments": tuple(EnvironmentFields.model_fields),
     "outputs": tuple(OutputFields.model_fields),
 }
 

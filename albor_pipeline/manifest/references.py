@@ -7,116 +7,181 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from albor_pipeline.errors import Problems, Span
+from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.model.resource import Reference, Resource
 from albor_pipeline.resources.task import Task
 
+MENTIONS = {"triggers": "is triggered by", "restart_on": "restarts on"}
 MAX_ROUNDS = 20
 MAX_SHOWN = 12
 PATH_SIGNS = re.compile(r"[/*?\[.~]")
 
 
 class References:
-    """The references of all resources of one manifest."""
+    """The references of all resources of one manifest.
 
-    def __init__(self, resources: Mapping[str, Resource], problems: Problems) -> None:
+    A word is looked up in the name space of its own recipe, then in those around it; the name of a group means its members.
+    """
+
+    def __init__(
+        self,
+        resources: Mapping[str, Resource],
+        problems: Problems,
+        groups: Mapping[str, tuple[str, ...]] | None = None,
+        contexts: Mapping[str, Context] | None = None,
+    ) -> None:
         self._resources = resources
         self._problems = problems
+        self._groups = groups or {}
+        self._contexts = contexts or {}
         self._suggest = Suggester()
+        self._told: set[tuple[str, Span | None]] = set()
 
-    def linked(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, Resource]:
+    def linked(
+        self, wanted: Mapping[str, tuple[str, ...]], mentions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    ) -> dict[str, Resource]:
         """The resources with their References; `wanted` holds the words of each one's depends_on, absent where unknown.
 
+        `mentions` holds, by field, what each one names without waiting for it: that must be declared, and makes no Reference.
         A resource that is wrong has fields None; nothing is said of its outputs.
         """
+        for name, by_field in mentions.items():
+            resource, context = self._resources.get(name), self._contexts.get(name)
+            if resource is None:
+                continue
+            for field, words in by_field.items():
+                for index, word in enumerate(words):
+                    place, prefix = self._span(resource, f"{field}.{index}"), context.prefix if context else ""
+                    tuple(self._declared(resource, word, prefix, place, MENTIONS[field]))
         linked: dict[str, Resource] = {}
         for name, resource in self._resources.items():
-            found = {ref.text: ref for ref in self._of(resource, wanted.get(name, ()))}
+            found = {(ref.text, ref.resource): ref for ref in self._of(resource, wanted.get(name, ()))}
             linked[name] = replace(resource, depends_on=tuple(found.values())) if found else resource
         return linked
 
     def _of(self, resource: Resource, words: tuple[str, ...]) -> Iterator[Reference]:
+        context = self._contexts.get(resource.id)
+        prefix = context.prefix if context is not None else ""
         for index, word in enumerate(words):
-            yield from self._declared(resource, word, f"depends_on.{index}", "depends on")
+            yield from self._declared(resource, word, prefix, self._span(resource, f"depends_on.{index}"))
+        for word, outer, span in context.outer if context is not None else ():
+            yield from self._declared(resource, word, outer, span)
         fields = resource.fields
         if not isinstance(fields, Task):
             return
         for index, word in enumerate(fields.inputs):
-            yield from self._input(resource, word, f"inputs.{index}")
+            yield from self._input(resource, word, prefix, f"inputs.{index}")
         if fields.python is not None:
-            yield from self._python(resource, fields.python)
+            yield from self._python(resource, fields.python, prefix)
 
-    def _declared(self, resource: Resource, word: str, path: str, verb: str) -> Iterator[Reference]:
+    def _find(self, name: str, prefix: str) -> tuple[str, ...] | None:
+        """The resources that a name means, seen from inside a name space; None when it means nothing."""
+        while True:
+            whole = prefix + name
+            if whole in self._resources:
+                return (whole,)
+            if whole in self._groups:
+                return self._groups[whole]
+            if not prefix:
+                return None
+            prefix = prefix[: prefix.rfind("/", 0, -1) + 1]
+
+    def _declared(self, resource: Resource, word: str, prefix: str, span: Span | None, verb: str = "depends on") -> Iterator[Reference]:
         name, _, machine = word.partition("@")
-        if name not in self._resources:
-            self._unknown(resource, name, path, verb)
+        members = self._find(name, prefix)
+        if members is None:
+            self._unknown(resource, name, prefix, span, verb)
             return
-        yield from self._checked(resource, Reference(word, name, machine or None), path)
+        for member in members:
+            yield from self._checked(resource, Reference(word, member, machine or None), span)
 
-    def _input(self, resource: Resource, word: str, path: str) -> Iterator[Reference]:
+    def _input(self, resource: Resource, word: str, prefix: str, path: str) -> Iterator[Reference]:
         text, _, machine = word.partition("@")
-        name, output = self._split(text)
-        if name is None:
+        members, output = self._split(text, prefix)
+        span = self._span(resource, path)
+        if members is None:
             if not PATH_SIGNS.search(word) and (known := self._suggest.closest(word, self._resources)):
                 label = f"did you mean the resource `{known}`?"
                 message = f"input `{word}` of `{resource.id}` names no resource and is taken as a path"
-                self._problems.warning("path-like-name", message, self._span(resource, path), label)
+                self._problems.warning("path-like-name", message, span, label)
             return
-        yield from self._checked(resource, Reference(word, name, machine or None, output), path)
+        if not members:
+            message = f"`{resource.id}` reads `{word}`, and no machine fulfils the `when` of that"
+            self._error("not-there", message, span, "", ("give this one the same `when`",))
+        if output is not None and len(members) > 1:
+            members = tuple(name for name in members if self._makes(self._resources[name], output)) or members
+        for member in members:
+            yield from self._checked(resource, Reference(word, member, machine or None, output), span)
 
-    def _split(self, text: str) -> tuple[str | None, str | None]:
-        if text in self._resources:
-            return text, None
+    def _split(self, text: str, prefix: str) -> tuple[tuple[str, ...] | None, str | None]:
+        if (found := self._find(text, prefix)) is not None:
+            return found, None
         for match in re.finditer(r"\.", text):
-            name = text[: match.start()]
-            if name in self._resources:
-                return name, text[match.end() :]
+            if (found := self._find(text[: match.start()], prefix)) is not None:
+                return found, text[match.end() :]
         return None, None
 
-    def _python(self, resource: Resource, word: str) -> Iterator[Reference]:
+    def _python(self, resource: Resource, word: str, prefix: str) -> Iterator[Reference]:
         if "/" in word:
             return
-        environment = self._resources.get(word)
-        if environment is None:
-            self._unknown(resource, word, "python", "runs in")
-        elif environment.kind not in ("python_env", ""):
+        span = self._span(resource, "python")
+        members = self._find(word, prefix)
+        if members is None or len(members) != 1:
+            self._unknown(resource, word, prefix, span, "runs in")
+            return
+        environment = self._resources[members[0]]
+        if environment.kind not in ("python_env", ""):
             message = f"`{resource.id}` runs in `{word}`, which is a {environment.kind} and no python_env"
-            self._problems.error("wrong-kind", message, self._span(resource, "python"))
+            self._error("wrong-kind", message, span)
         else:
-            yield from self._checked(resource, Reference(word, word), "python")
+            yield from self._checked(resource, Reference(word, environment.id), span)
 
-    def _checked(self, resource: Resource, reference: Reference, path: str) -> Iterator[Reference]:
-        span = self._span(resource, path)
+    def _checked(self, resource: Resource, reference: Reference, span: Span | None) -> Iterator[Reference]:
         other = self._resources[reference.resource]
         if other.id == resource.id:
-            self._problems.error("self-reference", f"`{resource.id}` refers to itself", span)
+            self._error("self-reference", f"`{resource.id}` refers to itself", span)
         elif other.fields is None:
             yield replace(reference, span=span)
         elif reference.machine is not None and reference.machine not in other.machines:
             message = f"`{reference.text}`: `{other.id}` is not on a machine `{reference.machine}`"
-            self._problems.error("unknown-machine", message, span, "", (f"it is on: {', '.join(other.machines)}",))
+            self._error("unknown-machine", message, span, "", (f"it is on: {', '.join(other.machines)}",))
         elif reference.output is not None and not self._makes(other, reference.output):
             message = f"`{other.id}` has no output `{reference.output}`"
             outputs = [output.path for output in other.fields.outputs] if isinstance(other.fields, Task) else []
             declared = ", ".join(outputs) or "none"
-            self._problems.error("unknown-output", message, span, "", (f"its outputs: {declared}",))
+            as_path = f"a file of that name is written `./{reference.resource}.{reference.output}`"
+            self._error("unknown-output", message, span, "", (f"its outputs: {declared}", as_path))
         else:
             yield replace(reference, span=span)
 
     def _makes(self, other: Resource, word: str) -> bool:
         return isinstance(other.fields, Task) and any(word in output.names for output in other.fields.outputs)
 
-    def _unknown(self, resource: Resource, name: str, path: str, verb: str) -> None:
-        known = self._suggest.closest(name, self._resources)
+    def _unknown(self, resource: Resource, name: str, prefix: str, span: Span | None, verb: str) -> None:
+        near = {other.removeprefix(prefix): other for other in self._resources if other.startswith(prefix)}
+        known = self._suggest.closest(name, near) or self._suggest.closest(name, self._groups)
         label = ""
         if known is not None:
-            span = self._resources[known].span
-            label = f"did you mean `{known}`, declared at line {span.line}?" if span else f"did you mean `{known}`?"
+            place = self._resources[near[known]].span if known in near else None
+            line = (
+                f"line {place.line}"
+                if place is not None and span is not None and place.source is span.source
+                else place
+            )
+            label = f"did you mean `{known}`, declared at {line}?" if place else f"did you mean `{known}`?"
         message = f"`{resource.id}` {verb} `{name}`, which is not declared"
-        self._problems.error("unknown-resource", message, self._span(resource, path), label)
+        self._error("unknown-resource", message, span, label)
 
     def _span(self, resource: Resource, path: str) -> Span | None:
         return resource.spans.get(path, resource.span)
+
+    def _error(self, code: str, message: str, span: Span | None, label: str = "", notes: tuple[str, ...] = ()) -> None:
+        """Note it; the same fault of the same word in further copies is told once."""
+        place = (code, span)
+        if place not in self._told:
+            self._told.add(place)
+            self._problems.error(code, message, span, label, notes)
 
 
 def check_cycles(resources: Mapping[str, Resource], problems: Problems) -> None:

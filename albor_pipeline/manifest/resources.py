@@ -1,4 +1,4 @@
-"""The `resources` section: each entry becomes a Resource with the typed fields of its kind. References are not followed here."""
+"""The `resources` section: each entry becomes one or more Resources with the typed fields of their kind. Follows no reference."""
 
 from __future__ import annotations
 
@@ -8,43 +8,157 @@ from dataclasses import replace
 from typing import Any
 
 from albor_pipeline.errors import Span
-from albor_pipeline.manifest import later
+from albor_pipeline.manifest import expand, later
+from albor_pipeline.manifest.conditions import Condition
+from albor_pipeline.manifest.context import Context
+from albor_pipeline.manifest.flat import own_part
+from albor_pipeline.manifest.machines import check_named, of_architecture, unknown_machine
 from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, shorten
+from albor_pipeline.manifest.recipes import Recipes
+from albor_pipeline.manifest.references import MENTIONS
 from albor_pipeline.manifest.schema import Block, Reader
+from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.sections import CommonFields
-from albor_pipeline.manifest.template import Scope
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Kind
+from albor_pipeline.resources.fields import keys_of
 from albor_pipeline.resources.registry import KINDS
 
 COMMON = tuple(CommonFields.model_fields)
+EXPANDING = (*expand.KEYS, "when")
 NAME = re.compile(r"[^\W_][\w.+-]*(?:/[\w.+-]+)*")
 MAX_NAME = 200
+MAX_RESOURCES = 100_000
+SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",)}
 
 
 class ResourceReader:
-    """Collects resources; one that is wrong is kept with fields None, so that what refers to it is still checked."""
+    """Collects resources; one that is wrong is kept with fields None, so that what refers to it is still checked.
 
-    def __init__(self, reader: Reader, scope: Scope) -> None:
+    `groups` gives for a name that stands for several resources (a recipe, `count`, `for_each`) all of them; a resource
+    that is on no machine because of its `when` is a group of none.
+    """
+
+    def __init__(self, reader: Reader, recipes: Recipes) -> None:
         self._reader = reader
-        self._scope = scope
+        self._recipes = recipes
         self._reverse = {
             name: {field: written for written, field in kind.names.items()} for name, kind in KINDS.items()
         }
+        self._order: list[str] = []
         self.resources: dict[str, Resource] = {}
         self.depends_on: dict[str, tuple[str, ...]] = {}
+        self.mentions: dict[str, dict[str, tuple[str, ...]]] = {}
+        self.groups: dict[str, tuple[str, ...]] = {}
+        self.contexts: dict[str, Context] = {}
 
-    def add(self, name: str, key: Scalar, node: Node) -> None:
-        """Read one entry."""
+    def add(self, name: str, key: Scalar, node: Node, context: Context) -> None:
+        """Read one entry of a `resources` section; of copies with the same mistake the first one is told."""
         span = self._reader.text.of(key)
-        self.resources[name] = self._read(name, span, node)
-
-    def _read(self, name: str, span: Span, node: Node) -> Resource:
-        nothing = Resource(name, "", (), None, span=span)
+        name = context.prefix + name
         if not NAME.fullmatch(name) or len(name) > MAX_NAME:
             note = "a name is made of letters, digits, `-`, `_`, `.` and `+`"
             self._reader.problems.error("bad-name", f"`{shorten(name)}` cannot name a resource", span, "", (note,))
-            return nothing
+            self._keep(Resource(name, "", (), None, span=span), context)
+            return
+        if not isinstance(node, Table) or not any(word in node.items for word in EXPANDING):
+            self._put(name, span, node, context)
+            return
+        before, wrong = len(self._order), self._reader.problems.error_count
+        found = expand.copies(self._reader, name, span, node, context.scope)
+        for copy in found:
+            inner = context if copy.scope is context.scope else replace(context, scope=copy.scope)
+            if "when" in node.items:
+                condition = Condition(node.items["when"][1], copy.scope)
+                inner = replace(inner, conditions=(*inner.conditions, condition))
+            if self._reader.problems.error_count > wrong:
+                self._keep(Resource(name + copy.suffix, "", (), None, span=copy.span), inner)
+            else:
+                self._copy(name, copy, node, inner)
+        if not found:
+            self._keep(Resource(name, "", (), None, span=span), context)
+        elif found[0].suffix:
+            self._group(name, span, before)
+
+    def _copy(self, name: str, copy: expand.Copy, node: Node, context: Context) -> None:
+        whole = name + copy.suffix
+        if not NAME.fullmatch(whole) or len(whole) > MAX_NAME:
+            message = f"the item `{shorten(copy.suffix[1:])}` of `{name}` cannot end the name of a resource"
+            note = "a name is made of letters, digits, `-`, `_`, `.` and `+`"
+            self._reader.problems.error("bad-name", message, copy.span, "", (note,))
+        else:
+            self._put(whole, copy.span, node, context)
+
+    def _group(self, name: str, span: Span, before: int) -> None:
+        if name in self.resources or name in self.groups:
+            self._twice(name, span)
+        self.groups[name] = tuple(self._order[before:])
+
+    def _put(self, name: str, span: Span, node: Node, context: Context) -> None:
+        if name in self.resources or name in self.groups:
+            self._twice(name, span)
+            return
+        if len(self._order) >= MAX_RESOURCES:
+            if len(self._order) == MAX_RESOURCES:
+                message = f"a manifest has at most {MAX_RESOURCES:,} resources; `{name}` is one more"
+                self._reader.problems.error("too-large", message, span)
+                self._order.append(name)
+            return
+        kind = node.get("type") if isinstance(node, Table) else None
+        if isinstance(kind, Scalar) and kind.text == "recipe":
+            assert isinstance(node, Table)
+            before = len(self._order)
+            self._recipe(name, span, node, context)
+            self._group(name, span, before)
+            return
+        resource = self._read(name, span, node, context)
+        if context.conditions and resource.fields is not None:
+            machines = tuple(machine for machine in resource.machines if self._holds(machine, context))
+            if not machines:
+                self.groups[name] = ()
+                self.depends_on.pop(name, None)
+                return
+            first = resource.fields_by_machine.get(machines[0], resource.fields)
+            resource = replace(resource, machines=machines, fields=first)
+        self._keep(resource, context)
+
+    def _holds(self, machine: str, context: Context) -> bool:
+        known = context.scope.machines[machine]
+        return all(condition.holds(known, self._reader) for condition in context.conditions)
+
+    def _keep(self, resource: Resource, context: Context) -> None:
+        self._order.append(resource.id)
+        self.resources[resource.id] = resource
+        if context.prefix:
+            self.contexts[resource.id] = context
+
+    def _twice(self, name: str, span: Span) -> None:
+        other = self.resources.get(name)
+        label = f"first at {other.span}" if other is not None and other.span is not None else ""
+        self._reader.problems.error("duplicate-resource", f"two resources are named `{name}`", span, label)
+
+    def _recipe(self, name: str, span: Span, table: Table, context: Context) -> None:
+        block = Block(
+            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE
+        )
+        self._reader.take_not_yet()
+        common = self._common(name, span, table, block, context.scope)
+        self._reader.problems.extend(self._reader.take_not_yet())
+        words = self.depends_on.pop(name, ())
+        entry = self._recipes.entry(name, span, table, context, block)
+        if common is None or entry is None:
+            return
+        if "machine" in table.items:
+            entry = replace(entry, machines=common.machine)
+        spans = NodeSpans(self._reader.text, table, {})
+        outer = [(word, context.prefix, spans.get(f"depends_on.{index}", span)) for index, word in enumerate(words)]
+        entry = replace(entry, tags=(*entry.tags, *common.tags), outer=(*entry.outer, *outer))
+        for inner, (key, node) in self._recipes.resources(entry).items():
+            self.add(inner, key, node, entry)
+
+    def _read(self, name: str, span: Span, node: Node, context: Context) -> Resource:
+        nothing = Resource(name, "", (), None, span=span)
+        self._reader.take_not_yet()
         table = self._reader.table(node, f"resource `{name}`")
         if table is None:
             self._reader.problems.error("missing-key", f"resource `{name}` needs `type`", span)
@@ -52,79 +166,80 @@ class ResourceReader:
         kind = self._kind(name, span, table)
         if kind is None:
             return nothing
+        scope = context.scope
         spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
-        common = self._common(name, span, table, kind)
+        block = Block(
+            f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
+            later.KIND.get(kind.name, later.RESOURCE), kind.names,
+        )  # fmt: skip
+        table = own_part(self._reader, table, kind.name, block)
+        common = self._common(name, span, table, block, scope)
         if common is None:
-            self._fields(name, span, table, kind, None)
+            self._fields(name, table, kind, block, scope, None)
             return replace(nothing, spans=spans)
-        first, *others = common.machine
-        self._scope.asked_current = False
-        fields = self._fields(name, span, table, kind, first)
+        machines = context.machines or of_architecture(common.machine, common.arch, scope.machines)
+        first, *others = machines or common.machine
+        scope.asked_current = False
+        fields = self._fields(name, table, kind, block, scope, first)
+        check_named(self._reader, scope.machines, name, fields, spans)
         per_machine: Mapping[str, Any] = {}
-        if self._scope.asked_current and fields is not None:
-            per_machine = {machine: self._fields(name, span, table, kind, machine) for machine in others}
-        return Resource(name, kind.name, common.machine, fields, (), common.tags, span, spans, per_machine)
+        if scope.asked_current and fields is not None:
+            per_machine = {machine: self._fields(name, table, kind, block, scope, machine) for machine in others}
+        tags = (*context.tags, *common.tags) if context.tags else common.tags
+        return Resource(
+            name, kind.name, machines, fields, (), tags, span, spans, per_machine,
+            common.resource_group, common.sudo, self._reader.take_not_yet(),
+        )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:
         node = table.get("type")
         problems = self._reader.problems
-        note = f"types: {', '.join(KINDS)}"
+        note = f"types: {', '.join((*KINDS, 'recipe'))}"
         if not isinstance(node, Scalar) or node.is_null:
             place = span if node is None else self._reader.text.of(node)
             problems.error("missing-key", f"resource `{name}` needs `type`", place, "", (note,))
             return None
         kind = KINDS.get(node.text)
+        place = self._reader.text.of(node)
         if kind is None:
-            place = self._reader.text.of(node)
-            if node.text in later.TYPES:
-                problems.error("not-supported", f"type `{node.text}` is not supported yet", place, "", (note,))
-            else:
-                message, label = (
-                    f"there is no type `{shorten(node.text)}`",
-                    self._reader.suggest.label(node.text, KINDS),
-                )
-                problems.error("unknown-type", message, place, label, (note,))
+            label = self._reader.suggest.label(node.text, KINDS)
+            problems.error("unknown-type", f"there is no type `{shorten(node.text)}`", place, label, (note,))
+        elif node.text in later.TYPES:
+            self._reader.note_not_yet(f"type `{node.text}`", place)
         return kind
 
-    def _block(self, name: str, span: Span, kind: Kind) -> Block:
-        return Block(
-            f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, COMMON,
-            later.KIND.get(kind.name, later.RESOURCE), kind.names,
-        )  # fmt: skip
-
-    def _common(self, name: str, span: Span, table: Table, kind: Kind) -> CommonFields | None:
+    def _common(self, name: str, span: Span, table: Table, block: Block, scope: Scope) -> CommonFields | None:
         items = table.items
-        values = {key: self._reader.raw(items[key][1], self._scope) for key in COMMON if key in items}
-        common = self._reader.model(CommonFields, table, values, self._block(name, span, kind))
+        values = {key: self._reader.raw(items[key][1], scope) for key in COMMON if key in items}
+        block = replace(block, model=CommonFields, extra=(*block.extra, *keys_of(block.model)))
+        common = self._reader.model(CommonFields, table, values, block)
         if common is None:
             return None
         self.depends_on[name] = common.depends_on
-        known = self._scope.machines
+        mentions = {field: words for field in MENTIONS if (words := getattr(common, field))}
+        if mentions:
+            self.mentions[name] = mentions
+        spans = NodeSpans(self._reader.text, table, {})
         for index, machine in enumerate(common.machine):
-            if machine not in known:
-                spans = NodeSpans(self._reader.text, table, {})
+            if machine not in scope.machines:
                 place = spans.get(f"machine.{index}") or spans.get("machine", span)
-                message = f"`{name}` is on machine `{machine}`, which is not declared"
-                label, note = self._reader.suggest.label(machine, known), f"declared machines: {', '.join(known)}"
-                self._reader.problems.error("unknown-machine", message, place, label, (note,))
+                unknown_machine(self._reader, scope.machines, f"`{name}` is on", machine, place)
                 return None
         if not common.machine or len(set(common.machine)) < len(common.machine):
-            message = f"`machine` of {kind.noun} `{name}` must name each machine once, and at least one"
-            self._reader.problems.error(
-                "wrong-value", message, NodeSpans(self._reader.text, table, {}).get("machine", span)
-            )
+            message = f"`machine` of {block.owner} must name each machine once, and at least one"
+            self._reader.problems.error("wrong-value", message, spans.get("machine", span))
             return None
         return common
 
-    def _fields(self, name: str, span: Span, table: Table, kind: Kind, machine: str | None) -> Any:
-        scope = self._scope
+    def _fields(self, name: str, table: Table, kind: Kind, block: Block, scope: Scope, machine: str | None) -> Any:
         scope.current = scope.machines[machine] if machine is not None else next(iter(scope.machines.values()))
-        block, raw = self._block(name, span, kind), self._reader.raw
-        values = {
-            key: raw(pair[1], None if key in block.later else scope)
-            for key, pair in table.items.items()
-            if key not in COMMON
-        }
+        raw, secret = self._reader.raw, SECRET_FIELDS.get(kind.name, ())
+        values: dict[str, Any] = {}
+        for key, (_, node) in table.items.items():
+            if key not in COMMON and key not in EXPANDING:
+                scope.secrets_allowed = key in secret
+                values[key] = raw(node, None if key in block.later and key not in kind.model.model_fields else scope)
+        scope.secrets_allowed = False
         for field, value in kind.defaults(name).items():
             values[field] = value if values.get(field) is None else values[field]
         fields = self._reader.model(kind.model, table, values, block)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from albor_pipeline.errors import Problems, Span
+from albor_pipeline.errors import Diagnostic, Problems, Span
 from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
-from albor_pipeline.manifest.template import EXPRESSION, Fault, Scope, is_whole, resolve
-from albor_pipeline.resources.fields import Fields, Quoted, typed
+from albor_pipeline.manifest.scope import NOT_KNOWN_YET, Scope
+from albor_pipeline.manifest.template import EXPRESSION, is_whole, resolve
+from albor_pipeline.resources.fields import Fields, Quoted, declared, keys_of, typed
 
 Model = TypeVar("Model", bound=Fields)
 
@@ -31,7 +32,10 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Block:
-    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field; keys that come later."""
+    """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field.
+
+    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path.
+    """
 
     owner: str
     span: Span
@@ -39,13 +43,14 @@ class Block:
     model: type[Fields]
     shown: Collection[str] = ()
     extra: Collection[str] = ()
-    later: Collection[str] = ()
+    later: Set[str] = frozenset()
     names: Mapping[str, str] | None = None
+    later_inside: Collection[str] = ()
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every key that may stand here."""
-        return (*self.model.model_fields, *self.extra, *(self.names or {}))
+        return (*keys_of(self.model), *self.extra, *(self.names or {}))
 
     @property
     def takes(self) -> str:
@@ -57,13 +62,13 @@ class Block:
 def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
     """The keys of the block that lies at `words` inside a model; empty when nothing is declared there."""
     for word in words:
-        inner = None if word.isdecimal() else model.model_fields.get(word)
+        inner = None if word.isdecimal() else declared(model).get(word)
         if inner is not None:
             found = nested(inner.annotation)
             if found is None:
                 return ()
             model = found
-    return tuple(model.model_fields)
+    return keys_of(model)
 
 
 def nested(annotation: Any) -> type[Fields] | None:
@@ -80,7 +85,19 @@ class Reader:
         self.text = text
         self.problems = problems
         self.suggest = Suggester()
+        self.secrets: dict[str, Span] = {}
         self._faulty: set[int] = set()
+        self._templated: dict[int, tuple[Scalar, tuple[str, ...], Mapping[str, Any]]] = {}
+        self._not_yet: dict[str, Diagnostic] = {}
+
+    def take_not_yet(self) -> tuple[Diagnostic, ...]:
+        """What was read since the last call and has no effect in this version, each place once; a plan that needs it is refused."""
+        found, self._not_yet = tuple(self._not_yet.values()), {}
+        return found
+
+    def note_not_yet(self, what: str, span: Span, label: str = "") -> None:
+        """Note one such thing: it is accepted here, and the plan refuses it by name."""
+        self._not_yet[f"{span}"] = Diagnostic("error", "not-supported", f"{what} is not supported yet", span, label)
 
     def raw(self, node: Node, scope: Scope | None) -> Any:
         """The value with raw scalars: str when plain, Quoted when quoted, None for null; templates are left alone without a scope."""
@@ -124,23 +141,97 @@ class Reader:
                     self.problems.error("duplicate-key", message, span)
                 values[name] = values.pop(written)
         try:
-            return model.model_validate(values)
+            fields = model.model_validate(values)
+            self._find_later(fields, table, block)
+            return fields
         except ValidationError as failed:
             for error in failed.errors(include_url=False, include_context=True):
                 self._note(error["type"], error["loc"], error.get("ctx", {}), error["msg"], table, block)
             return None
 
-    def _template(self, node: Scalar, scope: Scope) -> str:
-        text, faults = resolve(node.text, scope)
+    def _find_later(self, fields: Fields, table: Table, block: Block) -> None:
+        """Note every later key whose value asks for something: a key that has its default's value asks for nothing."""
+        for path in table.items.keys() & block.later:
+            self._later(fields, table, [path], block)
+        for path in block.later_inside:
+            self._later(fields, table, path.split("."), block)
+
+    def _later(self, fields: Fields, table: Table, words: list[str], block: Block) -> None:
+        name, *rest = words
+        node = table.get(name)
+        value = getattr(fields, name, None)
+        if (
+            node is None
+            or value is None
+            or value == type(fields).model_fields[name].get_default(call_default_factory=True)
+        ):
+            return
+        if rest and isinstance(node, Table) and isinstance(value, Fields):
+            self._later(value, node, rest, block)
+        elif not rest:
+            self.note_not_yet(f"`{name}`", self.text.of(table.items[name][0]), f"in {block.owner}")
+
+    def resolved(self, node: Scalar, text: str, scope: Scope, before: int = 0) -> str:
+        """`text`, a part of `node` that has `before` templates ahead of it, with its templates replaced; faults are noted."""
+        scope.looked_up.clear()
+        text, faults = resolve(text, scope)
+        names = tuple(scope.looked_up)
+        if names:
+            self._templated[id(node)] = (node, names, scope.origins)
+            for name in names:
+                if name.startswith("secrets."):
+                    self.secrets.setdefault(name.removeprefix("secrets."), self.text.of(node))
         for fault in faults:
             self._faulty.add(id(node))
-            self.problems.error(fault.code, fault.message, self._place(node, fault), fault.label, fault.notes)
-        return text if is_whole(node.text) else Quoted(text)
+            if fault.code != NOT_KNOWN_YET:
+                self.problems.error(
+                    fault.code, fault.message, self._place(node, before + fault.number), fault.label, fault.notes
+                )
+        return text
 
-    def _place(self, node: Scalar, fault: Fault) -> Span:
-        found = EXPRESSION.finditer(self.text.source.text, node.start, node.end)
-        match = next(islice(found, fault.number, None), None)
-        return self.text.of(node) if match is None else self.text.span(match.start(), match.end())
+    def is_sound(self, node: Node) -> bool:
+        """False when a template in this scalar could not be resolved."""
+        return id(node) not in self._faulty
+
+    def spoil(self, node: Node) -> None:
+        """Say nothing more of this value: what is wrong with it is noted."""
+        self._faulty.add(id(node))
+
+    def notes_of(self, node: Node, *, shared: bool = False) -> tuple[str, ...]:
+        """What the templates of a scalar put in, and where that was written; `shared`: only what is the same in every copy."""
+        if id(node) not in self._templated:
+            return ()
+        _, names, origins = self._templated[id(node)]
+        found: dict[str, None] = {}
+        for name in names:
+            origin = origins.get(name)
+            if origin is not None and not (shared and name.split(".")[0] in ("item", "inputs")):
+                found[f"`{name}` is `{shorten(self.plain_text(origin))}`, set at {self.text.of(origin)}"] = None
+        return tuple(found)
+
+    def explained(self, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+        """The diagnostics; one that stands at a value with templates tells what they put in."""
+        places: dict[tuple[int, int, int], Scalar] = {}
+        for node, _, _ in self._templated.values():
+            span = self.text.of(node)
+            places[id(span.source), span.line, span.column] = node
+        told = []
+        for item in diagnostics:
+            place = item.span and places.get((id(item.span.source), item.span.line, item.span.column))
+            notes = self.notes_of(place, shared=True) if place else ()
+            known = any(" is `" in note for note in item.notes)
+            told.append(item if known or not notes else replace(item, notes=(*item.notes, *notes)))
+        return told
+
+    def _template(self, node: Scalar, scope: Scope) -> str:
+        text = self.resolved(node, node.text, scope)
+        return Quoted(text) if node.quoted and not is_whole(node.text) else text
+
+    def _place(self, node: Scalar, number: int) -> Span:
+        source, base = self.text.at(node.start)
+        found = EXPRESSION.finditer(source.text, node.start - base, node.end - base)
+        match = next(islice(found, number, None), None)
+        return self.text.of(node) if match is None else self.text.span(base + match.start(), base + match.end())
 
     def _walk(self, table: Table, loc: tuple[int | str, ...], block: Block) -> tuple[list[str], Scalar | None, Node]:
         spelling = {name: written for written, name in (block.names or {}).items()}
@@ -168,7 +259,8 @@ class Reader:
             self._unknown_key(words, key or node, block)
         elif kind == "missing":
             inside = f"`{'.'.join(words)}` of {block.owner}" if words else block.owner
-            place = block.span if node is table else self.text.of(key or node)
+            item = bool(words) and words[-1].isdecimal()
+            place = block.span if node is table else self.text.of(node if item or key is None else key)
             self.problems.error("missing-key", f"{inside} needs `{loc[-1]}`", place, "", self._allowed(words, block))
         elif id(node) not in self._faulty:
             self._wrong(kind, where, context, text, node, block.span if node is table else self.text.of(node))
@@ -190,20 +282,19 @@ class Reader:
         )
 
     def _wrong(self, kind: str, where: str, context: Mapping[str, Any], text: str, node: Node, span: Span) -> None:
-        given = node.what
+        given, came = node.what, self.notes_of(node)
         if isinstance(node, Scalar):
             written = f'"{shorten(node.text)}"' if node.quoted else shorten(node.text)
             given = "null" if node.is_null else f"`{written}`"
         if kind == "albor":
             tail = f", not {given}" if isinstance(node, Scalar) else ""
-            self.problems.error("wrong-value", f"{where} must be {context['must']}{tail}", span)
+            self.problems.error("wrong-value", f"{where} must be {context['must']}{tail}", span, "", came)
         elif kind == "literal_error":
             allowed = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
             label = self.suggest.label(node.text, allowed) if isinstance(node, Scalar) else ""
-            self.problems.error(
-                "wrong-value", f"{where} cannot be {given}", span, label, (f"allowed: {', '.join(allowed)}",)
-            )
+            notes = (f"allowed: {', '.join(allowed)}", *came)
+            self.problems.error("wrong-value", f"{where} cannot be {given}", span, label, notes)
         elif kind in EXPECTED:
-            self.problems.error("wrong-type", f"{where} must be {EXPECTED[kind]}, not {given}", span)
+            self.problems.error("wrong-type", f"{where} must be {EXPECTED[kind]}, not {given}", span, "", came)
         else:
-            self.problems.error("wrong-value", f"{where}: {text}", span)
+            self.problems.error("wrong-value", f"{where}: {text}", span, "", came)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from albor_pipeline.resources.fields import Bytes, Count, Fields, Flag, Text, parse_count, wrong
+from albor_pipeline.manifest.transports import ContainerFields, PepitaFields
+from albor_pipeline.resources.fields import Bytes, Count, Fields, Flag, PathText, Seconds, Text, parse_count, wrong
+from albor_pipeline.resources.formats import Port
+
+MACHINE_SHOWN = ("addr", "hostname", "user", "arch", "roles", "port", "workdir", "slots", "env", "ssh_key", "transport")
+POLICY_SHOWN = (
+    "failure", "parallel_machines", "parallel_resources", "max_parallel", "pre_apply", "post_apply", "notify", "deny_paths",
+)  # fmt: skip
+Arch = Literal["x86_64", "aarch64", "armv7l", "riscv64", "s390x", "ppc64le"]
 
 
 class Head(Fields):
@@ -18,20 +26,11 @@ class Head(Fields):
     description: Annotated[str, Field(description="a sentence for readers")] = ""
 
 
-def _address(value: Any) -> Any:
+def host_address(value: Any) -> Any:
+    """A host name or an address; no blanks."""
     if isinstance(value, str) and (not value or any(letter.isspace() for letter in value)):
         raise wrong("a host name or an address without spaces")
     return value
-
-
-def _port(value: Any) -> int:
-    try:
-        port = parse_count(value)
-    except ValueError:
-        port = 0
-    if not 1 <= port <= 65535:
-        raise wrong("a port from 1 to 65535")
-    return port
 
 
 class SlotFields(Fields):
@@ -46,22 +45,41 @@ class MachineFields(Fields):
     """A machine as declared."""
 
     addr: Annotated[
-        str, BeforeValidator(_address, json_schema_input_type=Text),
+        str, BeforeValidator(host_address, json_schema_input_type=Text),
         Field(description="its host name or address; localhost is this machine"),
     ]
     hostname: Annotated[Text | None, Field(description="the name it gives itself")] = None
     user: Annotated[Text | None, Field(description="the account to log in with")] = None
-    arch: Annotated[
-        Literal["x86_64", "aarch64", "armv7l", "riscv64", "s390x", "ppc64le"],
-        Field(description="its processor architecture"),
-    ] = "x86_64"
+    arch: Annotated[Arch, Field(description="its processor architecture")] = "x86_64"
     roles: Annotated[tuple[Text, ...], Field(description="words for what it is used for")] = ()
-    port: Annotated[
-        int | None, BeforeValidator(_port, json_schema_input_type=Count), Field(description="the port of its SSH server")
-    ] = None
+    port: Annotated[Port | None, Field(description="the port of its SSH server")] = None
     workdir: Annotated[Text | None, Field(description="the folder on it that all relative paths start from")] = None
     slots: Annotated[SlotFields | None, Field(description="what tasks may use of it at once")] = None
     env: Annotated[Mapping[str, str], Field(description="environment variables of every task on it")] = Field(default_factory=dict)
+    ssh_key: Annotated[PathText | None, Field(description="the private key to log in with")] = None
+    transport: Annotated[
+        Literal["ssh", "local", "container", "pepita"] | None,
+        Field(description="how it is reached; the address says it when this is left out"),
+    ] = None
+    container: Annotated[ContainerFields | None, Field(description="the container that the machine is")] = None
+    pepita: Annotated[PepitaFields | None, Field(description="the isolated place that the machine is")] = None
+    cost: Annotated[Count, Field(description="machines of a lower cost are worked on first")] = 0
+    allowed_operators: Annotated[
+        tuple[Text, ...], Field(description="who may change it; everybody when nobody is named")
+    ] = ()
+    jump: Annotated[Text | None, Field(description="the host to reach it through")] = None
+    options: Annotated[Mapping[str, str], Field(description="further options of the SSH connection")] = Field(
+        default_factory=dict
+    )
+    known_hosts: Annotated[PathText | None, Field(description="the file of known host keys")] = None
+    become: Annotated[Text | None, Field(description="the account to act as")] = None
+
+    @model_validator(mode="after")
+    def _has_its_block(self) -> MachineFields:
+        for name in ("container", "pepita"):
+            if name in (self.transport, self.addr) and getattr(self, name) is None:
+                raise wrong(f"given a block `{name}`, since that is how it is reached")
+        return self
 
 
 class NotifyFields(Fields):
@@ -69,6 +87,28 @@ class NotifyFields(Fields):
 
     on_success: Annotated[Text | None, Field(description="a shell command after a run in which everything succeeded")] = None
     on_failure: Annotated[Text | None, Field(description="a shell command after a run in which something failed")] = None
+    on_drift: Annotated[Text | None, Field(description="a shell command after drift was found")] = None
+
+
+class LogFields(Fields):
+    """How much of the logs is kept."""
+
+    keep_runs: Annotated[Count, Field(description="how many runs")] = 10
+    keep_failed: Annotated[Count, Field(description="how many failed runs")] = 50
+    max_log_size: Annotated[Bytes, Field(description="the size of one log")] = 10 << 20
+    max_total_size: Annotated[Bytes, Field(description="the size of all logs of a machine")] = 500 << 20
+
+
+def _from_one(value: Any) -> Any:
+    if parse_count(value) < 1:
+        raise wrong("a whole number from 1")
+    return value
+
+
+def _percentage(value: Any) -> Any:
+    if parse_count(value) > 100:
+        raise wrong("a whole number from 0 to 100")
+    return value
 
 
 class PolicyFields(Fields):
@@ -84,6 +124,30 @@ class PolicyFields(Fields):
     pre_apply: Annotated[Text | None, Field(description="a shell command before the run; when it fails nothing starts")] = None
     post_apply: Annotated[Text | None, Field(description="a shell command after a run in which everything succeeded")] = None
     notify: Annotated[NotifyFields, Field(description="shell commands that are told how a run ended")] = NotifyFields()
+    tripwire: Annotated[
+        Flag, Field(description="whether every transition is recorded and drift is looked for first")
+    ] = True
+    lock_file: Annotated[Flag, Field(description="whether the result is recorded")] = True
+    serial: Annotated[
+        Count | None, BeforeValidator(_from_one, json_schema_input_type=Count),
+        Field(description="how many machines are worked on in one batch"),
+    ] = None
+    max_fail_percentage: Annotated[
+        Count | None,
+        BeforeValidator(_percentage, json_schema_input_type=Count),
+        Field(description="the share of failures in a batch that ends the run"),
+    ] = None
+    ssh_retries: Annotated[Count, Field(description="how many attempts to connect")] = 1
+    convergence_budget: Annotated[Seconds | None, Field(description="the time that a run may take")] = None
+    snapshot_generations: Annotated[Count | None, Field(description="how many earlier states are kept")] = None
+    security_gate: Annotated[
+        Literal["critical", "high", "medium", "low"] | None,
+        Field(description="the severity of findings that stops a run"),
+    ] = None
+    deny_paths: Annotated[
+        tuple[PathText, ...], Field(description="paths that no resource may write: `*` within a folder, `**` below it")
+    ] = ()
+    logs: Annotated[LogFields, Field(description="how much of the logs is kept")] = LogFields()
 
 
 class OutputFields(Fields):
@@ -97,6 +161,16 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+class LifecycleFields(Fields):
+    """What may not happen to a resource, and which of its fields are not compared."""
+
+    prevent_destroy: Annotated[Flag, Field(description="true when it may never be destroyed")] = False
+    create_before_destroy: Annotated[
+        Flag, Field(description="whether the new one is there before the old one goes")
+    ] = False
+    ignore_drift: Annotated[tuple[Text, ...], Field(description="fields that are not compared")] = ()
+
+
 class CommonFields(Fields):
     """What every resource takes, whatever its type."""
 
@@ -107,3 +181,14 @@ class CommonFields(Fields):
     ] = ("localhost",)
     depends_on: Annotated[tuple[Text, ...], Field(description="the resources that come before it")] = ()
     tags: Annotated[tuple[Text, ...], Field(description="words to select it by")] = ()
+    resource_group: Annotated[Text | None, Field(description="a word to select it by")] = None
+    arch: Annotated[
+        tuple[Arch, ...], Field(description="the architectures of the machines it is for; all when none is named")
+    ] = ()
+    triggers: Annotated[tuple[Text, ...], Field(description="resources whose change means that it is done again")] = ()
+    restart_on: Annotated[tuple[Text, ...], Field(description="resources whose change restarts the service")] = ()
+    pre_apply: Annotated[Text | None, Field(description="a shell command on the machine before it")] = None
+    post_apply: Annotated[Text | None, Field(description="a shell command on the machine after it")] = None
+    sudo: Annotated[Flag, Field(description="whether it is done as root")] = False
+    lifecycle: Annotated[LifecycleFields, Field(description="what may not happen to it")] = LifecycleFields()
+    store: Annotated[Flag, Field(description="whether its result is kept by content")] = False

@@ -1,34 +1,28 @@
-"""Templates: `{{params.x}}` and `{{machine.NAME.addr}}` in text; `{{{{` is two braces. Knows no nodes and no diagnostics.
+"""Templates: `{{params.x}}`, `{{upper(machine.self.addr)}}` in text; `{{{{` is two braces. Knows no nodes and no diagnostics.
 
-A namespace is a row of NAMESPACES: the words after its name and the scope go in, text comes out. One pass: what was put in is
-not looked at again.
+One pass: what was put in is not looked at again. What may be named is the scope's, what may be called is in functions.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 
-from albor_pipeline.manifest import later
-from albor_pipeline.manifest.names import Suggester
-from albor_pipeline.model.manifest import Machine
+from albor_pipeline.manifest.functions import FUNCTIONS
+from albor_pipeline.manifest.scope import NAMESPACES, Scope, Unresolved, environment
 
 EXPRESSION = re.compile(r"\{\{\{\{|\{\{(.*?)\}\}|\{\{", re.DOTALL)
 CALL = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*\(")
+QUOTED = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)')\s*")
+WORD = re.compile(r"[^,()]*")
+NAME = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w./-]+)*")
+MAX_DEPTH = 16
 ESCAPE = "write `{{{{` where two braces are meant"
+CALLABLE = ("default", "env", *FUNCTIONS)
 
-
-@dataclass
-class Scope:
-    """What templates may name; `current` is the machine of the resource, `asked_current` tells that it was used."""
-
-    params: Mapping[str, str] = field(default_factory=dict)
-    machines: Mapping[str, Machine] = field(default_factory=dict)
-    current: Machine | None = None
-    asked_current: bool = False
-    suggest: Suggester = field(default_factory=Suggester)
+Value = Callable[[Scope], str]
 
 
 @dataclass(frozen=True)
@@ -42,71 +36,108 @@ class Fault:
     notes: tuple[str, ...] = ()
 
 
-class _Unresolved(Exception):
-    def __init__(self, code: str, message: str, label: str = "", notes: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.code, self.message, self.label, self.notes = code, message, label, notes
-
-
-def _param(scope: Scope, words: list[str]) -> str:
-    name = ".".join(words)
-    if name not in scope.params:
-        allowed = (
-            ("declared params: " + ", ".join(list(scope.params)[:12]),) if scope.params else ("no params are declared",)
-        )
-        raise _Unresolved(
-            "unknown-param", f"there is no param `{name}`", scope.suggest.label(name, scope.params), allowed
-        )
-    return scope.params[name]
-
-
-FACTS: Mapping[str, Callable[[Machine], str]] = {
-    "addr": lambda machine: machine.addr,
-    "hostname": lambda machine: machine.hostname,
-    "user": lambda machine: machine.user or "",
-    "arch": lambda machine: machine.arch,
-    "name": lambda machine: machine.name,
-}
-
-
-def _machine(scope: Scope, words: list[str]) -> str:
-    if len(words) != 2:
-        raise _Unresolved("template", "a machine template is `machine.NAME.FACT`", "", (f"facts: {', '.join(FACTS)}",))
-    name, fact = words
-    if name == "self":
-        scope.asked_current = True
-        machine = scope.current
-        if machine is None:
-            raise _Unresolved("template", "`machine.self` has a meaning only inside a resource")
-    elif name in scope.machines:
-        machine = scope.machines[name]
-    else:
-        known = ["self", *scope.machines]
-        raise _Unresolved("unknown-machine", f"there is no machine `{name}`", scope.suggest.label(name, known))
-    if fact not in FACTS:
-        allowed = (f"facts of a machine: {', '.join(FACTS)}",)
-        raise _Unresolved("template", f"a machine has no fact `{fact}`", scope.suggest.label(fact, FACTS), allowed)
-    return FACTS[fact](machine)
-
-
-NAMESPACES: Mapping[str, Callable[[Scope, list[str]], str]] = {"params": _param, "machine": _machine}
-
-
-def _evaluate(expression: str, scope: Scope) -> str:
-    call = CALL.match(expression)
-    if call:
-        if call[1] in later.FUNCTIONS:
-            raise _Unresolved("not-supported", f"the function `{call[1]}` is not supported yet")
-        raise _Unresolved("template", f"there is no function `{call[1]}`", "", (ESCAPE,))
-    namespace, *words = expression.strip().split(".")
-    if namespace in later.NAMESPACES:
-        raise _Unresolved("not-supported", f"`{{{{{namespace}}}}}` is not supported yet")
+def _lookup(name: str, scope: Scope, *, in_call: bool) -> str:
+    namespace, *words = name.split(".")
     if namespace not in NAMESPACES:
-        allowed = (f"a template starts with: {', '.join(f'{name}.' for name in NAMESPACES)}", ESCAPE)
-        raise _Unresolved(
-            "template", f"`{expression.strip()}` names nothing", scope.suggest.label(namespace, NAMESPACES), allowed
+        allowed = (f"a template starts with: {', '.join(NAMESPACES)}", ESCAPE)
+        raise Unresolved("template", f"`{name}` names nothing", scope.suggest.label(namespace, NAMESPACES), allowed)
+    if in_call and namespace == "secrets":
+        raise Unresolved(
+            "secret-place", "a function cannot be applied to a secret: its result would be no secret any more"
         )
-    return NAMESPACES[namespace](scope, words)
+    value = NAMESPACES[namespace](scope, words)
+    scope.looked_up.append(name)
+    return value
+
+
+class _Call:
+    """One expression with parentheses, read from left to right into functions of the scope."""
+
+    def __init__(self, text: str, scope: Scope) -> None:
+        self._text = text
+        self._scope = scope
+        self._at = 0
+
+    def whole(self) -> Value:
+        """The expression; nothing may stand after it."""
+        value = self._value(0)
+        rest = self._text[self._at :].strip()
+        if rest:
+            raise Unresolved("template", f"`{rest}` stands after the end of the call")
+        return value
+
+    def _value(self, depth: int) -> Value:
+        if depth > MAX_DEPTH:
+            raise Unresolved("template", f"calls are nested more than {MAX_DEPTH} deep")
+        call = CALL.match(self._text, self._at)
+        if call is not None:
+            self._at = call.end()
+            return self._call(call[1], depth)
+        quoted = QUOTED.match(self._text, self._at)
+        if quoted is not None:
+            self._at = quoted.end()
+            text = quoted[1] if quoted[1] is not None else quoted[2]
+            return lambda scope: text
+        match = WORD.match(self._text, self._at)
+        assert match is not None
+        self._at = match.end()
+        word = match[0].strip()
+        head = word.partition(".")[0]
+        if NAME.fullmatch(word) and head in NAMESPACES and (head != word or head in ("item", "index")):
+            return lambda scope: _lookup(word, scope, in_call=True)
+        return lambda scope: word
+
+    def _call(self, name: str, depth: int) -> Value:
+        if name not in CALLABLE:
+            label = self._scope.suggest.label(name, CALLABLE)
+            notes = (f"functions: {', '.join(CALLABLE)}", ESCAPE)
+            raise Unresolved("template", f"there is no function `{name}`", label, notes)
+        arguments = self._arguments(depth)
+        takes = {"default": ("text", "instead"), "env": ("NAME",)}.get(name) or FUNCTIONS[name].takes
+        if len(arguments) != len(takes):
+            given = f"{len(arguments)} {'was' if len(arguments) == 1 else 'were'} given"
+            message = f"`{name}` takes {len(takes)} argument{'s' if len(takes) > 1 else ''}, {given}"
+            raise Unresolved("template", message, "", (f"write `{name}({', '.join(takes)})`",))
+        if name == "default":
+            return lambda scope: _default(scope, *arguments)
+        if name == "env":
+            return lambda scope: environment(scope, arguments[0](scope))
+        return lambda scope: FUNCTIONS[name].call(*(argument(scope) for argument in arguments))
+
+    def _arguments(self, depth: int) -> list[Value]:
+        if self._text[self._at :].lstrip().startswith(")"):
+            self._at = self._text.index(")", self._at) + 1
+            return []
+        arguments: list[Value] = []
+        while True:
+            arguments.append(self._value(depth + 1))
+            sign = self._text[self._at : self._at + 1]
+            self._at += 1
+            if sign == ")":
+                self._skip_blanks()
+                return arguments
+            if sign != ",":
+                raise Unresolved("template", "this call is not closed by `)`", "", (ESCAPE,))
+
+    def _skip_blanks(self) -> None:
+        while self._text[self._at : self._at + 1].isspace():
+            self._at += 1
+
+
+def _default(scope: Scope, first: Value, instead: Value) -> str:
+    try:
+        return first(scope) or instead(scope)
+    except Unresolved as error:
+        if not error.missing:
+            raise
+        return instead(scope)
+
+
+def evaluate(expression: str, scope: Scope) -> str:
+    """The text of one expression, without its braces. Raises Unresolved."""
+    if CALL.match(expression):
+        return _Call(expression, scope).whole()(scope)
+    return _lookup(expression.strip(), scope, in_call=False)
 
 
 def resolve(text: str, scope: Scope) -> tuple[str, list[Fault]]:
@@ -122,8 +153,8 @@ def resolve(text: str, scope: Scope) -> tuple[str, list[Fault]]:
             faults.append(Fault(number, "template", "this template is not closed by `}}`", "", (ESCAPE,)))
             return written
         try:
-            return _evaluate(match[1], scope)
-        except _Unresolved as error:
+            return evaluate(match[1], scope)
+        except Unresolved as error:
             faults.append(Fault(number, error.code, error.message, error.label, error.notes))
             return written
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class FieldAbout:
     """One key: the words of what it takes, what it is for, its default as written (empty for none).
 
-    `change` is the class of a resource's field: content, policy or doc; empty elsewhere.
+    `change` is the class of a resource's field: content, policy or doc; empty elsewhere. One that comes `later` is read and
+    checked, and a plan that needs it is refused.
     """
 
     name: str
@@ -20,6 +21,7 @@ class FieldAbout:
     default: str = ""
     change: str = ""
     spellings: tuple[str, ...] = ()
+    later: bool = False
     fields: tuple[FieldAbout, ...] = ()
 
     def walk(self, prefix: str = "") -> Iterator[tuple[str, FieldAbout]]:
@@ -31,10 +33,14 @@ class FieldAbout:
 
 @dataclass(frozen=True)
 class BlockAbout:
-    """A block of a manifest: a resource type, or one of the other sections; `common` are the fields that all types share."""
+    """A block of a manifest: a resource type, or one of the other sections; `common` are the fields that all types share.
+
+    A type that comes `later` is read and checked, and a plan that needs it is refused.
+    """
 
     name: str
     about: str
     fields: tuple[FieldAbout, ...]
     common: tuple[FieldAbout, ...] = ()
     is_type: bool = False
+    later: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,12 @@ from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.resource import Resource
 
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
+SECRET = re.compile("\u27e6secret ([^\u27e6\u27e7]*)\u27e7")
+
+
+def secret_mark(name: str) -> str:
+    """What stands in a field for a secret, in everything that is shown, compared or written."""
+    return f"\u27e6secret {name}\u27e7"
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Machine:
     """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote).
 
     `slots` holds only what is declared (gpu, cpu, memory_bytes); for the rest what the machine says it has counts.
+    `not_yet` is what is declared and has no effect in this version: a plan that needs the machine is refused with it.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Machine:
     port: int | None = None
     roles: tuple[str, ...] = ()
     span: Span | None = None
+    not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
     @property
     def is_local(self) -> bool:
@@ -46,7 +55,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run behaves; nothing here is part of a fingerprint."""
+    """How a run behaves; nothing here is part of a fingerprint. `not_yet` is as of a machine."""
 
     stop_on_first: bool = True
     max_parallel: int | None = None
@@ -54,6 +63,8 @@ class Policy:
     post_apply: str | None = None
     on_success: str | None = None
     on_failure: str | None = None
+    deny_paths: tuple[str, ...] = ()
+    not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,3 +91,13 @@ class Manifest:
     outputs: tuple[Output, ...] = ()
     description: str = ""
     warnings: tuple[Diagnostic, ...] = ()
+    environment: str | None = None
+
+    @property
+    def pipeline(self) -> str:
+        """What a state folder belongs to: the name, and the environment where one was chosen."""
+        return f"{self.name} ({self.environment})" if self.environment else self.name
+
+    def continues(self, lineage: str) -> bool:
+        """Whether a lineage that a machine remembers is one of the chosen environment, or of none."""
+        return bool(lineage) and lineage.rpartition("-")[0] == (self.environment or "")

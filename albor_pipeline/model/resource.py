@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from albor_pipeline.errors import Span
+from albor_pipeline.errors import Diagnostic, Span
 
 
 class Key(NamedTuple):
@@ -35,6 +35,7 @@ class Resource:
     """A declared resource; `fields` is the typed model of its kind (resources/<kind>.py), `spans` place each field by its dotted path.
 
     `fields_by_machine` differs from `fields` only where a template names `machine.self` and there are several machines.
+    `not_yet` is what is declared and has no effect in this version: a plan that needs the resource is refused with it.
     """
 
     id: str
@@ -46,6 +47,9 @@ class Resource:
     span: Span | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
     fields_by_machine: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    sudo: bool = False
+    not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
     def fields_on(self, machine: str) -> Any:
         """The typed fields of the copy on `machine`."""

@@ -11,7 +11,7 @@ from posixpath import dirname, normpath
 from typing import Any
 
 from albor_pipeline.model.manifest import Manifest
-from albor_pipeline.model.resource import Key
+from albor_pipeline.model.resource import Key, Reference
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.resources.file import File
 from albor_pipeline.resources.task import Task
@@ -58,14 +58,15 @@ class Inputs:
             for up in self._graph.before[key]:
                 yield from self._outputs(up)
             return
-        references = {ref.text: ref for ref in resource.depends_on if ref.text in task.inputs}
+        references: dict[str, list[Reference]] = {}
+        for ref in resource.depends_on:
+            references.setdefault(ref.text, []).append(ref)
         for text in task.inputs:
-            if text in references:
-                ref = references[text]
+            for ref in references.get(text, ()):
                 for up in self._graph.before[key]:
                     if up.resource == ref.resource and ref.machine in (None, up.machine):
                         yield from self._outputs(up, ref.output)
-            else:
+            if text not in references:
                 yield self._path(text, key)
 
     def _outputs(self, up: Key, name: str | None = None) -> Iterator[Input]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from albor_pipeline.errors import ManifestError, Span
 from albor_pipeline.model.manifest import Machine
@@ -18,11 +18,16 @@ Item = dict[str, Any]
 class Kind(Protocol):
     """A resource type; `shown` are the keys that a diagnostic names, `names` maps another spelling to the field."""
 
-    name: ClassVar[str]
-    noun: ClassVar[str]
-    model: ClassVar[type[Fields]]
-    names: ClassVar[Mapping[str, str]]
-    shown: ClassVar[tuple[str, ...]]
+    @property
+    def name(self) -> str: ...
+    @property
+    def noun(self) -> str: ...
+    @property
+    def model(self) -> type[Fields]: ...
+    @property
+    def names(self) -> Mapping[str, str]: ...
+    @property
+    def shown(self) -> tuple[str, ...]: ...
 
     def defaults(self, name: str) -> Mapping[str, Any]:
         """Field values that depend on the resource's name, used where the manifest has none."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 MAX_PATH = 4096
@@ -49,7 +51,7 @@ CONTENT, POLICY, DOC = FieldClass.CONTENT, FieldClass.POLICY, FieldClass.DOC
 class Fields(BaseModel):
     """Base of every declared block: immutable, unknown keys refused, null means unset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -59,21 +61,31 @@ class Fields(BaseModel):
         return data
 
 
+def declared(model: type[Fields]) -> Mapping[str, FieldInfo]:
+    """The fields of a block by their keys as written in a manifest, in the order declared; `from` is a word of Python."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+@cache
+def keys_of(model: type[Fields]) -> tuple[str, ...]:
+    """The keys of a block as they are written in a manifest, in the order declared."""
+    return tuple(declared(model))
+
+
 def class_of(model: type[Fields], name: str) -> FieldClass:
-    """The class of one field; a field without a mark is content, so that forgetting the mark can only re-run too much."""
-    for item in model.model_fields[name].metadata:
+    """The class of the field of a key; a field without a mark is content, so that forgetting the mark can only re-run too much."""
+    for item in declared(model)[name].metadata:
         if isinstance(item, FieldClass):
             return item
     return CONTENT
 
 
 def content_of(fields: Fields) -> Mapping[str, Any]:
-    """The content fields that were given a value, name -> typed value."""
+    """The content fields that were given a value, key -> typed value."""
     model = type(fields)
+    values = {field.alias or name: getattr(fields, name) for name, field in model.model_fields.items()}
     return {
-        name: getattr(fields, name)
-        for name in model.model_fields
-        if class_of(model, name) is CONTENT and getattr(fields, name) not in (None, (), {})
+        key: value for key, value in values.items() if value not in (None, (), {}) and class_of(model, key) is CONTENT
     }
 
 

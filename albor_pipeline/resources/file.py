@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.manifest import Machine
@@ -15,27 +14,12 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Item, probe_error, read_project_file
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
+from albor_pipeline.resources.formats import Mode, Owner
 from albor_pipeline.resources.shell import Script, join, lines
 
 SH_TIMEOUT_S = 60.0
 STATES = {"dir": "directory", "link": "symlink"}
-ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 META = ("mode", "owner", "group")
-
-
-def _mode(value: Any) -> Any:
-    if isinstance(value, str) and (len(value) != 4 or any(digit not in "01234567" for digit in value)):
-        raise wrong("four octal digits such as 0644")
-    return value
-
-
-def _account(value: Any) -> Any:
-    if isinstance(value, str) and not ACCOUNT.fullmatch(value):
-        raise wrong("a name of at most 32 lower-case letters, digits, `-`, `_` and `.`")
-    return value
-
-
-Account = Annotated[str, BeforeValidator(_account)]
 
 
 class File(Fields):
@@ -46,11 +30,9 @@ class File(Fields):
     content: Annotated[str | None, CONTENT, Field(description="the text of the file")] = None
     source: Annotated[PathText | None, CONTENT, Field(description="a file of the project that is copied to the machine")] = None
     target: Annotated[PathText | None, CONTENT, Field(description="where the link points")] = None
-    mode: Annotated[
-        str | None, BeforeValidator(_mode), CONTENT, Field(description="the permission bits, four octal digits such as 0644")
-    ] = None
-    owner: Annotated[Account | None, CONTENT, Field(description="the account that owns it")] = None
-    group: Annotated[Account | None, CONTENT, Field(description="the group that owns it")] = None
+    mode: Annotated[Mode | None, CONTENT, Field(description="the permission bits, four octal digits such as 0644")] = None
+    owner: Annotated[Owner | None, CONTENT, Field(description="the account that owns it")] = None
+    group: Annotated[Owner | None, CONTENT, Field(description="the group that owns it")] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")

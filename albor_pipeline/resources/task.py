@@ -22,7 +22,10 @@ from albor_pipeline.resources.fields import (
     typed,
     wrong,
 )
+from albor_pipeline.resources.formats import Duration
+from albor_pipeline.resources.task_blocks import HealthCheck, Moved, PipelineStage, QualityGate, RestartPolicy
 
+Restart = Literal["no", "always", "on_failure", "on-failure", "unless-stopped"]
 RetryOn = Literal["error", "timeout", "killed", "oom", "lost", "gpu", "hang"]
 
 
@@ -115,10 +118,46 @@ class Task(Fields):
     timeout: Annotated[Seconds | None, POLICY, Field(description="after this time an attempt is ended")] = None
     heartbeat: Annotated[Seconds | None, POLICY, Field(description="an attempt that says nothing for this time counts as hung")] = None
     cache: Annotated[Flag, POLICY, Field(description="whether an earlier result of the same inputs may be used again")] = True
+    state: Annotated[Literal["present"], POLICY, Field(description="a task is always wanted")] = "present"
+    task_mode: Annotated[
+        Literal["batch", "pipeline", "service", "dispatch"],
+        CONTENT,
+        Field(description="how it runs: once, in steps, as a service, or when it is asked to"),
+    ] = "batch"
+    stages: Annotated[
+        tuple[PipelineStage, ...], CONTENT, Field(description="the steps of a task in pipeline mode")
+    ] = ()
+    quality_gate: Annotated[QualityGate | None, POLICY, Field(description="what its numbers must be")] = None
+    gpu_device: Annotated[Count | None, POLICY, Field(description="the index of the graphics card it uses")] = None
+    health_check: Annotated[HealthCheck | None, POLICY, Field(description="how one sees that a service is well")] = None
+    restart: Annotated[Restart | None, POLICY, Field(description="when a service is started again")] = None
+    restart_delay: Annotated[Duration | None, POLICY, Field(description="how long to wait before that")] = None
+    restart_policy: Annotated[
+        RestartPolicy | None, POLICY, Field(description="how often it is started again, and after which waiting")
+    ] = None
+    scatter: Annotated[
+        tuple[Moved, ...], CONTENT, Field(description="what is moved to where it is needed before the task")
+    ] = ()
+    gather: Annotated[
+        tuple[Moved, ...], CONTENT, Field(description="what is moved to where it is needed after the task")
+    ] = ()
+    ranks_on: Annotated[
+        tuple[Text, ...], CONTENT, Field(description="the machines that run it together, as one task")
+    ] = ()
+    contracts: Annotated[
+        tuple[Text, ...], POLICY, Field(description="the contracts that must hold for its outputs")
+    ] = ()
+    keep: Annotated[Flag, POLICY, Field(description="whether a service goes on after the last task that needs it")] = (
+        False
+    )
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _one_way(self) -> Task:
+        if self.task_mode == "pipeline" and not self.stages:
+            raise wrong("given its `stages`, since its mode is pipeline")
+        if self.stages and self.stage is None:
+            return self
         if (self.command is None) == (self.stage is None):
             raise wrong("given either a `command` or a `stage` with its `config`")
         if self.stage is not None and self.config is None:
@@ -144,7 +183,7 @@ class TaskKind:
     name: ClassVar[str] = "task"
     noun: ClassVar[str] = "task"
     model: ClassVar[type[Fields]] = Task
-    names: ClassVar[Mapping[str, str]] = {"output_artifacts": "outputs"}
+    names: ClassVar[Mapping[str, str]] = {"output_artifacts": "outputs", "task_inputs": "inputs"}
     shown: ClassVar[tuple[str, ...]] = (
         "command", "stage", "config", "inputs", "outputs", "depends_on", "machine", "needs", "env", "retry", "timeout",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 from albor_pipeline.model.observed import FileChange
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan.reasons import shown
+from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.session import Session
 
@@ -14,12 +15,14 @@ Finding = dict[str, Any]
 
 
 def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tuple[list[Key], list[Finding]]:
-    """The converged resources that were looked at, and what is not as recorded of each."""
+    """The converged resources that were looked at, and what is not as recorded of each; ManifestError as for a plan."""
     entries = session.folder.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
+    check_supported(session.manifest, keys)
+    observer = Observer(session.manifest, session.graph, session.fleet, deep=deep)
+    observer.read_project(keys)
     session.connect(keys)
-    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, deep=deep)
-    observed = observer.observe(keys)
+    observed = observer.observe(keys, session.folder.state)
     found: list[Finding] = []
     for key in keys:
         if key.machine in session.fleet.errors:

@@ -148,8 +148,9 @@ class Executor:
         outcomes: list[Outcome] = []
         while self._may_start() and (queue := self._next_queue()) is not None:
             rank, key = heapq.heappop(queue)
-            must_wait = queue is not self.now.ready and not self.workers.has_room(self.steps[key])
-            outcome = None if must_wait else self._begin(self.steps[key])
+            step = self.steps[key]
+            will_run = queue is not self.now.ready or _surely_runs(step)
+            outcome = None if will_run and not self.workers.has_room(step) else self._begin(step)
             if outcome is None:
                 heapq.heappush(self.now.parked.setdefault(key.machine, []), (rank, key))
                 self.now.free.discard(key.machine)
@@ -223,6 +224,11 @@ class Executor:
         counts = Counter(self.now.counts)
         counts["not started"] += sum(1 for place in self.now.place.values() if place in (Place.WAITING, Place.READY))
         return +counts
+
+
+def _surely_runs(step: Step) -> bool:
+    """True when nothing that earlier steps make can turn this one into something that needs no slot."""
+    return step.action.executes and step.fingerprint is not None and not step.fingerprint.unknown
 
 
 def _allowed(action: Action, step: Step) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from albor_pipeline.errors import ManifestError, UnreachableError
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.transport.client import AgentClient, Message
-from albor_pipeline.transport.local import LocalTransport, wait_readable
+from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
 
 class Fleet:
@@ -18,6 +18,7 @@ class Fleet:
     def __init__(self, manifest: Manifest, lineage: str) -> None:
         self.agents: dict[str, AgentClient] = {}
         self.errors: dict[str, str] = {}
+        self._loading: dict[str, AgentClient] = {}
         self._manifest = manifest
         self.lineage = lineage
 
@@ -27,20 +28,30 @@ class Fleet:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def open(self, names: Sequence[str]) -> None:
-        """Connect to machines that are not connected yet; one that does not answer is noted.
+    def launch(self, names: Sequence[str]) -> None:
+        """Start the agents of machines that have none yet, and do not wait for them; one that cannot start is noted.
 
         Raises ManifestError for a machine that is not this one: that is refused by name, never skipped.
         """
         for name in names:
-            if name in self.agents:
+            if name in self.agents or name in self._loading:
                 continue
             machine = self._manifest.machines[name]
             if not machine.is_local:
                 text = f"machine `{name}` is at {machine.addr}: this version runs tasks on this machine only"
                 raise ManifestError.of("not-yet", text, "give it `addr: localhost`, or leave it out", span=machine.span)
             try:
-                self.agents[name] = LocalTransport().connect(machine, self._manifest.root, self.lineage)
+                self._loading[name] = LocalTransport().start(machine, self._manifest.root, self.lineage)
+            except UnreachableError as error:
+                self.errors[name] = error.diagnostics[0].message
+
+    def open(self, names: Sequence[str]) -> None:
+        """Connect to machines that are not connected yet; one that does not answer is noted. Raises as launch() does."""
+        self.launch(names)
+        while self._loading:
+            name, client = self._loading.popitem()
+            try:
+                self.agents[name] = greeted(client)
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
 
@@ -62,9 +73,10 @@ class Fleet:
 
     def close(self) -> None:
         """Close every channel; attempts live on."""
-        for agent in self.agents.values():
+        for agent in (*self.agents.values(), *self._loading.values()):
             agent.close()
         self.agents.clear()
+        self._loading.clear()
 
 
 def newest_lineage(manifest: Manifest, fleet: Fleet) -> tuple[str, Mapping[str, Any] | None] | None:
@@ -72,7 +84,7 @@ def newest_lineage(manifest: Manifest, fleet: Fleet) -> tuple[str, Mapping[str, 
     newest: tuple[str, str] | None = None
     for agent in fleet.agents.values():
         for raw in agent.request("attempts", any_lineage=True)["attempts"]:
-            if raw["resource"] in manifest.resources and raw["lineage"]:
+            if raw["resource"] in manifest.resources and manifest.continues(raw["lineage"]):
                 newest = max(newest or ("", ""), (str(raw["started_utc"]), str(raw["lineage"])))
     if newest is None:
         return None

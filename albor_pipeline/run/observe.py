@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -13,7 +13,7 @@ from albor_pipeline.errors import Problems
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
 from albor_pipeline.model.resource import Key, Resource
-from albor_pipeline.model.state import Result, State
+from albor_pipeline.model.state import Entry, Result, State
 from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
@@ -49,22 +49,22 @@ class Found:
 class Observer:
     """Looks at the machines and the project on behalf of one manifest."""
 
-    def __init__(self, manifest: Manifest, graph: Graph, state: State, fleet: Fleet, *, deep: bool = False) -> None:
+    def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, *, deep: bool = False) -> None:
         self.manifest = manifest
         self.graph = graph
-        self.state = state
         self.fleet = fleet
         self.root = Path(manifest.root)
         self.deep = deep
         self.problems = Problems()
         self.found = Found()
         self.inputs = Inputs(manifest, graph)
-        self._machines = {name: self._view(name) for name in manifest.machines}
+        self._machines: dict[str, MachineView] = {}
+        self._entries: Mapping[Key, Entry] = {}
 
-    def observe(self, keys: Iterable[Key]) -> Observed:
-        """Everything about these resources and the machines they are on; problems with configs are collected in `problems`."""
-        chosen = list(keys)
-        self._read_project(chosen)
+    def observe(self, chosen: Sequence[Key], state: State) -> Observed:
+        """Everything about these resources, whose project files are read, and the machines they are on."""
+        self._machines = {name: self._view(name) for name in self.manifest.machines}
+        self._entries = state.entries
         items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
         for key in chosen:
             if key.machine in self.fleet.agents:
@@ -104,7 +104,8 @@ class Observer:
             facts=hello,
         )
 
-    def _read_project(self, keys: Iterable[Key]) -> None:
+    def read_project(self, keys: Iterable[Key]) -> None:
+        """Code and configs of these resources; what is wrong with a config is collected in `problems`. Asks no machine."""
         reader = CodeReader(self.root)
         for key in keys:
             resource = self.manifest.resources[key.resource]
@@ -142,7 +143,7 @@ class Observer:
 
     def _task_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
         items: list[tuple[dict[str, Any], Take]] = []
-        entry = self.state.entries.get(key)
+        entry = self._entries.get(key)
         result = entry.in_force if entry else None
         for path, proof in result.outputs.items() if result else ():
             if proof.root is not None:
@@ -243,7 +244,7 @@ class Observer:
         roots: dict[str, str | None] = {}
         for item in self.inputs.of(key):
             maker = item.makers[0] if item.output is not None else None
-            entry = self.state.entries.get(maker) if maker is not None else None
+            entry = self._entries.get(maker) if maker is not None else None
             result = entry.in_force if entry else None
             if maker is not None and item.output is not None and result is not None and item.output in result.outputs:
                 seen = self.found.outputs.get((maker, item.output))

@@ -42,7 +42,7 @@ def rebuild(manifest: Manifest, state_dir: Path) -> list[tuple[Key, str]]:
         heads = {name: agent.hello["heads"].get(lineage) for name, agent in fleet.agents.items()}
         known = {name: head for name, head in heads.items() if head}
         rows = list(entries.values())
-        folder = StateFolder.rebuild(state_dir, manifest.name, lineage, rows, heads=known, machine_ids=ids)
+        folder = StateFolder.rebuild(state_dir, manifest.pipeline, lineage, rows, heads=known, machine_ids=ids)
         folder.close()
     return sorted(found.items())
 

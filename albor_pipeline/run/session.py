@@ -20,6 +20,7 @@ from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
+from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
@@ -56,7 +57,7 @@ class Session:
     def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
-        self.folder = StateFolder.open(state_dir, manifest.name, write=write)
+        self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write, environment=manifest.environment)
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()
@@ -64,9 +65,11 @@ class Session:
         self._broken = False
 
     @classmethod
-    def open(cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool) -> Session:
+    def open(
+        cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
+    ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
-        manifest = load(path)
+        manifest = load(path, environment=environment)
         return cls(manifest, state_dir(manifest), write=write)
 
     def __enter__(self) -> Session:
@@ -82,13 +85,16 @@ class Session:
 
     def connect(self, keys: Iterable[Key]) -> None:
         """Open the machines of these resources, and check that none of them knows a later state than ours."""
-        names = sorted({key.machine for key in keys if key.machine in self.manifest.machines})
+        names = self._machines(keys)
         self.fleet.open(names)
         if self.folder.is_new and self._continue_lineage():
             self.fleet.open(names)
         self._check_places()
         for name, agent in self.fleet.agents.items():
             self._check_head(name, agent.hello.get("head"))
+
+    def _machines(self, keys: Iterable[Key]) -> list[str]:
+        return sorted({key.machine for key in keys if key.machine in self.manifest.machines})
 
     def _check_head(self, name: str, head: Mapping[str, Any] | None) -> None:
         """A reader takes no lock, so a run may have gone on since it read the state: then it reads once more."""
@@ -97,7 +103,7 @@ class Session:
         except StateError:
             if self._write:
                 raise
-            self.folder = StateFolder.open(self.folder.root, self.manifest.name, write=False)
+            self.folder = StateFolder.open(self.folder.root, self.manifest.pipeline, write=False)
             self.folder.check_head(name, head)
 
     def _check_places(self) -> None:
@@ -123,13 +129,17 @@ class Session:
         return True
 
     def plan(self, wish: Wish) -> Plan:
-        """Observe and plan; raises ManifestError when a stage says that it cannot work or a config is wrong."""
+        """Observe and plan; raises ManifestError when a stage says that it cannot work, a config is wrong, or we cannot do it yet."""
         targets = wish.targets
         chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
+        check_supported(self.manifest, chosen)
         known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
+        keys = [key for key in self.graph.order if key in chosen]
+        self.fleet.launch(self._machines(chosen | known))
+        self.observer = Observer(self.manifest, self.graph, self.fleet, deep=wish.deep)
+        self.observer.read_project(keys)
         self.connect(chosen | known)
-        self.observer = Observer(self.manifest, self.graph, self.folder.state, self.fleet, deep=wish.deep)
-        self.observed = self.observer.observe(key for key in self.graph.order if key in chosen)
+        self.observed = self.observer.observe(keys, self.folder.state)
         self.observer.problems.raise_if_errors()
         self._options = Options(
             targets=targets,

@@ -224,7 +224,7 @@ class Workers:
         return [Outcome(key, again=True)]
 
     def _send(self, machine: str, verb: str, reply: Reply, **args: Any) -> None:
-        self._replies[machine, self._run.fleet.agents[machine].submit(verb, **args)] = reply
+        self._replies[machine, self._run.fleet.agents[machine].queue(verb, **args)] = reply
 
     def take(self, machine: str, message: Message, work: Mapping[Key, Work]) -> list[Outcome]:
         """The outcomes that follow from one message of a machine."""

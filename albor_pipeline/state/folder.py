@@ -65,8 +65,9 @@ class StateFolder:
         disk: Disk | None = None,
         clock: Clock = utc_now,
         seal_bytes: int = SEAL_BYTES,
+        environment: str | None = None,
     ) -> StateFolder:
-        """The state in `path`; a missing one is empty and, with `write`, made.
+        """The state in `path`; a missing one is empty and, with `write`, made; its lineage then names the environment.
 
         Raises LockedError when another process writes it, StateError when it is damaged, belongs to another pipeline,
         or lies on a network file system.
@@ -78,7 +79,7 @@ class StateFolder:
                 hold = _prepare(disk, path, clock)
             try:
                 loaded = load(disk, path, pipeline)
-                fresh = Loaded(Book(os.urandom(8).hex(), pipeline))
+                fresh = Loaded(Book(new_lineage(environment), pipeline))
                 folder = cls(path, disk, clock, loaded or fresh, hold, is_new=loaded is None, seal_bytes=seal_bytes)
                 if write:
                     folder._clean()
@@ -322,6 +323,11 @@ class StateFolder:
         if count not in self._digests:
             self._digests.update((line["serial"], line["digest"]) for line in self.history() if line["serial"] == count)
         return self._digests.get(count)
+
+
+def new_lineage(environment: str | None) -> str:
+    """A lineage that there has never been; one of an environment starts with its name."""
+    return "-".join([*([environment] if environment else []), os.urandom(8).hex()])
 
 
 def _head(data: Mapping[str, Any]) -> Head:

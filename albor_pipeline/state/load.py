@@ -17,7 +17,7 @@ from albor_pipeline.state.reader import Mark, Reader, read_header, segments
 
 MAIN = "albor.lock.yaml"
 MACHINE = "state.lock.yaml"
-RESERVED = ("journal", "runs")
+RESERVED = ("journal", "runs", "environments")
 _MAIN_KEYS = frozenset(
     (
         "lineage",

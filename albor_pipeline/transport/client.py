@@ -88,13 +88,18 @@ class AgentClient:
 
     def submit(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
         """Send a request and return its id; the reply comes from poll(). Raises UnreachableError."""
+        number = self.queue(verb, data=data, **args)
+        if not self._flush():
+            raise self._unreachable()
+        return number
+
+    def queue(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
+        """As submit(), but the request goes with the next poll() or request(), together with others."""
         self._next += 1
         self._link.message(self._next, {"verb": verb, **args})
         if data is not None:
             self._link.data(self._next, data)
             self._link.end(self._next)
-        if not self._flush():
-            raise self._unreachable()
         return self._next
 
     def request(
@@ -108,6 +113,7 @@ class AgentClient:
         number = self.submit(verb, data=data, **args)
         deadline = None if wait_s is None else time.monotonic() + wait_s
         others: list[Message] = []
+        arrived: deque[Message] = deque()
         reply: dict[str, Any] | None = None
         parts: list[bytes] = []
         try:
@@ -115,8 +121,11 @@ class AgentClient:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise self._unreachable("did not answer in time")
-                for message in self._take(left):
+                arrived.extend(self._take(left))
+                while arrived:
+                    message = arrived.popleft()
                     if message.kind == "closed":
+                        others.append(message)
                         raise self._unreachable()
                     if message.id != number or message.kind == "event":
                         others.append(message)
@@ -131,7 +140,7 @@ class AgentClient:
                         if not reply.get("data"):
                             return reply
         finally:
-            self._inbox.extendleft(reversed(others))
+            self._inbox.extendleft(reversed([*others, *arrived]))
 
     def poll(self, timeout_s: float | None = 0.0) -> list[Message]:
         """What has arrived; waits for the first so long (None: for ever). After a `closed` message nothing more comes."""

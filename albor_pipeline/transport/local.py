@@ -83,23 +83,15 @@ class LocalTransport:
 
     def connect(self, machine: Machine, root: str, lineage: str, *, attempts: str = "all") -> AgentClient:
         """A client that has said hello; the workdir is the machine's, else `root`. Raises UnreachableError."""
+        return greeted(self.start(machine, root, lineage), attempts)
+
+    def start(self, machine: Machine, root: str, lineage: str) -> AgentClient:
+        """A client of an agent that may still be loading: its hello is to be asked for. Raises UnreachableError."""
         workdir = str(Path(root, Path(machine.workdir).expanduser())) if machine.workdir else root
         try:
-            channel = self._start(workdir, lineage, machine.name)
+            return AgentClient(self._start(workdir, lineage, machine.name), machine.name)
         except OSError as error:
             raise UnreachableError.of("unreachable", f"{machine.name}: the agent cannot be started: {error}") from None
-        client = AgentClient(channel, machine.name)
-        try:
-            client.greet(attempts)
-        except AgentError as error:
-            client.close()
-            raise UnreachableError.of(
-                "unreachable", f"{machine.name}: its agent cannot work: {error.message}"
-            ) from None
-        except BaseException:
-            client.close()
-            raise
-        return client
 
     def _start(self, workdir: str, lineage: str, name: str) -> LocalChannel:
         options = {"--workdir": workdir, "--lineage": lineage, "--machine": name, "--path": _digest_folder()}
@@ -117,6 +109,19 @@ class LocalTransport:
         finally:
             theirs.close()
         return LocalChannel(process, ours, errors)
+
+
+def greeted(client: AgentClient, attempts: str = "all") -> AgentClient:
+    """The client once its agent has said hello; one that cannot is closed. Raises UnreachableError."""
+    try:
+        client.greet(attempts)
+    except AgentError as error:
+        client.close()
+        raise UnreachableError.of("unreachable", f"{client.machine}: its agent cannot work: {error.message}") from None
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 def _replacement() -> list[str]:

@@ -12,6 +12,7 @@ CHANGES = {
     "policy": "counts the next time; runs nothing again",
     "doc": "means nothing; it is for readers",
 }
+LATER = "it is read and checked; a plan that needs it is refused"
 COMMAND = "albor-pipeline explain"
 
 
@@ -19,7 +20,7 @@ def index_lines(blocks: Iterable[BlockAbout]) -> Iterator[str]:
     """Every type and every other block, a line each."""
     known = list(blocks)
     yield "types:"
-    yield from words.columns([block.name, block.about] for block in known if block.is_type)
+    yield from words.columns([block.name, block.about + (" (not yet)" if block.later else "")] for block in known if block.is_type)
     yield "other blocks:"
     yield from words.columns([block.name, block.about] for block in known if not block.is_type)
     yield f"To see one: {COMMAND} {next((block.name for block in known if block.is_type), 'manifest')}"
@@ -28,6 +29,8 @@ def index_lines(blocks: Iterable[BlockAbout]) -> Iterator[str]:
 def block_lines(block: BlockAbout) -> Iterator[str]:
     """What it is, then its fields, what is required first said."""
     yield f"{block.name}: {block.about}"
+    if block.later:
+        yield f"  not yet   {LATER}"
     yield ""
     rows = [*_rows(block.fields), *_rows(block.common)]
     lines = words.columns(rows)
@@ -53,6 +56,8 @@ def field_lines(path: str, field: FieldAbout) -> Iterator[str]:
         rows.append(["required", "no"])
     if field.change:
         rows.append(["a change", CHANGES[field.change]])
+    if field.later:
+        rows.append(["not yet", LATER])
     rows += [["also", f"written `{other}`"] for other in field.spellings]
     yield from words.columns(rows)
     if field.fields:
@@ -61,4 +66,8 @@ def field_lines(path: str, field: FieldAbout) -> Iterator[str]:
 
 
 def _rows(fields: Iterable[FieldAbout]) -> list[list[str]]:
-    return [[field.name, (field.about or field.takes) + (" (required)" if field.required else "")] for field in fields]
+    return [[field.name, f"{field.about or field.takes}{_marks(field)}"] for field in fields]
+
+
+def _marks(field: FieldAbout) -> str:
+    return " (required)" if field.required else " (not yet)" if field.later else ""

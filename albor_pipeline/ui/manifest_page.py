@@ -19,6 +19,7 @@ language server, this first line of a manifest turns on completion and checks:
 
 Text is taken as written (`mode: 0644` is the text 0644); numbers and true or false stand without quotes. Values of resources, machines
 and outputs may hold templates such as `{{params.NAME}}`; `{{{{` stands for two braces. A key without a value counts as left out.
+What is marked *not yet* is read and checked, and a plan that needs it is refused by name.
 """
 COLUMNS = ("field", "takes", "default", "what it is for")
 
@@ -45,6 +46,9 @@ def _section(block: BlockAbout) -> Iterator[str]:
     yield f"{'###' if block.is_type else '##'} `{block.name}`"
     yield ""
     yield block.about
+    if block.later:
+        yield ""
+        yield "*Not yet*: it is read and checked; a plan that needs it is refused."
     yield ""
     columns = ("field", "takes", "default", "class", "what it is for") if block.is_type else COLUMNS
     yield _row(columns)
@@ -61,7 +65,7 @@ def _default(field: FieldAbout) -> str:
 
 def _about(field: FieldAbout) -> str:
     also = "".join(f"; also written `{other}`" for other in field.spellings)
-    return _cell(f"{field.about}{also}")
+    return _cell(f"{field.about}{also}{' *(not yet)*' if field.later else ''}")
 
 
 def _cell(text: str) -> str:

@@ -163,7 +163,7 @@ def _apply(stage: Stage, config: Any, plan: Plan, asked: argparse.Namespace) -> 
     if asked.json:
         print(json.dumps(result, sort_keys=True))
     else:
-        print("\n".join([*report.headline, *([f"Next: {report.next}"] if report.next else [])]))
+        print("\n".join(report.headline))
     return OK
 
 

@@ -57,14 +57,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What a stage did. `headline` are lines for a person, `next` is one command to type, or None."""
+    """What a stage did; `headline` are lines for a person."""
 
     metrics: Mapping[str, float | int | str]
     headline: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
-    next: str | None = None
 
     def to_json(self, stage: str) -> dict[str, Any]:
         """The one schema of result.json; raises ValueError when a metric is not a finite number or text."""
@@ -75,7 +74,7 @@ class Report:
                 raise ValueError(f"metric {name} is not finite")
         return {
             "version": VERSION, "stage": stage, "metrics": dict(self.metrics), "headline": list(self.headline),
-            "digests": dict(self.digests), "versions": dict(self.versions), "seed": self.seed, "next": self.next,
+            "digests": dict(self.digests), "versions": dict(self.versions), "seed": self.seed,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from albor_pipeline.manifest import later
 from albor_pipeline.manifest.describe import blocks
 from albor_pipeline.resources.registry import KINDS
 from cli.builder import Project
@@ -65,9 +66,15 @@ def test_a_type_lists_its_fields_and_those_of_every_resource(project: Project) -
     said = project.run("explain", "file")
     head, _, tail = said.out.partition("\nas every resource:\n")
     assert head.startswith("file: A file, a folder, a link, or the absence of one;")
-    assert "\n  path         where it is on the machine (required)\n" in head
-    assert tail.startswith("  type         what kind of thing it is (required)\n  machine ")
+    assert "\n  path            where it is on the machine (required)\n" in head
+    assert tail.startswith("  type            what kind of thing it is (required)\n  machine ")
     assert tail.endswith("\nTo see one: albor-pipeline explain file.path\n")
+
+
+def test_what_has_no_effect_yet_is_said(project: Project) -> None:
+    for name in (*sorted(later.TYPES), *(f"task.{key}" for key in sorted(later.KIND["task"]))):
+        lines = project.run("explain", name).out.splitlines()
+        assert any(line.split()[:2] == ["not", "yet"] and line.endswith("a plan that needs it is refused") for line in lines), name
 
 
 def test_without_a_name_the_types_are_listed(project: Project) -> None:

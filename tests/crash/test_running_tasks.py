@@ -128,7 +128,7 @@ def test_ctrl_c_twice_cancels_and_leaves_nothing_behind(project: Project) -> Non
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, out + err
     assert project.json("ps")["attempts"] == []
-    assert not Path(f"/proc/{record['pid']}").exists()
+    project.wait(lambda: not Path(f"/proc/{record['pid']}").exists())
 
 
 def test_other_settings_never_start_beside_a_running_task_unless_replaced(project: Project) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.manifest.load import load
-from albor_pipeline.manifest.template import Scope, resolve
+from albor_pipeline.manifest.scope import Scope
+from albor_pipeline.manifest.template import resolve
 from albor_pipeline.resources.fields import Quoted, typed
 from albor_pipeline.resources.shell import quote
 from albor_pipeline.ui.diagnostics import render_all

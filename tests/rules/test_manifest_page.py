@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from albor_pipeline.cli import main
+from albor_pipeline.resources.registry import KINDS
 from rules.project import ROOT
 
 PAGES = {"docs/manifest.md": ["schema", "--markdown"], "docs/manifest.schema.json": ["schema"]}
@@ -21,7 +22,7 @@ def test_the_page_is_in_step(page: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_page_names_every_type_and_section() -> None:
     page = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8")
-    assert all(f"\n### `{name}`\n" in page for name in ("task", "file", "python_env"))
+    assert all(f"\n### `{name}`\n" in page for name in KINDS)
     assert all(f"\n## `{name}`\n" in page for name in ("manifest", "machine", "policy", "output", "resource"))
     assert "| `retry.on` | list of (error, timeout, killed, oom, lost, gpu or hang) | `[error, " in page
 

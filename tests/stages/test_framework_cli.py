@@ -13,7 +13,7 @@ from support_data import HEAVY, ROOT, albor_stage, sources, write_config
 
 from stages.lib.cli import STAGES
 
-RESULT_KEYS = {"version", "stage", "metrics", "headline", "digests", "versions", "seed", "next"}
+RESULT_KEYS = {"version", "stage", "metrics", "headline", "digests", "versions", "seed"}
 
 
 @pytest.mark.parametrize(("argv", "hint"), [

@@ -15,6 +15,7 @@ from albor_pipeline.manifest import sections
 from albor_pipeline.manifest.jsonschema import DRAFT, SECTIONS, schema
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.nodes import Text, compose
+from albor_pipeline.manifest.resources import COMMON, EXPANDING
 from albor_pipeline.manifest.schema import Reader, nested
 from albor_pipeline.resources.fields import Fields, typed
 from albor_pipeline.resources.registry import KINDS
@@ -125,7 +126,7 @@ def test_every_type_has_its_rule_and_every_reference_leads_somewhere() -> None:
 def test_a_type_completes_every_key_that_the_loader_takes(name: str) -> None:
     form = schema()["definitions"][f"type-{name}"]
     own = {field.alias or key for key, field in KINDS[name].model.model_fields.items()}
-    known = {*own, *KINDS[name].names, *sections.CommonFields.model_fields}
+    known = {*own, *KINDS[name].names, *COMMON, *EXPANDING}
     assert set(form["properties"]) == known
 
 

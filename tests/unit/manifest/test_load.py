@@ -118,16 +118,8 @@ def test_output_artifacts_is_another_spelling_of_outputs_and_both_are_refused(tm
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("includes: [a.yaml]", "includes"),
+        ("dist: {}", "dist"),
         ("checks: {}", "checks"),
-        ("policy: {tripwire: true}", "tripwire"),
-        ("policy: {notify: {on_drift: x}}", "on_drift"),
-        ("machines: {m: {addr: h, ssh_key: k}}", "ssh_key"),
-        ("resources: {t: {type: task, command: x, when: 'true'}}", "when"),
-        ("resources: {t: {type: task, command: x, contracts: [c]}}", "contracts"),
-        ("resources: {t: {type: docker, name: x}}", "docker"),
-        ("resources: {t: {type: task, command: '{{secrets.k}}'}}", "secrets"),
-        ("resources: {t: {type: task, command: '{{upper(params.k)}}'}}", "upper"),
     ],
 )
 def test_what_the_format_has_and_we_have_not_is_refused_by_name(tmp_path: Path, text: str, where: str) -> None:

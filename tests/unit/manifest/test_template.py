@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from albor_pipeline.manifest.template import Scope, is_whole, resolve
+from albor_pipeline.manifest.scope import Scope
+from albor_pipeline.manifest.template import is_whole, resolve
 from albor_pipeline.model.manifest import Machine
 
 BOX = Machine("box", "10.0.0.1", "box.local", user="ann")

@@ -71,12 +71,12 @@ def test_garbage_after_the_magic_line_closes_the_connection_once(channel: PairCh
     assert client.poll(0) == []
 
 
-def test_what_belongs_to_others_is_kept_for_poll(channel: PairChannel) -> None:
+def test_what_belongs_to_others_is_kept_for_poll_whether_it_comes_before_or_after(channel: PairChannel) -> None:
     client = AgentClient(channel, "box")
-    body = b"".join(wire.message(0, {"event": "ended", "resource": "t"}))
-    channel.theirs.send(wire.MAGIC + body + b"".join(wire.message(1, {"id": 1, "ok": True})))
+    before, after = (b"".join(wire.message(0, {"event": "ended", "resource": name})) for name in ("before", "after"))
+    channel.theirs.send(wire.MAGIC + before + b"".join(wire.message(1, {"id": 1, "ok": True})) + after)
     assert client.request("ack")["ok"]
-    assert [message.body["resource"] for message in client.poll(0)] == ["t"]
+    assert [message.body["resource"] for message in client.poll(0)] == ["before", "after"]
 
 
 def test_a_client_that_cannot_write_yet_says_so(channel: PairChannel) -> None:

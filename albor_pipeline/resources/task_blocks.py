@@ -1,0 +1,97 @@
+"""The blocks of a task that say how it is watched, gated and moved: stages, gate, health check, restarts. Declares fields only."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from albor_pipeline.resources.fields import Count, Fields, Flag, PathText, Text, wrong
+from albor_pipeline.resources.formats import Duration, Number
+
+
+def _expression(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise wrong(f"a regular expression ({error})") from None
+    return value
+
+
+def _transfer(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    artifact, _, to = value.partition(":")
+    if not (artifact and to):
+        raise wrong("`SOURCE:DESTINATION`, or a mapping of `artifact`, `to` and `from`")
+    return {"artifact": artifact, "to": to}
+
+
+class PipelineStage(Fields):
+    """One step of a task in pipeline mode; a `gate` ends the task when it fails."""
+
+    name: Annotated[Text, Field(description="the name of the step")]
+    command: Annotated[Text | None, Field(description="its shell command")] = None
+    inputs: Annotated[tuple[PathText, ...], Field(description="what it reads")] = ()
+    outputs: Annotated[tuple[PathText, ...], Field(description="what it makes")] = ()
+    gate: Annotated[Flag, Field(description="whether its failure ends the task")] = False
+
+
+class QualityGate(Fields):
+    """What the task's numbers must be, and what follows when they are not."""
+
+    command: Annotated[
+        Text | None, Field(description="a shell command that judges, in place of the task's own output")
+    ] = None
+    parse: Annotated[Literal["json", "stdout", "exit_code"] | None, Field(description="how the output is read")] = None
+    field: Annotated[Text | None, Field(description="the field that is looked at")] = None
+    threshold: Annotated[tuple[Text, ...], Field(description="the values that pass")] = ()
+    min: Annotated[Number | None, Field(description="the least number that passes")] = None
+    regex: Annotated[
+        Text | None, BeforeValidator(_expression), Field(description="the expression that the output matches")
+    ] = None
+    on_fail: Annotated[
+        Literal["block", "warn", "skip_dependents"], Field(description="what follows when it does not pass")
+    ] = "block"
+    message: Annotated[Text | None, Field(description="what is said then")] = None
+
+    @model_validator(mode="after")
+    def _fitting(self) -> QualityGate:
+        if self.parse == "json" and self.field is None:
+            raise wrong("given the `field` to look at, since it parses JSON")
+        return self
+
+
+class HealthCheck(Fields):
+    """How one sees that a service is well."""
+
+    command: Annotated[Text, Field(description="a shell command that exits 0 when all is well")]
+    interval: Annotated[Duration | None, Field(description="how long between two looks")] = None
+    timeout: Annotated[Duration | None, Field(description="how long a look may take")] = None
+    retries: Annotated[Count, Field(description="how many looks may fail")] = 3
+
+
+class RestartPolicy(Fields):
+    """How often a service that ended is started again, and after which waiting."""
+
+    max_restarts: Annotated[Count, Field(description="how often it is started again")] = 5
+    backoff_base_secs: Annotated[
+        Number, Field(description="the first waiting, in seconds; each next one is twice as long")
+    ] = 1.0
+    backoff_max_secs: Annotated[Number, Field(description="the longest waiting, in seconds")] = 60.0
+    reset_after_secs: Annotated[
+        Count, Field(description="after this time without an end the count starts afresh, in seconds")
+    ] = 300
+
+
+class Transfer(Fields):
+    """An artifact that is moved before or after the task; without `from` it lies on the task's own machine."""
+
+    artifact: Annotated[PathText, Field(description="the path that is moved")]
+    to: Annotated[Text, Field(description="where it goes: a path, or a machine")]
+    from_: Annotated[Text | None, Field(alias="from", description="the machine that it comes from")] = None
+
+
+Moved = Annotated[Transfer, BeforeValidator(_transfer)]

@@ -1,0 +1,145 @@
+"""What the format has and this version cannot do: `validate` accepts it, `plan` and `apply` refuse it by name before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from albor_pipeline.manifest import later
+from albor_pipeline.manifest.sections import CommonFields, MachineFields, PolicyFields
+from albor_pipeline.resources.registry import KINDS
+from albor_pipeline.resources.task import Task
+from cli.builder import Project
+
+MIXED = """
+tools:
+  type: package
+  provider: apt
+  packages: [jq]
+words:
+  type: task
+  command: "true"
+  gpu_device: 0
+  task_mode: batch
+plain:
+  type: task
+  command: "true"
+  resource_group: simple
+"""
+HEAD = "policy: { ssh_retries: 3, tripwire: true }\n"
+POLICY = {
+    "tripwire": "false", "lock_file": "false", "serial": "2", "max_fail_percentage": "10", "ssh_retries": "3",
+    "convergence_budget": "60", "snapshot_generations": "3", "security_gate": "high", "logs": "{keep_runs: 3}",
+    "notify.on_drift": "{on_drift: say}",
+}  # fmt: skip
+MACHINE = {
+    "ssh_key": "~/.ssh/key", "transport": "ssh", "container": "{image: debian}", "pepita": "{rootfs: /srv/root}", "cost": "5",
+    "allowed_operators": "[ann]", "jump": "gate", "options": "{ServerAliveInterval: 5}", "known_hosts": "hosts", "become": "root",
+}  # fmt: skip
+RESOURCE = {
+    "triggers": "[other]", "restart_on": "[other]", "pre_apply": "ls", "post_apply": "ls", "sudo": "true",
+    "lifecycle": "{prevent_destroy: true}", "store": "true",
+}  # fmt: skip
+TASK = {
+    "task_mode": "dispatch", "stages": "[{name: a}]", "quality_gate": "{min: 1}", "gpu_device": "0",
+    "health_check": "{command: ls}", "restart": "always", "restart_delay": "3", "restart_policy": "{max_restarts: 1}",
+    "scatter": "['a:b']", "gather": "['a:b']", "ranks_on": "[localhost]", "contracts": "[losses]", "keep": "true",
+}  # fmt: skip
+
+
+def test_validate_accepts_what_plan_refuses_with_every_place(project: Project) -> None:
+    project.manifest(MIXED, HEAD).says("validate", out="OK: tale (1 machine, 3 resources)")
+    said = """
+        error[not-supported]: `ssh_retries` is not supported yet
+         --> manifests/albor.yaml:3:11
+          |
+        2 | name: tale
+        3 | policy: {{ ssh_retries: 3, tripwire: true }}
+          |           ^^^^^^^^^^^ in the policy
+
+        error[not-supported]: type `package` is not supported yet
+         --> manifests/albor.yaml:6:11
+          |
+        5 |   tools:
+        6 |     type: package
+          |           ^^^^^^^
+
+        error[not-supported]: `gpu_device` is not supported yet
+          --> manifests/albor.yaml:12:5
+           |
+        11 |     command: "true"
+        12 |     gpu_device: 0
+           |     ^^^^^^^^^^ in task `words`
+           = take out what is not supported, or choose resources that do not need it: --target, --machine, --tag, --group
+
+        3 errors. Nothing was {}.
+    """
+    project.says("plan", exit=1, err=said.format("planned")).says("apply", exit=1, err=said.format("done"))
+
+
+@pytest.mark.parametrize("choice", [["--target", "plain"], ["--group", "simple"]])
+def test_what_the_chosen_resources_do_not_need_is_no_obstacle(project: Project, choice: list[str]) -> None:
+    project.manifest(MIXED)
+    assert project.run("plan", "--target", "words").exit == project.run("apply", "--target", "words").exit == 1
+    assert "1 to run" in project.run("plan", *choice).out
+    project.does("apply", *choice)
+
+
+def test_graph_and_status_show_every_type(project: Project) -> None:
+    project.manifest(MIXED)
+    assert "tools" in project.run("graph").out
+    assert "package" in project.run("status").out
+
+
+def test_every_key_without_effect_has_its_row_here() -> None:
+    assert set(POLICY) == later.POLICY | set(later.POLICY_INSIDE)
+    assert set(MACHINE) == later.MACHINE
+    assert set(RESOURCE) == later.RESOURCE & set(CommonFields.model_fields)
+    assert set(TASK) == later.TASK
+    assert set(KINDS) >= later.TYPES
+    declared = {*PolicyFields.model_fields, *MachineFields.model_fields, *Task.model_fields, *CommonFields.model_fields}
+    assert {key.partition(".")[0] for key in (*POLICY, *MACHINE, *RESOURCE, *TASK)} <= declared
+
+
+def refused(project: Project, name: str) -> None:
+    assert project.run("validate").exit == 0
+    said = project.run("plan")
+    assert (said.exit, said.out) == (1, "")
+    assert said.err.startswith(f"error[not-supported]: `{name}` is not supported yet\n --> manifests/albor.yaml:")
+    assert said.err.count("error[") == 1
+
+
+@pytest.mark.parametrize("key", POLICY)
+def test_a_key_of_the_policy_is_refused_by_name(project: Project, key: str) -> None:
+    name = key.partition(".")[0]
+    refused(project.manifest("a: {type: task, command: x}", f"policy: {{{name}: {POLICY[key]}}}\n"), key.rpartition(".")[2])
+
+
+@pytest.mark.parametrize("key", MACHINE)
+def test_a_key_of_a_machine_is_refused_by_name(project: Project, key: str) -> None:
+    machine = f"machines: {{m: {{addr: localhost, {key}: {MACHINE[key]}}}}}\n"
+    refused(project.manifest("a: {type: task, machine: m, command: x}", machine), key)
+
+
+@pytest.mark.parametrize("key", [*RESOURCE, *TASK])
+def test_a_key_of_a_task_is_refused_by_name(project: Project, key: str) -> None:
+    value = RESOURCE.get(key) or TASK[key]
+    refused(project.manifest(f"a: {{type: task, command: x, {key}: {value}}}\nother: {{type: task, command: y}}"), key)
+
+
+def test_a_key_that_has_its_default_asks_for_nothing(project: Project) -> None:
+    head = "policy: {tripwire: true, lock_file: true, ssh_retries: 1, logs: {keep_runs: 10}, notify: {on_drift: }}\n"
+    head += "machines: {m: {addr: localhost, cost: 0, allowed_operators: []}}\n"
+    common = "sudo: false, store: false, lifecycle: {prevent_destroy: false}, triggers: [], pre_apply: null"
+    project.manifest(f"a: {{type: task, machine: m, command: 'true', task_mode: batch, keep: false, {common}}}", head)
+    assert "1 to run" in project.run("plan").out
+
+
+def test_a_machine_that_nothing_is_planned_on_is_no_obstacle(project: Project) -> None:
+    project.manifest("a: {type: task, command: 'true'}", "machines: {far: {addr: 10.0.0.9, ssh_key: ~/.ssh/key}}\n")
+    assert "1 to run" in project.run("plan").out
+
+
+def test_a_resource_that_became_another_type_is_no_traceback_in_drift(project: Project) -> None:
+    project.manifest("a: {type: file, path: a.txt, content: x}").does("apply")
+    said = project.manifest("a: {type: package, provider: apt, packages: [jq]}").run("drift")
+    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `package` is not supported yet\n")
