@@ -198,6 +198,7 @@ def _form(words: str, *forms: Mapping[str, Any], text: str = "") -> WithJsonSche
     return WithJsonSchema({"title": words, "anyOf": [*forms, {"type": "string", "pattern": pattern}]})
 
 
+TIME = "time such as 90 (seconds), 10m or 1h30m"
 TEMPLATE = r"\{\{"
 SCALAR = {"type": ["string", "number", "boolean"]}
 QUANTITY = r"^ *([0-9]+(\.[0-9]+)? ?({units}) *)+$"
@@ -209,7 +210,7 @@ Seconds = Annotated[
     float,
     BeforeValidator(parse_seconds),
     _form(
-        "time such as 90 (seconds), 10m or 1h30m",
+        TIME,
         {"type": "number", "exclusiveMinimum": 0},
         text=QUANTITY.format(units="|".join(filter(None, SECONDS))),
     ),
