@@ -64,17 +64,18 @@ def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
     for word in words:
         inner = None if word.isdecimal() else declared(model).get(word)
         if inner is not None:
-            found = _nested(inner.annotation)
+            found = nested(inner.annotation)
             if found is None:
                 return ()
             model = found
     return keys_of(model)
 
 
-def _nested(annotation: Any) -> type[Fields] | None:
+def nested(annotation: Any) -> type[Fields] | None:
+    """The block that a field of this type holds, itself or inside a list or a mapping; None when it holds none."""
     if isinstance(annotation, type) and issubclass(annotation, Fields):
         return annotation
-    return next((found for item in get_args(annotation) if (found := _nested(item))), None)
+    return next((found for item in get_args(annotation) if (found := nested(item))), None)
 
 
 class Reader:
