@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 from albor_pipeline.cli import common
-from albor_pipeline.errors import EXIT_OK, ManifestError
+from albor_pipeline.errors import EXIT_OK, Diagnostic, ManifestError
 from albor_pipeline.manifest.load import load
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.plan.flow import Flow, paths_of_checks
+from albor_pipeline.plan.graph import build
+from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.run.presence import present
 from albor_pipeline.ui import diagnostics, documents, words
+
+
+def findings(manifest: Manifest) -> Iterator[Diagnostic]:
+    """What is wrong with a manifest that can be read: reads without an order, checks of files that nothing makes."""
+    graph = build(manifest)
+    flow = Flow(manifest, graph, Inputs(manifest, graph), present(manifest, paths_of_checks(manifest)))
+    yield from flow.declared(graph.order)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load it and say how much it declares; raises ManifestError with every problem."""
     manifest = load(common.find_manifest(args.manifest))
-    if args.strict and manifest.warnings:
-        raise ManifestError(manifest.warnings)
-    if manifest.warnings and not args.json:
-        sys.stderr.write(diagnostics.render_all(manifest.warnings, colour=False))
+    found = (*manifest.warnings, *findings(manifest))
+    if any(item.level == "error" for item in found) or (args.strict and found):
+        raise ManifestError(found)
+    if found and not args.json:
+        sys.stderr.write(diagnostics.render_all(found, colour=False))
     machines, resources = len(manifest.machines), len(manifest.resources)
     if args.json:
         counts = {"valid": True, "name": manifest.name, "machines": machines, "resources": resources, "strict": args.strict, "errors": []}
-        warnings = [documents.of_diagnostic(item) for item in manifest.warnings]
+        warnings = [documents.of_diagnostic(item) for item in found]
         common.out([documents.text({**documents.head("validate"), **counts, "warnings": warnings})])
     else:
         common.out([f"OK: {manifest.name} ({words.count(machines, 'machine')}, {words.count(resources, 'resource')})"])

@@ -16,6 +16,7 @@ from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, 
 from albor_pipeline.manifest.template import Scope
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.places import Places
 
 SECTIONS = ("params", "machines", "resources", "policy", "outputs")
 MAX_BYTES = 32 << 20
@@ -73,6 +74,7 @@ class _Loader:
         self._reader = Reader(text, problems)
 
     def manifest(self, path: Path) -> Manifest | None:
+        self._root = str(project_root(path))
         root = compose(self._text, self._problems)
         if not isinstance(root, Table):
             if not self._problems.errors:
@@ -93,7 +95,7 @@ class _Loader:
         used = {machine for resource in resources.values() for machine in resource.machines}
         machines = {name: machine for name, machine in machines.items() if machine.span is not None or name in used}
         return Manifest(
-            name=head.name, path=str(path), root=str(project_root(path)), machines=machines, resources=resources,
+            name=head.name, path=str(path), root=self._root, machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings,
         )  # fmt: skip
@@ -144,7 +146,7 @@ class _Loader:
             reader.add(name, key, node)
         resources = References(reader.resources, self._problems).linked(reader.depends_on)
         check_cycles(resources, self._problems)
-        check_outputs(resources, self._problems)
+        check_outputs(resources, Places(self._root, scope.machines, resources), self._problems)
         return resources
 
     def _outputs(self, root: Table, scope: Scope) -> tuple[Output, ...]:
