@@ -13,15 +13,17 @@ from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.plan.flow import Flow, paths_of_checks
 from albor_pipeline.plan.graph import build
 from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.run import lint
 from albor_pipeline.run.presence import present
 from albor_pipeline.ui import diagnostics, documents, words
 
 
 def findings(manifest: Manifest) -> Iterator[Diagnostic]:
-    """What is wrong with a manifest that can be read: reads without an order, checks of files that nothing makes."""
+    """What is wrong with a manifest that can be read: reads without an order, checks of files that nothing makes, shell text."""
     graph = build(manifest)
     flow = Flow(manifest, graph, Inputs(manifest, graph), present(manifest, paths_of_checks(manifest)))
     yield from flow.declared(graph.order)
+    yield from lint.findings(manifest, keep=False)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
 from albor_pipeline.manifest import later
 from albor_pipeline.manifest.dataflow import check_outputs
-from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, Text, compose, without_collector
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
@@ -138,7 +139,7 @@ class _Loader:
                 self._problems.error("not-supported", f"`{name}` is not supported yet", place, "in the policy")
                 del values["notify"][name]
         fields = self._reader.model(PolicyFields, table, values, block)
-        return Policy() if fields is None else _policy(fields)
+        return Policy() if fields is None else replace(_policy(fields), spans=NodeSpans(self._text, table, {}))
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         reader = ResourceReader(self._reader, scope)

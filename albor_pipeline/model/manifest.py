@@ -46,7 +46,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run behaves; nothing here is part of a fingerprint."""
+    """How a run behaves; nothing here is part of a fingerprint. `spans` place each value by its dotted path."""
 
     stop_on_first: bool = True
     max_parallel: int | None = None
@@ -54,6 +54,7 @@ class Policy:
     post_apply: str | None = None
     on_success: str | None = None
     on_failure: str | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
