@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from albor_pipeline.errors import Problems, Span
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.resources.places import MAGIC, Place, Places, fixed, folders, overlaps, parts
 from albor_pipeline.resources.task import Task
+
+
+MAX_COMPARED = 100_000  # globs against other paths in one manifest; thousands of them in one folder would take minutes
 
 
 class _Made(NamedTuple):
@@ -44,6 +47,7 @@ class _Taken:
         self._at: dict[Place, _Made] = {}
         self._below: dict[Place, list[Place]] = {}
         self._globs: dict[Place, list[Place]] = {}
+        self._left = MAX_COMPARED
 
     def add(self, place: Place, made: _Made) -> None:
         if place in self._at:
@@ -73,8 +77,13 @@ class _Taken:
         yield place
         for folder in folders(path):
             yield machine, folder
-            yield from self._globs.get((machine, folder), ())
-        yield from self._below.get((machine, fixed(path)), ())
+            yield from self._some(self._globs.get((machine, folder), ()))
+        yield from self._some(self._below.get((machine, fixed(path)), ()))
+
+    def _some(self, places: Sequence[Place]) -> Sequence[Place]:
+        chosen = places[: max(self._left, 0)] if len(places) > 1 else places
+        self._left -= len(chosen)
+        return chosen
 
 
 def _note(made: _Made, other: _Made, same: bool, problems: Problems) -> None:

@@ -18,6 +18,7 @@ from albor_pipeline.resources.fields import Fields, Quoted, typed
 
 Model = TypeVar("Model", bound=Fields)
 
+MAX_FAULTS = 20  # of one value; each is searched for its place, and a value may hold a hundred thousand
 EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
@@ -131,7 +132,7 @@ class Reader:
 
     def _template(self, node: Scalar, scope: Scope) -> str:
         text, faults = resolve(node.text, scope)
-        for fault in faults:
+        for fault in faults[:MAX_FAULTS]:
             self._faulty.add(id(node))
             self.problems.error(fault.code, fault.message, self._place(node, fault), fault.label, fault.notes)
         return text if is_whole(node.text) else Quoted(text)

