@@ -10,7 +10,6 @@ from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.resources.places import MAGIC, Place, Places, fixed, folders, overlaps, parts
 from albor_pipeline.resources.task import Task
 
-
 MAX_COMPARED = 100_000  # globs against other paths in one manifest; thousands of them in one folder would take minutes
 
 

@@ -172,7 +172,7 @@ class Flow:
             return "", ()
         place = self._inputs.places.of(machine, path)
         words = parts(place[1])
-        near = self._outputs.get(place[0], ())
+        near = self._outputs.get(place[0], [])
         near = [item for item in near if item[0][:1] == words[:1]] or near
         near = near[: min(MAX_COMPARED, self._patience)]
         self._patience -= len(near)
