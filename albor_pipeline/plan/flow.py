@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from difflib import SequenceMatcher
 from functools import cached_property
 from posixpath import dirname
 from posixpath import join as joined
@@ -30,6 +28,8 @@ def words_of(task: Task) -> tuple[str, ...]:
     script = task.completion_check or ""
     if not 0 < len(script) <= MAX_SCRIPT:
         return ()
+    import shlex
+
     lexer = shlex.shlex(script, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     found: dict[str, None] = {}
@@ -170,6 +170,8 @@ class Flow:
         """The output most like a path (or like as much of it): a question at the caret when it is close, else a note."""
         if self._patience <= 0:
             return "", ()
+        from difflib import SequenceMatcher
+
         place = self._inputs.places.of(machine, path)
         words = parts(place[1])
         near = self._outputs.get(place[0], [])

@@ -7,9 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +79,9 @@ def _answers(root: Path, tool: Path, scripts: Sequence[Script], keep: bool) -> l
 
 def _run(tool: Path, scripts: Mapping[str, Script]) -> dict[str, list[dict[str, Any]]]:
     """Every script as a file of a folder of its own outside of the project; many are shared out to the processors."""
+    import tempfile
+    from concurrent.futures import ThreadPoolExecutor
+
     found: dict[str, list[dict[str, Any]]] = {key: [] for key in scripts}
     with tempfile.TemporaryDirectory(prefix="albor-lint-") as folder:
         for key, script in scripts.items():
