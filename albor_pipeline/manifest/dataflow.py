@@ -14,11 +14,16 @@ MAX_COMPARED = 100_000  # globs against other paths in one manifest; thousands o
 
 
 class _Made(NamedTuple):
-    """An output as declared."""
+    """An output as declared; its place in the file is looked up only when it must be told."""
 
     key: Key
     text: str
-    span: Span | None
+    resource: Resource
+    number: int
+
+    @property
+    def span(self) -> Span | None:
+        return self.resource.spans.get(f"outputs.{self.number}", self.resource.span)
 
 
 def check_outputs(resources: Mapping[str, Resource], places: Places, problems: Problems) -> None:
@@ -30,7 +35,7 @@ def check_outputs(resources: Mapping[str, Resource], places: Places, problems: P
             if not isinstance(task, Task):
                 continue
             for index, output in enumerate(task.outputs):
-                made = _Made(key, output.path, resource.spans.get(f"outputs.{index}", resource.span))
+                made = _Made(key, output.path, resource, index)
                 place = places.of(key.machine, output.path)
                 other = taken.clash(place, key)
                 if other is not None:
@@ -69,7 +74,7 @@ class _Taken:
         return None
 
     def same(self, place: Place, made: _Made) -> bool:
-        return self._at.get(place) == made
+        return self._at.get(place) is made
 
     def _near(self, place: Place) -> Iterator[Place]:
         machine, path = place
