@@ -38,11 +38,11 @@ def _import(args: argparse.Namespace) -> int:
     from albor_pipeline.run.session import Session
 
     path, given = common.find_manifest(args.manifest), Path(args.path)
-    own = common.state_dir(args, load(path)).resolve()
+    own = common.state_dir(args, load(path, environment=args.env)).resolve()
     if given.exists() and own in (given.resolve(), *given.resolve().parents):
         note = f"move it first: mv {own.name} forjar-{own.name}"
         raise StateError.of("import", f"{args.path} lies where albor-pipeline writes its own state, over what forjar left", note)
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         told = import_forjar(session, given)
     common.out([f"  {key}: {text}" for key, text, _ in told])
     taken = sum(imported for _, _, imported in told)
