@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TOP = frozenset(("data", "checks", "moved", "secrets", "dist"))
+TOP = frozenset(("checks", "moved", "dist"))
 MACHINE = frozenset(
     (
         "ssh_key",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
@@ -20,21 +21,36 @@ from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, PolicyFields
+from albor_pipeline.manifest.sources import Fetch, data_of, read_data, read_secrets
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
 
-SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies")
+SECTIONS = (
+    "params",
+    "machines",
+    "resources",
+    "policy",
+    "outputs",
+    "includes",
+    "environments",
+    "policies",
+    "data",
+    "secrets",
+)
 
 
-def load(path: Path, *, environment: str | None = None) -> Manifest:
+def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None) -> Manifest:
     """The manifest in the file `path`, as the named environment has it; its warnings are in `.warnings`.
+
+    `fetch` gives for the project folder what reads a data source; without it `{{data.NAME}}` stays as written, so that
+    checking a manifest runs nothing.
 
     Raises ManifestError with every problem found, each with its place; never anything else for whatever the file holds.
     """
     problems = Problems()
     with without_collector():
         source = read_source(path)
-        loader = _Loader(Text(source), problems, path, environment)
+        loader = _Loader(Text(source), problems, path, environment, fetch)
         manifest = loader.manifest()
     if problems.errors:
         raise ManifestError(sorted(loader.explained(), key=lambda item: _place(item, source)))
@@ -59,8 +75,16 @@ def project_root(path: Path) -> Path:
 class _Loader:
     """One manifest on its way from text to values."""
 
-    def __init__(self, text: Text, problems: Problems, path: Path, environment: str | None) -> None:
+    def __init__(
+        self,
+        text: Text,
+        problems: Problems,
+        path: Path,
+        environment: str | None,
+        fetch: Callable[[Path], Fetch] | None,
+    ) -> None:
         self._environment = environment
+        self._fetch = fetch
         self._path = path
         self._text = text
         self._files = Files(text, problems, path)
@@ -86,8 +110,12 @@ class _Loader:
             root = Includes(self._text, self._files, self._problems, self._head).merged(root, self._path)
         root = Environments(self._reader, root).chosen(self._environment)
         scope = Scope(self._params(root), origins=self._origins)
+        secrets = read_secrets(self._reader, root)
+        data = read_data(self._reader, self._section(root, "data"), scope)
         machines = self._machines(root, scope)
         scope.machines = machines
+        scope.data_names = data
+        scope.data = data_of(data, self._fetch(project_root(self._path))) if self._fetch is not None else None
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
         outputs = self._outputs(root, scope)
@@ -99,6 +127,7 @@ class _Loader:
             name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
+            secrets=replace(secrets, names=self._reader.secrets),
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:

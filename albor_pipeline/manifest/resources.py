@@ -206,6 +206,8 @@ class ResourceReader:
         self.depends_on[name] = common.depends_on
         known = scope.machines
         for index, machine in enumerate(common.machine):
+            if "{{" in machine:
+                return None  # a template without a value, which is noted or not known yet
             if machine not in known:
                 spans = NodeSpans(self._reader.text, table, {})
                 place = spans.get(f"machine.{index}") or spans.get("machine", span)

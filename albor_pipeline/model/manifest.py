@@ -74,6 +74,30 @@ class Output:
 
 
 @dataclass(frozen=True)
+class DataSource:
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read."""
+
+    name: str
+    type: str
+    value: str = ""
+    default: str | None = None
+    state_dir: str = "state"
+    outputs: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """Where secrets come from, and the names that templates use, with the first place of each. Holds no value."""
+
+    provider: str = "env"
+    path: str | None = None
+    file: str | None = None
+    span: Span | None = None
+    names: Mapping[str, Span] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything one manifest declares; `root` is the project folder that all relative paths start from."""
 
@@ -88,6 +112,7 @@ class Manifest:
     description: str = ""
     warnings: tuple[Diagnostic, ...] = ()
     environment: str | None = None
+    secrets: SecretSource = SecretSource()
 
     @property
     def pipeline(self) -> str:

@@ -18,7 +18,8 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
     entries = session.folder.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
     session.connect(keys)
-    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, deep=deep)
+    session.vault.check()
+    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, session.vault, deep=deep)
     observed = observer.observe(keys)
     found: list[Finding] = []
     for key in keys:

@@ -20,9 +20,11 @@ from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
+from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, utc_now
 from albor_pipeline.transport.client import AgentError
 
@@ -56,6 +58,7 @@ class Session:
     def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
+        self.vault = Vault(manifest)
         self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write, environment=manifest.environment)
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
@@ -68,7 +71,7 @@ class Session:
         cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
     ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
-        manifest = load(path, environment=environment)
+        manifest = load(path, environment=environment, fetch=fetcher)
         return cls(manifest, state_dir(manifest), write=write)
 
     def __enter__(self) -> Session:
@@ -129,8 +132,9 @@ class Session:
         targets = wish.targets
         chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
         known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
+        self.vault.check()
         self.connect(chosen | known)
-        self.observer = Observer(self.manifest, self.graph, self.folder.state, self.fleet, deep=wish.deep)
+        self.observer = Observer(self.manifest, self.graph, self.folder.state, self.fleet, self.vault, deep=wish.deep)
         self.observed = self.observer.observe(key for key in self.graph.order if key in chosen)
         self.observer.problems.raise_if_errors()
         self._options = Options(
@@ -167,7 +171,7 @@ class Session:
         shown = self._shown(folder)
         workers = Workers(
             Run(
-                run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now,
+                run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
             )
         )  # fmt: skip
         judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
