@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TOP = frozenset(("checks", "moved", "dist"))
+TOP = frozenset(("dist",))
 MACHINE = frozenset(
     (
         "ssh_key",

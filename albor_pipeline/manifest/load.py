@@ -8,6 +8,7 @@ from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
 from albor_pipeline.manifest import later
+from albor_pipeline.manifest.afterwards import read_checks, read_moved
 from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.dataflow import check_outputs
 from albor_pipeline.manifest.environments import Environments
@@ -22,21 +23,13 @@ from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.sections import Head, MachineFields, OutputFields, PolicyFields
 from albor_pipeline.manifest.sources import Fetch, data_of, read_data, read_secrets
-from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
+from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Moved, Output, Policy
 from albor_pipeline.model.resource import Resource
 
 SECTIONS = (
-    "params",
-    "machines",
-    "resources",
-    "policy",
-    "outputs",
-    "includes",
-    "environments",
-    "policies",
-    "data",
-    "secrets",
-)
+    "params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies", "data", "secrets",
+    "checks", "moved",
+)  # fmt: skip
 
 
 def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None) -> Manifest:
@@ -91,6 +84,7 @@ class _Loader:
         self._problems = problems
         self._reader = Reader(text, problems)
         self._origins: dict[str, Node] = {}
+        self._moved: tuple[Moved, ...] = ()
 
     def explained(self) -> list[Diagnostic]:
         """Every problem, with what templates put in at its place."""
@@ -119,15 +113,17 @@ class _Loader:
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
         outputs = self._outputs(root, scope)
+        checks = read_checks(self._reader, self._section(root, "checks"), scope)
         if head is None:
             return None
         used = {machine for resource in resources.values() for machine in resource.machines}
+        used |= {check.machine for check in checks}
         machines = {name: machine for name, machine in machines.items() if machine.span is not None or name in used}
         return Manifest(
             name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
-            secrets=replace(secrets, names=self._reader.secrets),
+            secrets=replace(secrets, names=self._reader.secrets), checks=checks, moved=self._moved,
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:
@@ -182,6 +178,7 @@ class _Loader:
         recipes.check_required()
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
         resources = references.linked(reader.depends_on)
+        self._moved = read_moved(self._reader, root, resources, reader.groups, scope.machines)
         check_cycles(resources, self._problems)
         check_outputs(resources, self._problems)
         check_policies(read_rules(self._reader, root), resources, self._problems)

@@ -98,6 +98,28 @@ class SecretSource:
 
 
 @dataclass(frozen=True)
+class Check:
+    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns."""
+
+    name: str
+    machine: str
+    command: str
+    expect_exit: int = 0
+    description: str = ""
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A resource or a machine (`what`) that had the name `before` and is called `to` now."""
+
+    before: str
+    to: str
+    what: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything one manifest declares; `root` is the project folder that all relative paths start from."""
 
@@ -113,6 +135,8 @@ class Manifest:
     warnings: tuple[Diagnostic, ...] = ()
     environment: str | None = None
     secrets: SecretSource = SecretSource()
+    checks: tuple[Check, ...] = ()
+    moved: tuple[Moved, ...] = ()
 
     @property
     def pipeline(self) -> str:

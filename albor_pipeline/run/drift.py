@@ -15,11 +15,11 @@ Finding = dict[str, Any]
 
 def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tuple[list[Key], list[Finding]]:
     """The converged resources that were looked at, and what is not as recorded of each."""
-    entries = session.folder.state.entries
+    entries = session.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
     session.connect(keys)
     session.vault.check()
-    observer = Observer(session.manifest, session.graph, session.folder.state, session.fleet, session.vault, deep=deep)
+    observer = Observer(session.manifest, session.graph, session.state, session.fleet, session.vault, deep=deep)
     observed = observer.observe(keys)
     found: list[Finding] = []
     for key in keys:

@@ -18,8 +18,11 @@ from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
+from albor_pipeline.run import moved
+from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
@@ -131,10 +134,13 @@ class Session:
         """Observe and plan; raises ManifestError when a stage says that it cannot work or a config is wrong."""
         targets = wish.targets
         chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
-        known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
+        known = frozenset(self.state.entries) if targets is None else frozenset[Key]()
         self.vault.check()
+        moved.check(self.manifest, self.folder.state.entries)
+        if self._write:
+            moved.record(self.folder, moved.moves(self.manifest, self.folder.state.entries))
         self.connect(chosen | known)
-        self.observer = Observer(self.manifest, self.graph, self.folder.state, self.fleet, self.vault, deep=wish.deep)
+        self.observer = Observer(self.manifest, self.graph, self.state, self.fleet, self.vault, deep=wish.deep)
         self.observed = self.observer.observe(key for key in self.graph.order if key in chosen)
         self.observer.problems.raise_if_errors()
         self._options = Options(
@@ -143,10 +149,16 @@ class Session:
             replace=wish.replace,
             estimates=self._estimates(),
         )
-        plan = make_plan(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
+        plan = make_plan(self.manifest, self.graph, self.state, self.observed, self._options, self.observer.inputs)
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
+
+    @property
+    def state(self) -> State:
+        """What is recorded, under the names that resources and machines have now."""
+        state = self.folder.state
+        return moved.seen(state, moved.moves(self.manifest, state.entries))
 
     def _estimates(self) -> dict[Key, float]:
         found = {}
@@ -179,6 +191,8 @@ class Session:
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
         done = self._report(plan, ended, run_id, shown, limits.stop_on_first)
+        if done.succeeded:
+            done = replace(done, checks=confirm(self.manifest, self.fleet, report))
         if not ended.broken:
             done = self._end(done, folder, papers)
         self._broken = bool(done.broken)
@@ -188,7 +202,7 @@ class Session:
     def _end(self, done: RunReport, folder: Path, papers: Papers) -> RunReport:
         """Record the end of the run; when the disk fails here, the journal holds all results already."""
         try:
-            self.folder.end_run(done.run, dict(done.counts), done.values)
+            self.folder.end_run(done.run, dict(done.counts), done.values if done.succeeded else None)
             self._send_heads()
             self.folder.save(folder / "report.json", papers.report(done))
         except AlborError as error:

@@ -119,7 +119,6 @@ def test_output_artifacts_is_another_spelling_of_outputs_and_both_are_refused(tm
     ("text", "where"),
     [
         ("dist: {}", "dist"),
-        ("checks: {}", "checks"),
         ("policy: {tripwire: true}", "tripwire"),
         ("policy: {notify: {on_drift: x}}", "on_drift"),
         ("machines: {m: {addr: h, ssh_key: k}}", "ssh_key"),
