@@ -79,6 +79,52 @@ class Output:
 
 
 @dataclass(frozen=True)
+class DataSource:
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read."""
+
+    name: str
+    type: str
+    value: str = ""
+    default: str | None = None
+    state_dir: str = "state"
+    outputs: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """Where secrets come from, and the names that templates use, with the first place of each. Holds no value."""
+
+    provider: str = "env"
+    path: str | None = None
+    file: str | None = None
+    span: Span | None = None
+    names: Mapping[str, Span] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns."""
+
+    name: str
+    machine: str
+    command: str
+    expect_exit: int = 0
+    description: str = ""
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A resource or a machine (`what`) that had the name `before` and is called `to` now."""
+
+    before: str
+    to: str
+    what: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything one manifest declares; `root` is the project folder that all relative paths start from."""
 
@@ -93,6 +139,9 @@ class Manifest:
     description: str = ""
     warnings: tuple[Diagnostic, ...] = ()
     environment: str | None = None
+    secrets: SecretSource = SecretSource()
+    checks: tuple[Check, ...] = ()
+    moved: tuple[Moved, ...] = ()
 
     @property
     def pipeline(self) -> str:

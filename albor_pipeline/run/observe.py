@@ -27,6 +27,7 @@ from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.presence import present
+from albor_pipeline.run.secrets import Vault
 
 OTHER_NAMES = {"yaml": "pyyaml"}
 Take = Callable[[Mapping[str, Any]], None]
@@ -51,12 +52,13 @@ class Found:
 class Observer:
     """Looks at the machines and the project on behalf of one manifest."""
 
-    def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, *, deep: bool = False) -> None:
+    def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, vault: Vault, *, deep: bool = False) -> None:
         self.manifest = manifest
         self.graph = graph
         self.fleet = fleet
         self.root = Path(manifest.root)
         self.deep = deep
+        self._vault = vault
         self.problems = Problems()
         self.found = Found()
         self.inputs = Inputs(manifest, graph)
@@ -224,7 +226,7 @@ class Observer:
     def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
         kind = convergent(resource.kind)
         machine = self.manifest.machines[key.machine]
-        self.found.wanted[key] = kind.wanted(resource, machine, self.root)
+        self.found.wanted[key] = kind.wanted(self._vault.resource(resource), machine, self.root)
         probes = kind.probes(resource, machine)
         results: list[Mapping[str, Any]] = []
 
