@@ -6,7 +6,7 @@ import argparse
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK
-from albor_pipeline.ui import documents, manifest_page
+from albor_pipeline.ui import manifest_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         from albor_pipeline.manifest.jsonschema import schema
 
-        common.out([documents.text(schema())])
+        common.out(manifest_page.schema_lines(schema()))
     return EXIT_OK

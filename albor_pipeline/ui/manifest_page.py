@@ -1,8 +1,10 @@
-"""docs/manifest.md: every block and field of the format as Markdown tables. Knows no registry."""
+"""docs/manifest.md and docs/manifest.schema.json: every block and field of the format, for readers and for editors. Knows no registry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from albor_pipeline.model.about import BlockAbout, FieldAbout
 
@@ -74,3 +76,14 @@ def _cell(text: str) -> str:
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def schema_lines(schema: Mapping[str, Any]) -> list[str]:
+    """A JSON Schema with a line for each definition, so that a change of one shows as one line."""
+    head = [f"  {_pair(key, value)}," for key, value in schema.items() if key != "definitions"]
+    inner = ",\n".join(f"    {_pair(key, value)}" for key, value in schema["definitions"].items())
+    return ["{", *head, '  "definitions": {', inner, "  }", "}"]
+
+
+def _pair(key: str, value: Any) -> str:
+    return f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
