@@ -21,6 +21,11 @@ VERBS = {
     "why": "why one resource runs or does not",
     "drift": "what changed behind our back",
     "graph": "what depends on what",
+    "template": "one resource with everything resolved, as YAML",
+    "fmt": "order and indent a manifest; comments stay",
+    "explain": "what a type or a field means, and what it takes",
+    "schema": "the JSON Schema of a manifest, for editors; or its page in Markdown",
+    "completion": "a script that lets bash, zsh or fish complete this command",
     "logs": "the log of a task's last attempt",
     "ps": "what is running",
     "attach": "follow a running task",
@@ -28,7 +33,7 @@ VERBS = {
     "accept": "take the outputs of a task as they are for its present declaration",
     "history": "what happened, from the journal",
     "audit": "whether the journal is whole and unchanged",
-    "state": "rebuild a lost state folder from the machines",
+    "state": "rebuild a lost state folder from the machines, or import what forjar recorded",
 }
 GC_THRESHOLDS = (100_000, 20, 100)
 OUTCOMES = {"plan": "Nothing was planned.", "apply": "Nothing was done.", "validate": "Nothing else was looked at."}
@@ -66,6 +71,14 @@ def main(argv: Sequence[str]) -> int:
         return _bug()
 
 
+class _Help(argparse.HelpFormatter):
+    """Leaves room for the indent of the verbs, which argparse does not count."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = max(map(len, VERBS)) + 4
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError.of("usage", message, f"to see what there is: {self.prog} --help")
@@ -73,20 +86,31 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser; only the verb that is asked for adds its arguments, so that `--help` imports no room."""
-    parser = _Parser(prog="albor-pipeline", description="One manifest for machines and a model ladder.")
+    about = "One manifest for machines and a model ladder."
+    parser = _Parser(prog="albor-pipeline", description=about, formatter_class=_Help)
     parser.add_argument("--version", action="store_true", help="show the version and end")
     wanted = next((word for word in argv if not word.startswith("-")), None)
-    if "--version" in argv:
+    if wanted is not None and wanted not in VERBS:
+        raise _unknown(wanted)
+    if "--version" in (argv if wanted is None else argv[: argv.index(wanted)]):
         from albor_pipeline import __version__
 
         print(f"albor-pipeline {__version__}")
         raise SystemExit(0)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for verb, about in VERBS.items():
-        sub = verbs.add_parser(verb, help=about, description=about)
+    for verb, does in VERBS.items():
+        sub = verbs.add_parser(verb, help=does, description=does)
         if verb == wanted:
             import_module(f"albor_pipeline.cli.{verb}").add_arguments(sub)
     return parser
+
+
+def _unknown(verb: str) -> AlborError:
+    from albor_pipeline.manifest.names import closest
+
+    near = closest(verb, VERBS)
+    hint = [f"did you mean `{near}`?"] if near else []
+    return UsageError.of("usage", f"there is no verb `{verb}`", *hint, "to see what there is: albor-pipeline --help")
 
 
 def _show(error: AlborError, argv: Sequence[str]) -> int:

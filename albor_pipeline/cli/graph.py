@@ -1,15 +1,14 @@
-"""`graph`: what depends on what, as text, Mermaid, dot or JSON. Touches no machine and no state."""
+"""`graph`: what depends on what, as text, Mermaid, dot, SVG or JSON. Touches no machine and no state."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK
 from albor_pipeline.manifest.load import load
 from albor_pipeline.plan.graph import Graph, build
-from albor_pipeline.ui import documents
+from albor_pipeline.ui import documents, graph_svg, graph_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", nargs="?", help="manifests/albor.yaml, else the only one in manifests/")
     common.add_environment(parser)
     parser.add_argument("--target", action="append", default=[], metavar="RESOURCE", help="only this and what it needs")
-    parser.add_argument("--format", choices=("text", "mermaid", "dot", "json"), default="text")
+    formats = ("text", "mermaid", "dot", "svg", "json")
+    parser.add_argument("--format", choices=formats, default="text", help="svg needs no other program")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         document = {**documents.head("graph"), "name": manifest.name, "nodes": names, "edges": [list(edge) for edge in edges]}
         common.out([documents.text(document)])
+    elif args.format == "svg":
+        common.out(graph_svg.svg(manifest.name, names, edges))
     else:
-        common.out({"text": _text, "mermaid": _mermaid, "dot": _dot}[args.format](names, edges))
+        common.out({"text": graph_text.text, "mermaid": graph_text.mermaid, "dot": graph_text.dot}[args.format](names, edges))
     return EXIT_OK
 
 
@@ -43,27 +45,3 @@ def _reduced(graph: Graph, chosen: frozenset[tuple[str, str]]) -> list[tuple[str
     full.add_nodes_from(str(key) for key in graph.order if key in chosen)
     full.add_edges_from((str(up), str(key)) for key in graph.order if key in chosen for up in graph.before[key])
     return sorted(networkx.transitive_reduction(full).edges)
-
-
-def _text(names: list[str], edges: list[tuple[str, str]]) -> Iterator[str]:
-    for name in names:
-        ups = [up for up, down in edges if down == name]
-        yield f"{name}  <-  {', '.join(ups)}" if ups else name
-
-
-def _mermaid(names: list[str], edges: list[tuple[str, str]]) -> Iterator[str]:
-    number = {name: f"n{index}" for index, name in enumerate(names)}
-    yield "graph TD"
-    for name in names:
-        yield f'  {number[name]}["{name}"]'
-    for up, down in edges:
-        yield f"  {number[up]} --> {number[down]}"
-
-
-def _dot(names: list[str], edges: list[tuple[str, str]]) -> Iterator[str]:
-    yield "digraph pipeline {"
-    for name in names:
-        yield f'  "{name}";'
-    for up, down in edges:
-        yield f'  "{up}" -> "{down}";'
-    yield "}"

@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from albor_pipeline.manifest.nodes import Node, Scalar
 from albor_pipeline.manifest.schema import Reader
 from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.template import EXPRESSION
 from albor_pipeline.model.manifest import Machine
+from albor_pipeline.resources.fields import Fields, Text
 
 PIECE = re.compile(r"\{\{.*?\}\}|\"[^\"]*\"|'[^']*'|\s(==|!=|contains)\s|.", re.DOTALL)
 FORMS = "`when` is `true`, `false`, `A == B`, `A != B` or `A contains B`, with a blank on both sides of the sign"
+
+
+class ConditionFields(Fields):
+    """Where a resource is there at all."""
+
+    when: Annotated[
+        Text | None, Field(description="only on machines for which this holds, such as `{{machine.self.arch}} == x86_64`")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 class MachineOverride(Fields):
     """What an environment says of a machine."""
 
-    addr: Annotated[str, BeforeValidator(host_address)]
+    addr: Annotated[
+        str, BeforeValidator(host_address), Field(description="its address in this environment")
+    ]
 
 
 class EnvironmentFields(Fields):
     """One environment as declared."""
 
-    description: str = ""
-    params: Mapping[str, Any] = Field(default_factory=dict)
-    machines: Mapping[str, MachineOverride] = Field(default_factory=dict)
+    description: Annotated[str, Field(description="a sentence for readers")] = ""
+    params: Annotated[Mapping[str, Any], Field(description="the params that differ")] = Field(default_factory=dict)
+    machines: Annotated[Mapping[str, MachineOverride], Field(description="the machines that are elsewhere")] = Field(default_factory=dict)
 
 
 class Environments:

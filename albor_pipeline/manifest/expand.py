@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from albor_pipeline.errors import Span
 from albor_pipeline.manifest.nodes import Sequence, Table
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.scope import Scope
-from albor_pipeline.resources.fields import Fields, Text, parse_count, wrong
+from albor_pipeline.resources.fields import Count, Fields, Text, parse_count, wrong
 
 KEYS = ("count", "for_each")
 MAX_COPIES = 10_000
@@ -35,8 +35,14 @@ def _items(value: Any) -> Any:
 class CopyFields(Fields):
     """How often a resource is there; at most one of both."""
 
-    count: Annotated[int | None, BeforeValidator(_count)] = None
-    for_each: Annotated[tuple[Text, ...] | None, BeforeValidator(_items)] = None
+    count: Annotated[
+        int | None, BeforeValidator(_count, json_schema_input_type=Count),
+        Field(description="how many copies there are, told apart by `{{index}}`"),
+    ] = None
+    for_each: Annotated[
+        tuple[Text, ...] | None, BeforeValidator(_items, json_schema_input_type=tuple[Text, ...]),
+        Field(description="a copy for each of these, which it knows as `{{item}}`"),
+    ] = None
 
 
 @dataclass(frozen=True)

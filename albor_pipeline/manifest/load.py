@@ -13,7 +13,7 @@ from albor_pipeline.manifest.dataflow import check_outputs
 from albor_pipeline.manifest.environments import Environments
 from albor_pipeline.manifest.files import Files, read_source
 from albor_pipeline.manifest.includes import Includes
-from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, Text, compose, without_collector
 from albor_pipeline.manifest.paths import check_paths
 from albor_pipeline.manifest.policies import check_policies, read_rules
 from albor_pipeline.manifest.recipes import Recipes
@@ -31,6 +31,7 @@ from albor_pipeline.manifest.sections import (
 )
 from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
 from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.places import Places
 
 SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies")
 
@@ -82,6 +83,7 @@ class _Loader:
         return self._reader.explained(self._problems)
 
     def manifest(self) -> Manifest | None:
+        self._root = str(project_root(self._path))
         root = compose(self._text, self._problems)
         if not isinstance(root, Table):
             if not self._problems.errors:
@@ -106,7 +108,7 @@ class _Loader:
         used = {machine for resource in resources.values() for machine in resource.machines}
         machines = {name: machine for name, machine in machines.items() if machine.span is not None or name in used}
         return Manifest(
-            name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
+            name=head.name, path=str(self._path), root=self._root, machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
         )  # fmt: skip
@@ -150,7 +152,9 @@ class _Loader:
         )  # fmt: skip
         values = self._reader.raw(table, None)
         fields = self._reader.model(PolicyFields, table, values, block)
-        return Policy() if fields is None else replace(_policy(fields), not_yet=self._reader.take_not_yet())
+        if fields is None:
+            return Policy()
+        return replace(_policy(fields), not_yet=self._reader.take_not_yet(), spans=NodeSpans(self._text, table, {}))
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         recipes = Recipes(self._reader, self._files)
@@ -161,7 +165,7 @@ class _Loader:
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
         resources = references.linked(reader.depends_on, reader.mentions)
         check_cycles(resources, self._problems)
-        check_outputs(resources, self._problems)
+        check_outputs(resources, Places(self._root, scope.machines, resources), self._problems)
         check_policies(read_rules(self._reader, root), resources, self._problems)
         return resources
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from albor_pipeline.errors import Problems, Span
 from albor_pipeline.manifest.nodes import Sequence, Table
@@ -20,26 +22,29 @@ OWN = ("id", "type", "machine", "depends_on", "tags")
 class ControlFields(Fields):
     """A control of a rule book that the rule serves."""
 
-    framework: Text
-    control: Text
+    framework: Annotated[Text, Field(description="the rule book")]
+    control: Annotated[Text, Field(description="the number of the control in it")]
 
 
 class RuleFields(Fields):
     """One rule as declared."""
 
-    type: Literal["require", "deny", "warn", "assert", "limit"]
-    message: Text
-    id: Text | None = None
-    resource_type: Text | None = None
-    tag: Text | None = None
-    field: Text | None = None
-    condition_field: Text | None = None
-    condition_value: str | None = None
-    max_count: Count | None = None
-    min_count: Count | None = None
-    severity: Literal["error", "warning", "info"] | None = None
-    remediation: Text | None = None
-    compliance: tuple[ControlFields, ...] = ()
+    type: Annotated[
+        Literal["require", "deny", "warn", "assert", "limit"],
+        Field(description="what a finding means: a field that must or must not be there, a value, or a number of resources"),
+    ]
+    message: Annotated[Text, Field(description="the sentence of a finding")]
+    id: Annotated[Text | None, Field(description="the name of the rule")] = None
+    resource_type: Annotated[Text | None, Field(description="only resources of this type")] = None
+    tag: Annotated[Text | None, Field(description="only resources with this tag")] = None
+    field: Annotated[Text | None, Field(description="the field that must, or must not, be given")] = None
+    condition_field: Annotated[Text | None, Field(description="the field whose value is looked at")] = None
+    condition_value: Annotated[str | None, Field(description="the value that it has")] = None
+    max_count: Annotated[Count | None, Field(description="at most so many")] = None
+    min_count: Annotated[Count | None, Field(description="at least so many")] = None
+    severity: Annotated[Literal["error", "warning", "info"] | None, Field(description="error blocks; the rest is shown")] = None
+    remediation: Annotated[Text | None, Field(description="the way out of a finding")] = None
+    compliance: Annotated[tuple[ControlFields, ...], Field(description="the controls that it serves")] = ()
 
 
 @dataclass(frozen=True)

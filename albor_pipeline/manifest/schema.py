@@ -19,6 +19,7 @@ from albor_pipeline.resources.fields import Fields, Quoted, declared, keys_of, t
 
 Model = TypeVar("Model", bound=Fields)
 
+MAX_FAULTS = 20  # of one value; each is searched for its place, and a value may hold a hundred thousand
 EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
@@ -64,17 +65,18 @@ def keys_at(model: type[Fields], words: list[str]) -> tuple[str, ...]:
     for word in words:
         inner = None if word.isdecimal() else declared(model).get(word)
         if inner is not None:
-            found = _nested(inner.annotation)
+            found = nested(inner.annotation)
             if found is None:
                 return ()
             model = found
     return keys_of(model)
 
 
-def _nested(annotation: Any) -> type[Fields] | None:
+def nested(annotation: Any) -> type[Fields] | None:
+    """The block that a field of this type holds, itself or inside a list or a mapping; None when it holds none."""
     if isinstance(annotation, type) and issubclass(annotation, Fields):
         return annotation
-    return next((found for item in get_args(annotation) if (found := _nested(item))), None)
+    return next((found for item in get_args(annotation) if (found := nested(item))), None)
 
 
 class Reader:
@@ -180,7 +182,7 @@ class Reader:
             for name in names:
                 if name.startswith("secrets."):
                     self.secrets.setdefault(name.removeprefix("secrets."), self.text.of(node))
-        for fault in faults:
+        for fault in faults[:MAX_FAULTS]:
             self._faulty.add(id(node))
             if fault.code != NOT_KNOWN_YET:
                 self.problems.error(

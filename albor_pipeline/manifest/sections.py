@@ -21,9 +21,9 @@ Arch = Literal["x86_64", "aarch64", "armv7l", "riscv64", "s390x", "ppc64le"]
 class Head(Fields):
     """The keys of a manifest that hold one value; `version` is the format's."""
 
-    version: Literal["1.0"]
-    name: Text
-    description: str = ""
+    version: Annotated[Literal["1.0"], Field(description="the version of the format")]
+    name: Annotated[Text, Field(description="the name of the pipeline, which its state belongs to")]
+    description: Annotated[str, Field(description="a sentence for readers")] = ""
 
 
 def host_address(value: Any) -> Any:
@@ -36,23 +36,26 @@ def host_address(value: Any) -> Any:
 class SlotFields(Fields):
     """What tasks may use at once on a machine; what is left out is what the machine says it has."""
 
-    gpu: Count | None = None
-    cpu: Count | None = None
-    memory: Bytes | None = None
+    gpu: Annotated[Count | None, Field(description="graphics cards")] = None
+    cpu: Annotated[Count | None, Field(description="processor cores")] = None
+    memory: Annotated[Bytes | None, Field(description="main memory")] = None
 
 
 class MachineFields(Fields):
     """A machine as declared."""
 
-    addr: Annotated[str, BeforeValidator(host_address)]
-    hostname: Text | None = None
-    user: Text | None = None
-    arch: Arch = "x86_64"
-    roles: tuple[Text, ...] = ()
-    port: Port | None = None
-    workdir: Text | None = None
-    slots: SlotFields | None = None
-    env: Mapping[str, str] = Field(default_factory=dict)
+    addr: Annotated[
+        str, BeforeValidator(host_address, json_schema_input_type=Text),
+        Field(description="its host name or address; localhost is this machine"),
+    ]
+    hostname: Annotated[Text | None, Field(description="the name it gives itself")] = None
+    user: Annotated[Text | None, Field(description="the account to log in with")] = None
+    arch: Annotated[Arch, Field(description="its processor architecture")] = "x86_64"
+    roles: Annotated[tuple[Text, ...], Field(description="words for what it is used for")] = ()
+    port: Annotated[Port | None, Field(description="the port of its SSH server")] = None
+    workdir: Annotated[Text | None, Field(description="the folder on it that all relative paths start from")] = None
+    slots: Annotated[SlotFields | None, Field(description="what tasks may use of it at once")] = None
+    env: Annotated[Mapping[str, str], Field(description="environment variables of every task on it")] = Field(default_factory=dict)
     ssh_key: Annotated[PathText | None, Field(description="the private key to log in with")] = None
     transport: Annotated[
         Literal["ssh", "local", "container", "pepita"] | None,
@@ -82,8 +85,8 @@ class MachineFields(Fields):
 class NotifyFields(Fields):
     """Commands that are told how a run ended."""
 
-    on_success: Text | None = None
-    on_failure: Text | None = None
+    on_success: Annotated[Text | None, Field(description="a shell command after a run in which everything succeeded")] = None
+    on_failure: Annotated[Text | None, Field(description="a shell command after a run in which something failed")] = None
     on_drift: Annotated[Text | None, Field(description="a shell command after drift was found")] = None
 
 
@@ -111,23 +114,27 @@ def _percentage(value: Any) -> Any:
 class PolicyFields(Fields):
     """How a run behaves."""
 
-    failure: Literal["stop_on_first", "continue_independent"] = "stop_on_first"
-    parallel_machines: Flag = True
-    parallel_resources: Flag = True
-    max_parallel: Count | None = None
-    pre_apply: Text | None = None
-    post_apply: Text | None = None
-    notify: NotifyFields = NotifyFields()
+    failure: Annotated[
+        Literal["stop_on_first", "continue_independent"],
+        Field(description="whether the first failure ends the run, or what does not depend on it goes on"),
+    ] = "stop_on_first"
+    parallel_machines: Annotated[Flag, Field(description="whether machines work at the same time")] = True
+    parallel_resources: Annotated[Flag, Field(description="whether resources of one machine are worked on at the same time")] = True
+    max_parallel: Annotated[Count | None, Field(description="how many resources are worked on at once")] = None
+    pre_apply: Annotated[Text | None, Field(description="a shell command before the run; when it fails nothing starts")] = None
+    post_apply: Annotated[Text | None, Field(description="a shell command after a run in which everything succeeded")] = None
+    notify: Annotated[NotifyFields, Field(description="shell commands that are told how a run ended")] = NotifyFields()
     tripwire: Annotated[
         Flag, Field(description="whether every transition is recorded and drift is looked for first")
     ] = True
     lock_file: Annotated[Flag, Field(description="whether the result is recorded")] = True
     serial: Annotated[
-        Count | None, BeforeValidator(_from_one), Field(description="how many machines are worked on in one batch")
+        Count | None, BeforeValidator(_from_one, json_schema_input_type=Count),
+        Field(description="how many machines are worked on in one batch"),
     ] = None
     max_fail_percentage: Annotated[
         Count | None,
-        BeforeValidator(_percentage),
+        BeforeValidator(_percentage, json_schema_input_type=Count),
         Field(description="the share of failures in a batch that ends the run"),
     ] = None
     ssh_retries: Annotated[Count, Field(description="how many attempts to connect")] = 1
@@ -146,8 +153,8 @@ class PolicyFields(Fields):
 class OutputFields(Fields):
     """A value that the pipeline publishes."""
 
-    value: str
-    description: str = ""
+    value: Annotated[str, Field(description="the text that is published")]
+    description: Annotated[str, Field(description="a sentence for readers")] = ""
 
 
 def _one_or_more(value: Any) -> Any:
@@ -167,10 +174,13 @@ class LifecycleFields(Fields):
 class CommonFields(Fields):
     """What every resource takes, whatever its type."""
 
-    type: Text
-    machine: Annotated[tuple[Text, ...], BeforeValidator(_one_or_more)] = ("localhost",)
-    depends_on: tuple[Text, ...] = ()
-    tags: tuple[Text, ...] = ()
+    type: Annotated[Text, Field(description="what kind of thing it is")]
+    machine: Annotated[
+        tuple[Text, ...], BeforeValidator(_one_or_more, json_schema_input_type=Text | tuple[Text, ...]),
+        Field(description="the machine it is on, or a list of machines for a copy on each"),
+    ] = ("localhost",)
+    depends_on: Annotated[tuple[Text, ...], Field(description="the resources that come before it")] = ()
+    tags: Annotated[tuple[Text, ...], Field(description="words to select it by")] = ()
     resource_group: Annotated[Text | None, Field(description="a word to select it by")] = None
     arch: Annotated[
         tuple[Arch, ...], Field(description="the architectures of the machines it is for; all when none is named")

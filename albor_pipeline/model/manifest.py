@@ -55,7 +55,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run behaves; nothing here is part of a fingerprint. `not_yet` is as of a machine."""
+    """How a run behaves; nothing here is part of a fingerprint. `spans` place each value, `not_yet` is as of a machine."""
 
     stop_on_first: bool = True
     max_parallel: int | None = None
@@ -65,6 +65,7 @@ class Policy:
     on_failure: str | None = None
     deny_paths: tuple[str, ...] = ()
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
+    spans: Mapping[str, Span] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

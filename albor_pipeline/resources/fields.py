@@ -12,11 +12,12 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 MAX_PATH = 4096
+MAX_FOLDERS = 100
 TRUE = frozenset(("true", "True", "TRUE"))
 FALSE = frozenset(("false", "False", "FALSE"))
 NULL = frozenset(("", "~", "null", "Null", "NULL"))
@@ -189,13 +190,41 @@ def _not_blank(value: Any) -> Any:
 def _path(value: Any) -> Any:
     if isinstance(value, str) and len(value) > MAX_PATH:
         raise wrong(f"a path of at most {MAX_PATH:,} characters")
+    if isinstance(value, str) and value.count("/") > MAX_FOLDERS:
+        raise wrong(f"a path of at most {MAX_FOLDERS} folders")
     return _not_blank(value)
 
 
-Text = Annotated[str, BeforeValidator(_not_blank)]
-PathText = Annotated[str, BeforeValidator(_path)]
-Flag = Annotated[bool, BeforeValidator(parse_flag)]
-Count = Annotated[int, BeforeValidator(parse_count)]
-Seconds = Annotated[float, BeforeValidator(parse_seconds)]
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Free = Annotated[Any, BeforeValidator(typed)]
+def _form(words: str, *forms: Mapping[str, Any], text: str = "") -> WithJsonSchema:
+    """How editors and `explain` know a type: its words, what YAML may hold, the pattern of a text; a template is always one."""
+    pattern = f"{text}|{TEMPLATE}" if text else TEMPLATE
+    return WithJsonSchema({"title": words, "anyOf": [*forms, {"type": "string", "pattern": pattern}]})
+
+
+TIME = "time such as 90 (seconds), 10m or 1h30m"
+TEMPLATE = r"\{\{"
+SCALAR = {"type": ["string", "number", "boolean"]}
+QUANTITY = r"^ *([0-9]+(\.[0-9]+)? ?({units}) *)+$"
+Text = Annotated[str, BeforeValidator(_not_blank), WithJsonSchema({"title": "text", **SCALAR})]
+PathText = Annotated[str, BeforeValidator(_path), WithJsonSchema({"title": "path", **SCALAR})]
+Flag = Annotated[bool, BeforeValidator(parse_flag), _form("true or false", {"type": "boolean"})]
+Count = Annotated[int, BeforeValidator(parse_count), _form("whole number", {"type": "integer", "minimum": 0}, text="^0b[01]+$")]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_seconds),
+    _form(
+        TIME,
+        {"type": "number", "exclusiveMinimum": 0},
+        text=QUANTITY.format(units="|".join(filter(None, SECONDS))),
+    ),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    _form(
+        "size such as 512MB, 20GB or 16GiB",
+        {"type": "number", "minimum": 0},
+        text=QUANTITY.format(units="|".join(filter(None, BYTES))),
+    ),
+]
+Free = Annotated[Any, BeforeValidator(typed), WithJsonSchema({"title": "any value"})]

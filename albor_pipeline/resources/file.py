@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.manifest import Machine
@@ -23,17 +23,17 @@ META = ("mode", "owner", "group")
 
 
 class File(Fields):
-    """The fields of a file; `content` and `source` exclude one another."""
+    """A file, a folder, a link, or the absence of one; `content` and `source` exclude one another."""
 
-    path: Annotated[PathText, CONTENT]
-    state: Annotated[Literal["file", "directory", "symlink", "absent"], CONTENT] = "file"
-    content: Annotated[str | None, CONTENT] = None
-    source: Annotated[PathText | None, CONTENT] = None
-    target: Annotated[PathText | None, CONTENT] = None
-    mode: Annotated[Mode | None, CONTENT] = None
-    owner: Annotated[Owner | None, CONTENT] = None
-    group: Annotated[Owner | None, CONTENT] = None
-    description: Annotated[str, DOC] = ""
+    path: Annotated[PathText, CONTENT, Field(description="where it is on the machine")]
+    state: Annotated[Literal["file", "directory", "symlink", "absent"], CONTENT, Field(description="what must be there")] = "file"
+    content: Annotated[str | None, CONTENT, Field(description="the text of the file")] = None
+    source: Annotated[PathText | None, CONTENT, Field(description="a file of the project that is copied to the machine")] = None
+    target: Annotated[PathText | None, CONTENT, Field(description="where the link points")] = None
+    mode: Annotated[Mode | None, CONTENT, Field(description="the permission bits, four octal digits such as 0644")] = None
+    owner: Annotated[Owner | None, CONTENT, Field(description="the account that owns it")] = None
+    group: Annotated[Owner | None, CONTENT, Field(description="the group that owns it")] = None
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _fitting(self) -> File:

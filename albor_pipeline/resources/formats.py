@@ -6,9 +6,9 @@ import ipaddress
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
-from albor_pipeline.resources.fields import FLOAT, PathText, Quoted, parse_count, parse_seconds, wrong
+from albor_pipeline.resources.fields import FLOAT, SCALAR, TIME, PathText, Quoted, parse_count, parse_seconds, wrong
 
 LAST_PORT = 65535
 
@@ -89,7 +89,7 @@ Owner = Annotated[
 ]
 Word = Annotated[str, matching(r"\S+", "one word, without spaces")]
 AbsolutePath = Annotated[PathText, BeforeValidator(_absolute)]
-Port = Annotated[int, BeforeValidator(parse_port)]
+Port = Annotated[int, BeforeValidator(parse_port), WithJsonSchema({"title": "port", **SCALAR})]
 Number = Annotated[float, BeforeValidator(parse_number)]
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"title": TIME, **SCALAR})]
 NetworkAddress = Annotated[str, BeforeValidator(_network)]

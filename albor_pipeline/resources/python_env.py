@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.manifest import Machine
@@ -42,15 +42,15 @@ os.rename(sys.argv[1] + ".new", sys.argv[1])
 
 
 class PythonEnv(Fields):
-    """The fields of a Python environment; `python` is the interpreter that it is made with."""
+    """A Python environment with declared requirements; `python` is the interpreter that it is made with."""
 
-    path: Annotated[PathText, CONTENT]
-    python: Annotated[Text, CONTENT] = "python3"
-    requirements: Annotated[tuple[Text, ...], CONTENT] = ()
-    requirements_file: Annotated[Text | None, CONTENT] = None
-    constraints: Annotated[Text | None, CONTENT] = None
-    index: Annotated[Text | None, CONTENT] = None
-    description: Annotated[str, DOC] = ""
+    path: Annotated[PathText, CONTENT, Field(description="the folder of the environment")]
+    python: Annotated[Text, CONTENT, Field(description="the interpreter that it is made with")] = "python3"
+    requirements: Annotated[tuple[Text, ...], CONTENT, Field(description="what is installed, one requirement an item")] = ()
+    requirements_file: Annotated[Text | None, CONTENT, Field(description="a requirements file of the project")] = None
+    constraints: Annotated[Text | None, CONTENT, Field(description="a constraints file of the project")] = None
+    index: Annotated[Text | None, CONTENT, Field(description="the address of the package index")] = None
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _one_line_each(self) -> PythonEnv:

@@ -32,8 +32,8 @@ RetryOn = Literal["error", "timeout", "killed", "oom", "lost", "gpu", "hang"]
 class Output(Fields):
     """A declared output; a `volatile` one must exist afterwards, but its bytes count for nothing."""
 
-    path: PathText
-    volatile: Flag = False
+    path: Annotated[PathText, Field(description="the file or folder that the task makes")]
+    volatile: Annotated[Flag, Field(description="true when its bytes differ from run to run: it must exist, and is not compared")] = False
 
     @property
     def names(self) -> tuple[str, str, str]:
@@ -45,17 +45,20 @@ class Output(Fields):
 class Needs(Fields):
     """What the task takes of its machine's slots while it runs."""
 
-    gpu: Count = 0
-    cpu: Count = 1
-    memory: Bytes = 0
+    gpu: Annotated[Count, Field(description="graphics cards")] = 0
+    cpu: Annotated[Count, Field(description="processor cores")] = 1
+    memory: Annotated[Bytes, Field(description="main memory")] = 0
 
 
 class Retry(Fields):
     """How often the same attempt is made again, after which waiting, and for which exit classes."""
 
-    attempts: Count = 3
-    backoff: Seconds = 10.0
-    on: tuple[RetryOn, ...] = ("error", "killed", "lost", "gpu", "hang")
+    attempts: Annotated[Count, Field(description="how many attempts in all")] = 3
+    backoff: Annotated[Seconds, Field(description="how long to wait before the next attempt")] = 10.0
+    on: Annotated[
+        tuple[RetryOn, ...],
+        Field(description="after which ends another attempt is made"),
+    ] = ("error", "killed", "lost", "gpu", "hang")
 
 
 def _outputs(value: Any) -> Any:
@@ -79,24 +82,42 @@ def _settings(value: Any) -> Any:
 
 
 class Task(Fields):
-    """The fields of a task; `command` or `stage` with `config`, never both."""
+    """A command or a stage that makes outputs; `command` or `stage` with `config`, never both."""
 
-    command: Annotated[Text | None, CONTENT] = None
-    stage: Annotated[Text | None, CONTENT] = None
-    config: Annotated[str | Mapping[str, Any] | None, BeforeValidator(_config), CONTENT] = None
-    set: Annotated[Mapping[str, Any], BeforeValidator(_settings), CONTENT] = Field(default_factory=dict)
-    inputs: Annotated[tuple[PathText, ...], CONTENT] = ()
-    outputs: Annotated[tuple[Output, ...], BeforeValidator(_outputs), CONTENT] = ()
-    env: Annotated[Mapping[str, str], CONTENT] = Field(default_factory=dict)
-    python: Annotated[Text | None, CONTENT] = None
-    working_dir: Annotated[PathText | None, CONTENT] = None
-    completion_check: Annotated[Text | None, POLICY] = None
-    needs: Annotated[Needs, POLICY] = Needs()
-    retry: Annotated[Retry | None, POLICY] = None
-    resume_command: Annotated[Text | None, POLICY] = None
-    timeout: Annotated[Seconds | None, POLICY] = None
-    heartbeat: Annotated[Seconds | None, POLICY] = None
-    cache: Annotated[Flag, POLICY] = True
+    command: Annotated[Text | None, CONTENT, Field(description="the shell command, run in the project folder of the machine")] = None
+    stage: Annotated[Text | None, CONTENT, Field(description="a stage of stages/, in place of a command")] = None
+    config: Annotated[
+        str | Mapping[str, Any] | None, BeforeValidator(_config, json_schema_input_type=Text | Mapping[str, Any]), CONTENT,
+        Field(description="the configuration of the stage: a file, or the values themselves"),
+    ] = None
+    set: Annotated[
+        Mapping[str, Any], BeforeValidator(_settings, json_schema_input_type=Mapping[str, Any]), CONTENT,
+        Field(description="single values of the configuration, by dotted name"),
+    ] = Field(default_factory=dict)
+    inputs: Annotated[
+        tuple[PathText, ...], CONTENT,
+        Field(description="what it reads: paths, globs, or the names of other resources, which it then waits for"),
+    ] = ()
+    outputs: Annotated[
+        tuple[Output, ...], BeforeValidator(_outputs, json_schema_input_type=tuple[PathText | Output, ...]), CONTENT,
+        Field(description="what it makes; a missing one is a failure, a changed one is drift"),
+    ] = ()
+    env: Annotated[Mapping[str, str], CONTENT, Field(description="environment variables")] = Field(default_factory=dict)
+    python: Annotated[
+        Text | None, CONTENT,
+        Field(description="the python_env whose interpreter it runs in, or a path of an interpreter"),
+    ] = None
+    working_dir: Annotated[PathText | None, CONTENT, Field(description="the folder it runs in, seen from the project folder")] = None
+    completion_check: Annotated[
+        Text | None, POLICY,
+        Field(description="a shell command that exits 0 when the work is done; it must pass after every attempt"),
+    ] = None
+    needs: Annotated[Needs, POLICY, Field(description="what it takes of the slots of its machine while it runs")] = Needs()
+    retry: Annotated[Retry | None, POLICY, Field(description="whether and when a failed attempt is repeated")] = None
+    resume_command: Annotated[Text | None, POLICY, Field(description="the shell command that continues an interrupted attempt")] = None
+    timeout: Annotated[Seconds | None, POLICY, Field(description="after this time an attempt is ended")] = None
+    heartbeat: Annotated[Seconds | None, POLICY, Field(description="an attempt that says nothing for this time counts as hung")] = None
+    cache: Annotated[Flag, POLICY, Field(description="whether an earlier result of the same inputs may be used again")] = True
     state: Annotated[Literal["present"], POLICY, Field(description="a task is always wanted")] = "present"
     task_mode: Annotated[
         Literal["batch", "pipeline", "service", "dispatch"],
@@ -129,7 +150,7 @@ class Task(Fields):
     keep: Annotated[Flag, POLICY, Field(description="whether a service goes on after the last task that needs it")] = (
         False
     )
-    description: Annotated[str, DOC] = ""
+    description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _one_way(self) -> Task:

@@ -15,6 +15,7 @@ from albor_pipeline.model.observed import MachineView, Observation, Observed, St
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.model.state import Entry, Result, State
 from albor_pipeline.plan import fingerprint
+from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
 from albor_pipeline.resources.python_env import PythonEnv, interpreter
@@ -25,6 +26,7 @@ from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
 from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.presence import present
 
 OTHER_NAMES = {"yaml": "pyyaml"}
 Take = Callable[[Mapping[str, Any]], None]
@@ -89,7 +91,12 @@ class Observer:
             configs={name: config.parts for name, config in found.configs.items()},
             python=found.python,
             stages=stages,
+            project_files=self._project_files(stages),
         )
+
+    def _project_files(self, stages: Mapping[Key, StageAnswer]) -> frozenset[str]:
+        reads = [path for answer in stages.values() for path in answer.reads]
+        return present(self.manifest, [*reads, *paths_of_checks(self.manifest)])
 
     def _view(self, name: str) -> MachineView:
         agent = self.fleet.agents.get(name)

@@ -21,6 +21,7 @@ from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
+from albor_pipeline.run import lint
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
@@ -148,6 +149,8 @@ class Session:
             estimates=self._estimates(),
         )
         plan = make_plan(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
+        linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
+        plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan

@@ -45,10 +45,15 @@ def test_an_unknown_option_is_wrong_usage(project: Project) -> None:
     """)
 
 
-def test_an_unknown_verb_is_wrong_usage(project: Project) -> None:
-    said = project.run("frob")
-    assert said.exit == 64
-    assert "invalid choice: 'frob'" in said.err
+def test_an_unknown_verb_names_the_closest(project: Project) -> None:
+    project.says("aply", "manifests/albor.yaml", exit=64, err="""
+        error[usage]: there is no verb `aply`
+          = did you mean `apply`?
+          = to see what there is: albor-pipeline --help
+    """).says("frob", exit=64, err="""
+        error[usage]: there is no verb `frob`
+          = to see what there is: albor-pipeline --help
+    """)
 
 
 def test_errors_are_documents_with_json(project: Project) -> None:
