@@ -21,6 +21,7 @@ class Context:
     prefix: str = ""
     machines: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    group: str | None = None
     conditions: tuple[Condition, ...] = ()
     outer: tuple[tuple[str, str, Span], ...] = ()
     files: tuple[str, ...] = ()

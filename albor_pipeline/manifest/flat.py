@@ -14,7 +14,7 @@ from albor_pipeline.manifest.sections import CommonFields
 from albor_pipeline.resources.fields import keys_of, typed
 from albor_pipeline.resources.registry import KINDS
 
-OF_FORJAR = frozenset(("file", "task")) | later.TYPES
+OF_FORJAR = frozenset(("file", "task", "recipe")) | later.TYPES
 
 ANYWHERE = frozenset(
     (

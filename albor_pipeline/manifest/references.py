@@ -107,7 +107,7 @@ class References:
                 self._problems.warning("path-like-name", message, span, label)
             return
         if not members:
-            message = f"`{resource.id}` reads `{word}`, and no machine fulfils the `when` of that"
+            message = f"`{resource.id}` reads `{word}`, and no machine fulfils the `when` or the `arch` of that"
             self._error("not-there", message, span, "", ("give this one the same `when`",))
         if output is not None and len(members) > 1:
             members = tuple(name for name in members if self._makes(self._resources[name], output)) or members

@@ -112,11 +112,12 @@ class ResourceReader:
             self._group(name, span, before)
             return
         resource = self._read(name, span, node, context)
-        if context.conditions and resource.fields is not None:
+        if resource.fields is not None and (context.conditions or not resource.machines):
             machines = tuple(machine for machine in resource.machines if self._holds(machine, context))
             if not machines:
                 self.groups[name] = ()
                 self.depends_on.pop(name, None)
+                self.mentions.pop(name, None)
                 return
             first = resource.fields_by_machine.get(machines[0], resource.fields)
             resource = replace(resource, machines=machines, fields=first)
@@ -139,8 +140,9 @@ class ResourceReader:
 
     def _recipe(self, name: str, span: Span, table: Table, context: Context) -> None:
         block = Block(
-            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE
+            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE | {"arch"}
         )
+        table = own_part(self._reader, table, "recipe", block)
         self._reader.take_not_yet()
         common = self._common(name, span, table, block, context.scope)
         self._reader.problems.extend(self._reader.take_not_yet())
@@ -153,6 +155,7 @@ class ResourceReader:
         spans = NodeSpans(self._reader.text, table, {})
         outer = [(word, context.prefix, spans.get(f"depends_on.{index}", span)) for index, word in enumerate(words)]
         entry = replace(entry, tags=(*entry.tags, *common.tags), outer=(*entry.outer, *outer))
+        entry = replace(entry, group=common.resource_group or entry.group)
         for inner, (key, node) in self._recipes.resources(entry).items():
             self.add(inner, key, node, entry)
 
@@ -177,8 +180,8 @@ class ResourceReader:
         if common is None:
             self._fields(name, table, kind, block, scope, None)
             return replace(nothing, spans=spans)
-        machines = context.machines or of_architecture(common.machine, common.arch, scope.machines)
-        first, *others = machines or common.machine
+        machines = of_architecture(context.machines or common.machine, common.arch, scope.machines)
+        first, *others = machines or context.machines or common.machine
         scope.asked_current = False
         fields = self._fields(name, table, kind, block, scope, first)
         check_named(self._reader, scope.machines, name, fields, spans)
@@ -188,13 +191,13 @@ class ResourceReader:
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
             name, kind.name, machines, fields, (), tags, span, spans, per_machine,
-            common.resource_group, common.sudo, self._reader.take_not_yet(),
+            common.resource_group or context.group, common.sudo, self._reader.take_not_yet(),
         )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:
         node = table.get("type")
         problems = self._reader.problems
-        note = f"types: {', '.join((*KINDS, 'recipe'))}"
+        note = f"types: {', '.join(KINDS)}"
         if not isinstance(node, Scalar) or node.is_null:
             place = span if node is None else self._reader.text.of(node)
             problems.error("missing-key", f"resource `{name}` needs `type`", place, "", (note,))

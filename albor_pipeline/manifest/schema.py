@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, get_args
@@ -44,7 +44,7 @@ class Block:
     model: type[Fields]
     shown: Collection[str] = ()
     extra: Collection[str] = ()
-    later: Set[str] = frozenset()
+    later: Collection[str] = ()
     names: Mapping[str, str] | None = None
     later_inside: Collection[str] = ()
 

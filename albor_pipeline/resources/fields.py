@@ -52,7 +52,7 @@ CONTENT, POLICY, DOC = FieldClass.CONTENT, FieldClass.POLICY, FieldClass.DOC
 class Fields(BaseModel):
     """Base of every declared block: immutable, unknown keys refused, null means unset."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -38,8 +38,7 @@ def test_a_resource_is_only_on_machines_of_its_architecture(tmp_path: Path) -> N
     text += "  after: {type: task, machine: b, command: x, depends_on: [none]}\n"
     found = read(tmp_path, text).resources
     assert (found["t"].machines, found["t"].fields.command) == (("a",), "aarch64")
-    assert (found["none"].machines, found["none"].copies()) == ((), ())
-    assert [item.resource for item in found["after"].depends_on] == ["none"]
+    assert "none" not in found and found["after"].depends_on == ()
 
 
 @pytest.mark.parametrize(
@@ -208,3 +207,27 @@ def test_a_mistake_in_a_task_is_told(tmp_path: Path, fields: str, says: str) -> 
 def test_an_expression_that_cannot_be_read_is_told_and_no_traceback(tmp_path: Path, expression: str) -> None:
     (says,) = report(tmp_path, resource("task", f"{TASK}, quality_gate: {{regex: '{expression}'}}"))
     assert says.startswith("`quality_gate.regex` of task `it` must be a regular expression (")
+
+
+RECIPE = """
+recipe: {name: web, version: 1, inputs: {}}
+resources:
+  any: {type: task, command: x}
+  arm: {type: task, command: y, arch: [aarch64]}
+"""
+
+
+def of_recipe(folder: Path, fields: str) -> str:
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "web.yaml").write_text(RECIPE)
+    return f"{HEAD}machines: {{m: {{addr: localhost}}}}\nresources:\n  it: {{type: recipe, recipe: web, machine: m{fields}}}\n"
+
+
+def test_a_recipe_gives_its_group_to_what_it_holds_and_leaves_out_what_is_for_other_machines(tmp_path: Path) -> None:
+    found = read(tmp_path, of_recipe(tmp_path, ", resource_group: net, path: null")).resources
+    assert {name: resource.group for name, resource in found.items()} == {"it/any": "net"}
+
+
+def test_what_a_recipe_cannot_pass_on_is_refused(tmp_path: Path) -> None:
+    says = report(tmp_path, of_recipe(tmp_path, ", sudo: true, arch: [x86_64]"))
+    assert sorted(says) == ["`arch` is not supported yet [arch] in recipe `it`", "`sudo` is not supported yet [sudo] in recipe `it`"]

@@ -191,7 +191,7 @@ def test_reading_what_is_on_no_machine_is_an_error(folder: Folder) -> None:
           t: {type: task, command: x, outputs: [o], when: "false"}
           u: {type: task, command: x, inputs: [t]}
     """)
-    assert "`u` reads `t`, and no machine fulfils the `when` of that" in folder.says()
+    assert "`u` reads `t`, and no machine fulfils the `when` or the `arch` of that" in folder.says()
 
 
 def test_a_mistake_in_a_resource_that_is_on_no_machine_is_found(folder: Folder) -> None:

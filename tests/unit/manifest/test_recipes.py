@@ -149,7 +149,7 @@ def test_a_mistake_inside_a_recipe_is_shown_in_its_file(folder: Folder) -> None:
         ("recipe: web, inputs: {port: 8080, debug: yes}", "must be true or false, not `yes`", "m.yaml:6:62"),
         ("recipe: wib", "there is no recipe `wib`", "m.yaml:6:29"),
         ("inputs: {}", "recipe `a` needs `recipe`", "m.yaml:6:3"),
-        ("recipe: web, inputs: {port: 8080}, command: x", "recipe `a` has no key `command`", "m.yaml:6:56"),
+        ("recipe: web, inputs: {port: 8080}, comand: x", "recipe `a` has no key `comand`", "m.yaml:6:56"),
         (
             "recipe: web, inputs: {port: 8080}, depends_on: [zz]",
             "depends on `zz`, which is not declared",
