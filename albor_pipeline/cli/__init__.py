@@ -33,7 +33,7 @@ VERBS = {
     "accept": "take the outputs of a task as they are for its present declaration",
     "history": "what happened, from the journal",
     "audit": "whether the journal is whole and unchanged",
-    "state": "rebuild a lost state folder from the machines",
+    "state": "rebuild a lost state folder from the machines, or import what forjar recorded",
 }
 GC_THRESHOLDS = (100_000, 20, 100)
 OUTCOMES = {"plan": "Nothing was planned.", "apply": "Nothing was done.", "validate": "Nothing else was looked at."}

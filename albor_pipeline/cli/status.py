@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         rows = [row for row in rows_of(session) if not args.machine or row["machine"] in args.machine]
-        state = session.folder.state
+        state = session.state
         document = documents.of_status(session.manifest.name, state, rows)
     common.out([documents.text(document)] if args.json else status_text.status_lines(document, state.last_run_utc))
     return EXIT_OK
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 def rows_of(session: Session) -> list[documents.Document]:
     """A row for every declared or recorded resource; a running one is looked up on its machine."""
-    entries = session.folder.state.entries
+    entries = session.state.entries
     running = [key for key, entry in entries.items() if entry.status is Status.RUNNING]
     session.connect(running)
     live = {}

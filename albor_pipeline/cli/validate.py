@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, Diagnostic, ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.plan.flow import Flow, paths_of_checks
+from albor_pipeline.plan.graph import build
+from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.run import lint
+from albor_pipeline.run.presence import present
 from albor_pipeline.ui import diagnostics, documents, words
+
+
+def findings(manifest: Manifest) -> Iterator[Diagnostic]:
+    """What is wrong with a manifest that can be read: reads without an order, checks of files that nothing makes, shell text."""
+    graph = build(manifest)
+    flow = Flow(manifest, graph, Inputs(manifest, graph), present(manifest, paths_of_checks(manifest)))
+    yield from flow.declared(graph.order)
+    yield from lint.findings(manifest, keep=False)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,27 +40,28 @@ def run(args: argparse.Namespace) -> int:
     With --json a manifest that cannot be used is a document as well: the one of its errors, with the keys of this verb.
     """
     try:
-        manifest = _checked(args)
+        manifest, found = _checked(args)
     except ManifestError as error:
         if not args.json:
             raise
         common.out([documents.text({**documents.of_error(error), **_document(args, None, error.diagnostics)})])
         return error.exit_code
     if args.json:
-        common.out([documents.text(_document(args, manifest, manifest.warnings))])
+        common.out([documents.text(_document(args, manifest, found))])
         return EXIT_OK
-    if manifest.warnings:
-        sys.stderr.write(diagnostics.render_all(manifest.warnings, colour=False))
+    if found:
+        sys.stderr.write(diagnostics.render_all(found, colour=False))
     machines, resources = len(manifest.machines), len(manifest.resources)
     common.out([f"OK: {manifest.name} ({words.count(machines, 'machine')}, {words.count(resources, 'resource')})"])
     return EXIT_OK
 
 
-def _checked(args: argparse.Namespace) -> Manifest:
+def _checked(args: argparse.Namespace) -> tuple[Manifest, tuple[Diagnostic, ...]]:
     manifest = load(common.find_manifest(args.manifest), environment=args.env)
-    if args.strict and manifest.warnings:
-        raise ManifestError(manifest.warnings)
-    return manifest
+    found = (*manifest.warnings, *findings(manifest))
+    if any(item.level == "error" for item in found) or (args.strict and found):
+        raise ManifestError(found)
+    return manifest, found
 
 
 def _document(args: argparse.Namespace, manifest: Manifest | None, found: Iterable[Diagnostic]) -> documents.Document:

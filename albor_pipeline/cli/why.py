@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _document(session: Session, step: Step) -> dict[str, Any]:
-    entry = session.folder.state.entries.get(step.key)
+    entry = session.state.entries.get(step.key)
     result = entry.in_force if entry else None
     wanted = step.fingerprint or Fingerprint({})
     changes = wanted.changes(result.fingerprint) if result else ()

@@ -2,87 +2,110 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from albor_pipeline.errors import Problems, Span
-from albor_pipeline.model.resource import Resource
+from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.resources.places import MAGIC, Place, Places, fixed, folders, overlaps, parts
 from albor_pipeline.resources.task import Task
 
-MAGIC = frozenset("*?[")
+MAX_COMPARED = 100_000  # globs against other paths in one manifest; thousands of them in one folder would take minutes
 
 
-def _clean(path: str) -> str:
-    return posixpath.normpath(path)
+class _Made(NamedTuple):
+    """An output as declared; its place in the file is looked up only when it must be told."""
+
+    key: Key
+    text: str
+    resource: Resource
+    number: int
+
+    @property
+    def span(self) -> Span | None:
+        return self.resource.spans.get(f"outputs.{self.number}", self.resource.span)
 
 
-def _parents(path: str) -> Iterator[str]:
-    while (parent := posixpath.dirname(path)) not in (path, ""):
-        yield parent
-        path = parent
-    if not path.startswith("/") and path != ".":
-        yield "."
-
-
-def _overlap(mine: str, other: str) -> bool:
-    """True when one of two clean paths or globs surely lies in the other, or a glob matches the other path."""
-    if mine == other:
-        return True
-    for inner, outer in ((mine, other), (other, mine)):
-        if not MAGIC & set(outer) and outer in _parents(inner):
-            return True
-        if MAGIC & set(outer) and any(fnmatchcase(path, outer) for path in (inner, *_parents(inner))):
-            return outer.count("/") <= inner.count("/")
-    return False
-
-
-def check_outputs(resources: Mapping[str, Resource], problems: Problems) -> None:
-    """Note two tasks whose outputs are the same or nested on one machine, and a task whose input lies in its own outputs."""
-    taken: dict[tuple[str, str], tuple[str, str, Span | None]] = {}
-    folders: dict[tuple[str, str], tuple[str, str, Span | None]] = {}
+def check_outputs(resources: Mapping[str, Resource], places: Places, problems: Problems) -> None:
+    """Note two tasks whose outputs are the same or nested in one place, and a task whose input lies in its own outputs."""
+    taken = _Taken()
     for resource in resources.values():
-        for machine in resource.machines:
-            fields = resource.fields_on(machine)
-            if not isinstance(fields, Task):
+        for key in resource.copies():
+            task = resource.fields_on(key.machine)
+            if not isinstance(task, Task):
                 continue
-            for index, output in enumerate(fields.outputs):
-                path = _clean(output.path)
-                span = resource.spans.get(f"outputs.{index}", resource.span)
-                _check_one(resource, machine, path, span, taken, folders, problems)
-            _check_inputs(resource, fields, problems)
+            for index, output in enumerate(task.outputs):
+                made = _Made(key, output.path, resource, index)
+                place = places.of(key.machine, output.path)
+                other = taken.clash(place, key)
+                if other is not None:
+                    _note(made, other, taken.same(place, other), problems)
+                taken.add(place, made)
+            _check_inputs(resource, key, task, places, problems)
 
 
-def _check_one(
-    resource: Resource,
-    machine: str,
-    path: str,
-    span: Span | None,
-    taken: dict[tuple[str, str], tuple[str, str, Span | None]],
-    folders: dict[tuple[str, str], tuple[str, str, Span | None]],
-    problems: Problems,
-) -> None:
-    mine = (resource.id, path, span)
-    clash = taken.get((machine, path)) or folders.get((machine, path))
-    for parent in _parents(path):
-        clash = clash or taken.get((machine, parent))
-        folders.setdefault((machine, parent), mine)
-    taken.setdefault((machine, path), mine)
-    if clash is not None and clash[0] != resource.id:
-        other, theirs, place = clash
-        what = "is also an output of" if theirs == path else f"overlaps `{theirs}`, an output of"
-        line = f", declared at line {place.line}" if place is not None else ""
-        problems.error("output-overlap", f"output `{path}` of `{resource.id}` {what} `{other}`{line}", span)
+class _Taken:
+    """The outputs seen so far, by place, by the folders above them, and the globs by their part without a wildcard."""
+
+    def __init__(self) -> None:
+        self._at: dict[Place, _Made] = {}
+        self._below: dict[Place, list[Place]] = {}
+        self._globs: dict[Place, list[Place]] = {}
+        self._left = MAX_COMPARED
+
+    def add(self, place: Place, made: _Made) -> None:
+        if place in self._at:
+            return
+        self._at[place] = made
+        machine, path = place
+        for folder in folders(path):
+            self._below.setdefault((machine, folder), []).append(place)
+        if MAGIC & set(path):
+            self._globs.setdefault((machine, fixed(path)), []).append(place)
+
+    def clash(self, place: Place, key: Key) -> _Made | None:
+        """An output of another task that surely is, holds or lies in this one."""
+        for near in self._near(place):
+            made = self._at.get(near)
+            if made is not None and made.key.resource != key.resource and overlaps(parts(near[1]), parts(place[1])):
+                return made
+            if made is not None and made.key != key and near == place:
+                return made
+        return None
+
+    def same(self, place: Place, made: _Made) -> bool:
+        return self._at.get(place) is made
+
+    def _near(self, place: Place) -> Iterator[Place]:
+        machine, path = place
+        yield place
+        for folder in folders(path):
+            yield machine, folder
+            yield from self._some(self._globs.get((machine, folder), ()))
+        yield from self._some(self._below.get((machine, fixed(path)), ()))
+
+    def _some(self, places: Sequence[Place]) -> Sequence[Place]:
+        chosen = places[: max(self._left, 0)] if len(places) > 1 else places
+        self._left -= len(chosen)
+        return chosen
 
 
-def _check_inputs(resource: Resource, task: Task, problems: Problems) -> None:
+def _note(made: _Made, other: _Made, same: bool, problems: Problems) -> None:
+    what = "is also an output of" if same else f"overlaps `{other.text}`, an output of"
+    whom = other.key.resource if other.key.resource != made.key.resource else str(other.key)
+    line = f", declared at line {other.span.line}" if other.span is not None else ""
+    problems.error("output-overlap", f"output `{made.text}` of `{made.key.resource}` {what} `{whom}`{line}", made.span)
+
+
+def _check_inputs(resource: Resource, key: Key, task: Task, places: Places, problems: Problems) -> None:
     references = {ref.text for ref in resource.depends_on}
-    outputs = [_clean(output.path) for output in task.outputs]
+    outputs = [(output.path, places.of(key.machine, output.path)) for output in task.outputs] if task.inputs else []
     for index, word in enumerate(task.inputs):
-        path = _clean(word)
         if word in references:
             continue
-        inside = next((output for output in outputs if _overlap(path, output)), None)
+        machine, path = places.of(key.machine, word)
+        lies = (text for text, place in outputs if place[0] == machine and overlaps(parts(place[1]), parts(path)))
+        inside = next(lies, None)
         if inside is not None:
             message = f"input `{word}` of `{resource.id}` and its own output `{inside}` lie in one another"
             note = "what a task reads must not change while it runs; its own saved state belongs in $ALBOR_WORK"

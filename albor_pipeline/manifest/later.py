@@ -4,7 +4,7 @@ needs it; one that no model declares is refused at once. Nothing is ignored. Dat
 
 from __future__ import annotations
 
-TOP = frozenset(("data", "checks", "moved", "secrets", "dist"))
+TOP = frozenset(("dist",))
 MACHINE = frozenset(
     (
         "ssh_key",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
 from albor_pipeline.manifest import later
+from albor_pipeline.manifest.afterwards import read_checks, read_moved
 from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.dataflow import check_outputs
 from albor_pipeline.manifest.environments import Environments
 from albor_pipeline.manifest.files import Files, read_source
 from albor_pipeline.manifest.includes import Includes
-from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, compose, without_collector
+from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, Text, compose, without_collector
 from albor_pipeline.manifest.paths import check_paths
 from albor_pipeline.manifest.policies import check_policies, read_rules
 from albor_pipeline.manifest.recipes import Recipes
@@ -29,21 +30,29 @@ from albor_pipeline.manifest.sections import (
     OutputFields,
     PolicyFields,
 )
-from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Output, Policy
+from albor_pipeline.manifest.sources import Fetch, data_of, read_data, read_secrets
+from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Moved, Output, Policy
 from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.places import Places
 
-SECTIONS = ("params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies")
+SECTIONS = (
+    "params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies", "data", "secrets",
+    "checks", "moved",
+)  # fmt: skip
 
 
-def load(path: Path, *, environment: str | None = None) -> Manifest:
+def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None) -> Manifest:
     """The manifest in the file `path`, as the named environment has it; its warnings are in `.warnings`.
+
+    `fetch` gives for the project folder what reads a data source; without it `{{data.NAME}}` stays as written, so that
+    checking a manifest runs nothing.
 
     Raises ManifestError with every problem found, each with its place; never anything else for whatever the file holds.
     """
     problems = Problems()
     with without_collector():
         source = read_source(path)
-        loader = _Loader(Text(source), problems, path, environment)
+        loader = _Loader(Text(source), problems, path, environment, fetch)
         manifest = loader.manifest()
     if problems.errors:
         raise ManifestError(sorted(loader.explained(), key=lambda item: _place(item, source)))
@@ -68,20 +77,30 @@ def project_root(path: Path) -> Path:
 class _Loader:
     """One manifest on its way from text to values."""
 
-    def __init__(self, text: Text, problems: Problems, path: Path, environment: str | None) -> None:
+    def __init__(
+        self,
+        text: Text,
+        problems: Problems,
+        path: Path,
+        environment: str | None,
+        fetch: Callable[[Path], Fetch] | None,
+    ) -> None:
         self._environment = environment
+        self._fetch = fetch
         self._path = path
         self._text = text
         self._files = Files(text, problems, path)
         self._problems = problems
         self._reader = Reader(text, problems)
         self._origins: dict[str, Node] = {}
+        self._moved: tuple[Moved, ...] = ()
 
     def explained(self) -> list[Diagnostic]:
         """Every problem, with what templates put in at its place."""
         return self._reader.explained(self._problems)
 
     def manifest(self) -> Manifest | None:
+        self._root = str(project_root(self._path))
         root = compose(self._text, self._problems)
         if not isinstance(root, Table):
             if not self._problems.errors:
@@ -95,20 +114,27 @@ class _Loader:
             root = Includes(self._text, self._files, self._problems, self._head).merged(root, self._path)
         root = Environments(self._reader, root).chosen(self._environment)
         scope = Scope(self._params(root), origins=self._origins)
+        secrets = read_secrets(self._reader, root)
+        data = read_data(self._reader, self._section(root, "data"), scope)
         machines = self._machines(root, scope)
         scope.machines = machines
+        scope.data_names = data
+        scope.data = data_of(data, self._fetch(project_root(self._path))) if self._fetch is not None else None
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
         check_paths(resources, machines, policy, self._problems)
         outputs = self._outputs(root, scope)
+        checks = read_checks(self._reader, self._section(root, "checks"), scope)
         if head is None:
             return None
         used = {machine for resource in resources.values() for machine in resource.machines}
+        used |= {check.machine for check in checks}
         machines = {name: machine for name, machine in machines.items() if machine.span is not None or name in used}
         return Manifest(
-            name=head.name, path=str(self._path), root=str(project_root(self._path)), machines=machines, resources=resources,
+            name=head.name, path=str(self._path), root=self._root, machines=machines, resources=resources,
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
+            secrets=replace(secrets, names=self._reader.secrets), checks=checks, moved=self._moved,
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:
@@ -150,7 +176,9 @@ class _Loader:
         )  # fmt: skip
         values = self._reader.raw(table, None)
         fields = self._reader.model(PolicyFields, table, values, block)
-        return Policy() if fields is None else replace(_policy(fields), not_yet=self._reader.take_not_yet())
+        if fields is None:
+            return Policy()
+        return replace(_policy(fields), not_yet=self._reader.take_not_yet(), spans=NodeSpans(self._text, table, {}))
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         recipes = Recipes(self._reader, self._files)
@@ -160,8 +188,9 @@ class _Loader:
         recipes.check_required()
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
         resources = references.linked(reader.depends_on, reader.mentions)
+        self._moved = read_moved(self._reader, root, resources, reader.groups, scope.machines)
         check_cycles(resources, self._problems)
-        check_outputs(resources, self._problems)
+        check_outputs(resources, Places(self._root, scope.machines, resources), self._problems)
         check_policies(read_rules(self._reader, root), resources, self._problems)
         return resources
 

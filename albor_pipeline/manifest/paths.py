@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 
 from albor_pipeline.errors import Problems
+from albor_pipeline.manifest.patterns import PathPattern
 from albor_pipeline.model.manifest import Machine, Policy
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.build import Build
 from albor_pipeline.resources.file import File
 
 OF_ROOT = ("/etc/", "/usr/lib/systemd/", "/boot/", "/var/lib/", "/opt/", "/usr/local/bin/", "/usr/local/sbin/")
-WILDCARDS = re.compile(r"\*\*|\*|\?")
-MEANINGS = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def check_paths(
     resources: Mapping[str, Resource], machines: Mapping[str, Machine], policy: Policy, problems: Problems
 ) -> None:
     """Note every path that the policy denies, and warn of a file that the machine's user surely may not write."""
-    denied = [(pattern, expression(pattern)) for pattern in policy.deny_paths]
+    denied = [PathPattern(pattern) for pattern in policy.deny_paths]
     for resource in resources.values():
         if denied:
             for field, path in sorted(set(_written(resource))):
-                found = next((pattern for pattern, form in denied if form.fullmatch(posixpath.normpath(path))), None)
+                found = next((pattern for pattern in denied if pattern.matches(posixpath.normpath(path))), None)
                 if found is not None:
-                    message = f"`{resource.id}` writes `{path}`, which the policy denies: `{found}`"
+                    message = f"`{resource.id}` writes `{path}`, which the policy denies: `{found.text}`"
                     problems.error("denied-path", message, resource.spans.get(field, resource.span))
         if isinstance(resource.fields, File):
             _check_rights(resource, resource.fields, machines, problems)
-
-
-def expression(pattern: str) -> re.Pattern[str]:
-    """The form of a path pattern: `*` is anything within one folder, `**` anything below, `?` one character."""
-    parts, at = [], 0
-    for match in WILDCARDS.finditer(pattern):
-        parts += [re.escape(pattern[at : match.start()]), MEANINGS[match[0]]]
-        at = match.end()
-    return re.compile("".join([*parts, re.escape(pattern[at:])]), re.DOTALL)
 
 
 def _written(resource: Resource) -> Iterator[tuple[str, str]]:

@@ -159,6 +159,8 @@ class References:
         return isinstance(other.fields, Task) and any(word in output.names for output in other.fields.outputs)
 
     def _unknown(self, resource: Resource, name: str, prefix: str, span: Span | None, verb: str) -> None:
+        if "{{" in name:
+            return  # a template without a value, which is noted or not known yet
         near = {other.removeprefix(prefix): other for other in self._resources if other.startswith(prefix)}
         known = self._suggest.closest(name, near) or self._suggest.closest(name, self._groups)
         label = ""

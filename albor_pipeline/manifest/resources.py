@@ -221,6 +221,8 @@ class ResourceReader:
             self.mentions[name] = mentions
         spans = NodeSpans(self._reader.text, table, {})
         for index, machine in enumerate(common.machine):
+            if "{{" in machine:
+                return None  # a template without a value, which is noted or not known yet
             if machine not in scope.machines:
                 place = spans.get(f"machine.{index}") or spans.get("machine", span)
                 unknown_machine(self._reader, scope.machines, f"`{name}` is on", machine, place)

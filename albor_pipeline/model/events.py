@@ -65,10 +65,16 @@ class RunReport:
     stopped: bool = False
     stale: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
         return self.counts.get("failed", 0)
+
+    @property
+    def succeeded(self) -> bool:
+        """Everything that was wanted is converged."""
+        return not (self.failed or self.broken or self.interrupted or self.stale or self.counts.get("held"))
 
 
 Event = RunStarted | StepEvent | ProgressEvent | NoteEvent

@@ -55,7 +55,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run behaves; nothing here is part of a fingerprint. `not_yet` is as of a machine."""
+    """How a run behaves; nothing here is part of a fingerprint. `spans` place each value, `not_yet` is as of a machine."""
 
     stop_on_first: bool = True
     max_parallel: int | None = None
@@ -65,6 +65,7 @@ class Policy:
     on_failure: str | None = None
     deny_paths: tuple[str, ...] = ()
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
+    spans: Mapping[str, Span] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,52 @@ class Output:
     name: str
     value: str
     description: str = ""
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read."""
+
+    name: str
+    type: str
+    value: str = ""
+    default: str | None = None
+    state_dir: str = "state"
+    outputs: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """Where secrets come from, and the names that templates use, with the first place of each. Holds no value."""
+
+    provider: str = "env"
+    path: str | None = None
+    file: str | None = None
+    span: Span | None = None
+    names: Mapping[str, Span] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns."""
+
+    name: str
+    machine: str
+    command: str
+    expect_exit: int = 0
+    description: str = ""
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A resource or a machine (`what`) that had the name `before` and is called `to` now."""
+
+    before: str
+    to: str
+    what: str
     span: Span | None = None
 
 
@@ -92,6 +139,9 @@ class Manifest:
     description: str = ""
     warnings: tuple[Diagnostic, ...] = ()
     environment: str | None = None
+    secrets: SecretSource = SecretSource()
+    checks: tuple[Check, ...] = ()
+    moved: tuple[Moved, ...] = ()
 
     @property
     def pipeline(self) -> str:

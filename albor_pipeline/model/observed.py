@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,16 @@ from albor_pipeline.model.resource import Key
 
 @dataclass(frozen=True)
 class Tree:
-    """A path or glob as found on a machine; `root` is None when nothing is there, `stamp` changes with any stat of it."""
+    """A path or glob as found on a machine; `root` is None when nothing is there or when it could not be read, which `error` then tells.
+
+    `stamp` changes with any stat of it.
+    """
 
     root: str | None
     files: int = 0
     size_bytes: int = 0
     stamp: str = ""
+    error: str = ""
 
     @property
     def found(self) -> bool:
@@ -87,7 +91,10 @@ class StageAnswer:
 
 @dataclass(frozen=True)
 class Observed:
-    """All of it; a key that is absent was not looked at. `outputs` are those in force, `made` those of an attempt by its number."""
+    """All of it; a key that is absent was not looked at. `outputs` are those in force, `made` those of an attempt by its number.
+
+    `project_files` are the paths of completion checks and stage configs, as written, that exist in the project folder.
+    """
 
     machines: Mapping[str, MachineView] = field(default_factory=dict)
     inputs: Mapping[tuple[str, str], Tree] = field(default_factory=dict)
@@ -100,6 +107,7 @@ class Observed:
     configs: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     python: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     stages: Mapping[Key, StageAnswer] = field(default_factory=dict)
+    project_files: Collection[str] | None = None
 
     def attempts_of(self, key: Key) -> tuple[Attempt, ...]:
         """The attempts of one resource on its machine, newest first."""

@@ -11,6 +11,7 @@ from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed, StageAnswer
 from albor_pipeline.model.plan import Step
 from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.plan.flow import Flow
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
 from albor_pipeline.resources.task import Task
@@ -22,6 +23,9 @@ def of_steps(
     manifest: Manifest, graph: Graph, observed: Observed, inputs: Inputs, steps: Iterable[Step], outdated: Container[Key]
 ) -> Iterator[Diagnostic]:
     """Every problem of the steps in reach; what a stage says of the data of an `outdated` one is judged when it is ready."""
+    steps = list(steps)
+    flow = Flow(manifest, graph, inputs, observed.project_files)
+    yield from flow.declared(step.key for step in steps if step.key in graph.before)
     unwatched: dict[str, None] = {}
     for step in steps:
         resource = manifest.resources.get(step.key.resource)
@@ -32,7 +36,8 @@ def of_steps(
         if answer is not None:
             told = replace(answer, refusals=()) if step.key in outdated else answer
             yield from _stage(resource, step.key, task, told, inputs)
-        yield from _order(resource, step.key, graph, inputs)
+            yield from flow.stage_reads(step.key, answer.reads)
+        yield from flow.missing(step.key, observed.inputs)
         yield from _slots(manifest, observed, resource, step.key, task)
         if (
             task.command is not None
@@ -76,22 +81,6 @@ def _uncovered(resource: Resource, span: Span | None, verb: str, path: str, fiel
 def _covered(path: str, declared: Iterable[str]) -> bool:
     pure = PurePosixPath(path)
     return any(PurePosixPath(item) in (pure, *pure.parents) or pure.match(item) for item in declared)
-
-
-def _order(resource: Resource, key: Key, graph: Graph, inputs: Inputs) -> Iterator[Diagnostic]:
-    span = resource.spans.get("inputs") or resource.span
-    for item in inputs.of(key):
-        for up in item.makers:
-            if up in graph.before[key] or up in graph.closure(graph.before[key]):
-                continue
-            message = f"`{resource.id}` reads `{item.path}`, which `{up.resource}` makes"
-            note = f"add `{up.resource}` to `inputs` or `depends_on`"
-            if key in graph.closure([up]):
-                message += ", and that runs after it"
-                note = f"name what it reads more closely, so that what `{up.resource}` makes is no part of it"
-            else:
-                message += ", and does not depend on it"
-            yield Diagnostic("error", "undeclared-dependency", message, span, notes=(note,))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

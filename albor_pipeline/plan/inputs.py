@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
-from itertools import takewhile
-from posixpath import dirname, normpath
 from typing import Any
 
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.resource import Key, Reference
 from albor_pipeline.plan.graph import Graph
-from albor_pipeline.resources.file import File
-from albor_pipeline.resources.task import Task
-
-MAGIC = frozenset("*?[")
+from albor_pipeline.plan.makers import Makers
+from albor_pipeline.resources.places import Place, Places
+from albor_pipeline.resources.task import Output, Task
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Inputs:
     def __init__(self, manifest: Manifest, graph: Graph) -> None:
         self._manifest = manifest
         self._graph = graph
-        self._root = normpath(manifest.root)
+        self.places = Places(manifest.root, manifest.machines, manifest.resources)
         self._cache: dict[Key, tuple[Input, ...]] = {}
 
     def of(self, key: Key) -> tuple[Input, ...]:
@@ -76,90 +72,48 @@ class Inputs:
                 if not output.volatile and (name is None or name in output.names):
                     yield Input(output.path, (up,), output.path)
 
+    def makers(self, machine: str, path: str) -> tuple[Key, ...]:
+        """What makes this path, a folder that holds it, or something in it; a volatile output counts here too."""
+        return self._everything.of(self.places.of(machine, path))
+
     def _path(self, text: str, key: Key) -> Input:
-        relative = self._relative(text)
-        exact = self._outputs_at.get((key.machine, relative))
+        place = self.places.of(key.machine, text)
+        exact = self._outputs_at.get(place)
         if exact is not None:
             return Input(text, (exact[0],), exact[1])
-        folders = list(_folders(relative))
-        above = (self._producers.get((key.machine, folder)) for folder in (relative, *folders))
-        makers = {maker: None for maker in above if maker is not None}
-        near = [*self._inside.get((key.machine, _fixed(relative)), ())]
-        near += [glob for folder in folders for glob in self._globs.get((key.machine, folder), ())]
-        for made in near:
-            if _meets(_parts(relative), _parts(made)):
-                makers[self._producers[key.machine, made]] = None
-        return Input(text, tuple(makers))
-
-    def _relative(self, path: str) -> str:
-        """A path from the project folder where it lies in it, so that both ways of writing it are one."""
-        path = normpath(path)
-        return path[len(self._root) + 1 :] if path.startswith(self._root + "/") else path
+        return Input(text, self._lasting.of(place))
 
     @cached_property
-    def _outputs_at(self) -> Mapping[tuple[str, str], tuple[Key, str]]:
-        """The task and the declared text of each output, by machine and path."""
-        return {
-            (key.machine, self._relative(output.path)): (key, output.path)
-            for key, fields in self._declared()
-            if isinstance(fields, Task)
-            for output in fields.outputs
-            if not output.volatile
-        }
+    def _outputs_at(self) -> Mapping[Place, tuple[Key, str]]:
+        """The task and the declared text of each output, by place."""
+        return {place: (key, output.path) for place, key, output in self.outputs() if not output.volatile}
 
     @cached_property
-    def _producers(self) -> Mapping[tuple[str, str], Key]:
-        """What makes each path: a task or a file resource."""
-        files = {(key.machine, self._relative(fields.path)): key for key, fields in self._declared() if isinstance(fields, File)}
-        return files | {place: key for place, (key, _) in self._outputs_at.items()}
+    def _lasting(self) -> Makers:
+        """What makes each path whose bytes count."""
+        return Makers(self._others | {place: key for place, (key, _) in self._outputs_at.items()})
 
     @cached_property
-    def _inside(self) -> Mapping[tuple[str, str], list[str]]:
-        """The paths that are made below each folder."""
-        found: dict[tuple[str, str], list[str]] = {}
-        for machine, path in self._producers:
-            for folder in _folders(path):
-                found.setdefault((machine, folder), []).append(path)
+    def _everything(self) -> Makers:
+        return Makers(self._others | {place: key for place, key, _ in self.outputs()})
+
+    @cached_property
+    def _others(self) -> dict[Place, Key]:
+        """The `path` of everything that is no task; what lies on a mount was not made by the mount."""
+        found: dict[Place, Key] = {}
+        for key, fields in self._declared():
+            path = None if isinstance(fields, Task) else getattr(fields, "path", None)
+            if isinstance(path, str) and self._manifest.resources[key.resource].kind != "mount":
+                found[self.places.of(key.machine, path)] = key
         return found
 
-    @cached_property
-    def _globs(self) -> Mapping[tuple[str, str], list[str]]:
-        """The globs that are made, by the folder that their fixed part names."""
-        found: dict[tuple[str, str], list[str]] = {}
-        for machine, path in self._producers:
-            if MAGIC & set(path):
-                found.setdefault((machine, _fixed(path)), []).append(path)
-        return found
+    def outputs(self) -> Iterator[tuple[Place, Key, Output]]:
+        """Every declared output of every task, and its place."""
+        for key, fields in self._declared():
+            for output in fields.outputs if isinstance(fields, Task) else ():
+                yield self.places.of(key.machine, output.path), key, output
 
     def _declared(self) -> Iterator[tuple[Key, Any]]:
         for resource in self._manifest.resources.values():
             for key in resource.copies():
                 yield key, resource.fields_on(key.machine)
-
-
-def _folders(path: str) -> Iterator[str]:
-    """The folders above a normal path, nearest first; a relative one ends with `.`."""
-    above = dirname(path)
-    while above and above != path:
-        yield above
-        path, above = above, dirname(above)
-    if not path.startswith("/"):
-        yield "."
-
-
-def _parts(path: str) -> Sequence[str]:
-    return () if path == "." else path.split("/")
-
-
-def _fixed(path: str) -> str:
-    """The part of a path before its first wildcard."""
-    return normpath("/".join(takewhile(lambda part: not MAGIC & set(part), path.split("/"))) or ("/" if path[:1] == "/" else "."))
-
-
-def _meets(one: Sequence[str], two: Sequence[str]) -> bool:
-    """True when of two paths or globs, as parts, one may mean something at or below the other."""
-    if not one or not two or "**" in (one[0], two[0]):
-        return True
-    both_open = bool(MAGIC & set(one[0])) and bool(MAGIC & set(two[0]))
-    same = both_open or fnmatchcase(one[0], two[0]) or fnmatchcase(two[0], one[0])
-    return same and _meets(one[1:], two[1:])

@@ -11,7 +11,7 @@ from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import LAST_PORT, Word, matching
 
 PORTS = re.compile(
-    r"(?:(?:\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?:([0-9]+(?:-[0-9]+)?)?:)?([0-9]+(?:-[0-9]+)?)(?:/(?:tcp|udp|sctp))?"
+    r"(?:(?:\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?:([0-9]{1,5}(?:-[0-9]{1,5})?)?:)?([0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?:tcp|udp|sctp))?"
 )
 
 

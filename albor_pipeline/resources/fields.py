@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 MAX_PATH = 4096
+MAX_FOLDERS = 100
 TRUE = frozenset(("true", "True", "TRUE"))
 FALSE = frozenset(("false", "False", "FALSE"))
 NULL = frozenset(("", "~", "null", "Null", "NULL"))
@@ -189,6 +190,8 @@ def _not_blank(value: Any) -> Any:
 def _path(value: Any) -> Any:
     if isinstance(value, str) and len(value) > MAX_PATH:
         raise wrong(f"a path of at most {MAX_PATH:,} characters")
+    if isinstance(value, str) and value.count("/") > MAX_FOLDERS:
+        raise wrong(f"a path of at most {MAX_FOLDERS} folders")
     return _not_blank(value)
 
 

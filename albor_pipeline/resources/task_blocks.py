@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -10,12 +11,18 @@ from pydantic import BeforeValidator, Field, model_validator
 from albor_pipeline.resources.fields import Count, Fields, Flag, PathText, Text, wrong
 from albor_pipeline.resources.formats import Duration, Number
 
+MAX_EXPRESSION = 1_000
+
 
 def _expression(value: Any) -> Any:
+    """Any text of a bounded length: a longer one could cost more to read than an honest one ever does."""
+    if isinstance(value, str) and len(value) > MAX_EXPRESSION:
+        raise wrong(f"a regular expression of at most {MAX_EXPRESSION} characters")
     if isinstance(value, str):
         try:
-            re.compile(value)
-        except re.error as error:
+            with warnings.catch_warnings(action="ignore"):
+                re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
             raise wrong(f"a regular expression ({error})") from None
     return value
 

@@ -51,7 +51,8 @@ def proof_of(raw: Mapping[str, Any]) -> OutputProof:
 
 def tree_of(raw: Mapping[str, Any]) -> Tree:
     """One probed path."""
-    return Tree(raw.get("root"), int(raw.get("files") or 0), int(raw.get("size_bytes") or 0), str(raw.get("sig") or ""))
+    error = str((raw.get("error") or {}).get("message", ""))
+    return Tree(raw.get("root"), int(raw.get("files") or 0), int(raw.get("size_bytes") or 0), str(raw.get("sig") or ""), error)
 
 
 def verified_of(raw: Mapping[str, Any]) -> Verified:

@@ -34,7 +34,7 @@ class Convergence:
         self._action = action
         self._send = send
         self._work = Work(step, wanted, time.monotonic())
-        self._resource = run.manifest.resources[step.key.resource]
+        self._resource = run.vault.resource(run.manifest.resources[step.key.resource])
         self._machine = run.manifest.machines[step.key.machine]
         self._kind = convergent(self._resource.kind)
         observed = run.observed.infra.get(step.key, Observation(exists=False))

@@ -16,13 +16,14 @@ Finding = dict[str, Any]
 
 def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tuple[list[Key], list[Finding]]:
     """The converged resources that were looked at, and what is not as recorded of each; ManifestError as for a plan."""
-    entries = session.folder.state.entries
+    entries = session.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
     check_supported(session.manifest, keys)
-    observer = Observer(session.manifest, session.graph, session.fleet, deep=deep)
+    observer = Observer(session.manifest, session.graph, session.fleet, session.vault, deep=deep)
     observer.read_project(keys)
     session.connect(keys)
-    observed = observer.observe(keys, session.folder.state)
+    session.vault.check()
+    observed = observer.observe(keys, session.state)
     found: list[Finding] = []
     for key in keys:
         if key.machine in session.fleet.errors:

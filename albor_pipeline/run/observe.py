@@ -15,6 +15,7 @@ from albor_pipeline.model.observed import MachineView, Observation, Observed, St
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.model.state import Entry, Result, State
 from albor_pipeline.plan import fingerprint
+from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
 from albor_pipeline.resources.python_env import PythonEnv, interpreter
@@ -25,6 +26,8 @@ from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
 from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.presence import present
+from albor_pipeline.run.secrets import Vault
 
 OTHER_NAMES = {"yaml": "pyyaml"}
 Take = Callable[[Mapping[str, Any]], None]
@@ -49,12 +52,13 @@ class Found:
 class Observer:
     """Looks at the machines and the project on behalf of one manifest."""
 
-    def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, *, deep: bool = False) -> None:
+    def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, vault: Vault, *, deep: bool = False) -> None:
         self.manifest = manifest
         self.graph = graph
         self.fleet = fleet
         self.root = Path(manifest.root)
         self.deep = deep
+        self._vault = vault
         self.problems = Problems()
         self.found = Found()
         self.inputs = Inputs(manifest, graph)
@@ -89,7 +93,12 @@ class Observer:
             configs={name: config.parts for name, config in found.configs.items()},
             python=found.python,
             stages=stages,
+            project_files=self._project_files(stages),
         )
+
+    def _project_files(self, stages: Mapping[Key, StageAnswer]) -> frozenset[str]:
+        reads = [path for answer in stages.values() for path in answer.reads]
+        return present(self.manifest, [*reads, *paths_of_checks(self.manifest)])
 
     def _view(self, name: str) -> MachineView:
         agent = self.fleet.agents.get(name)
@@ -217,7 +226,7 @@ class Observer:
     def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
         kind = convergent(resource.kind)
         machine = self.manifest.machines[key.machine]
-        self.found.wanted[key] = kind.wanted(resource, machine, self.root)
+        self.found.wanted[key] = kind.wanted(self._vault.resource(resource), machine, self.root)
         probes = kind.probes(resource, machine)
         results: list[Mapping[str, Any]] = []
 

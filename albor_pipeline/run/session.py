@@ -18,12 +18,17 @@ from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
+from albor_pipeline.run import lint, moved
+from albor_pipeline.run.confirm import confirm
+from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, utc_now
 from albor_pipeline.transport.client import AgentError
 
@@ -57,6 +62,7 @@ class Session:
     def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
+        self.vault = Vault(manifest)
         self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write, environment=manifest.environment)
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
@@ -69,7 +75,7 @@ class Session:
         cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
     ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
-        manifest = load(path, environment=environment)
+        manifest = load(path, environment=environment, fetch=fetcher)
         return cls(manifest, state_dir(manifest), write=write)
 
     def __enter__(self) -> Session:
@@ -133,13 +139,17 @@ class Session:
         targets = wish.targets
         chosen = self.graph.closure(targets) if targets is not None else frozenset(self.graph.order)
         check_supported(self.manifest, chosen)
-        known = frozenset(self.folder.state.entries) if targets is None else frozenset[Key]()
+        known = frozenset(self.state.entries) if targets is None else frozenset[Key]()
+        self.vault.check()
+        moved.check(self.manifest, self.folder.state.entries)
         keys = [key for key in self.graph.order if key in chosen]
         self.fleet.launch(self._machines(chosen | known))
-        self.observer = Observer(self.manifest, self.graph, self.fleet, deep=wish.deep)
+        self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, deep=wish.deep)
         self.observer.read_project(keys)
+        if self._write:
+            moved.record(self.folder, moved.moves(self.manifest, self.folder.state.entries))
         self.connect(chosen | known)
-        self.observed = self.observer.observe(keys, self.folder.state)
+        self.observed = self.observer.observe(keys, self.state)
         self.observer.problems.raise_if_errors()
         self._options = Options(
             targets=targets,
@@ -147,10 +157,18 @@ class Session:
             replace=wish.replace,
             estimates=self._estimates(),
         )
-        plan = make_plan(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
+        plan = make_plan(self.manifest, self.graph, self.state, self.observed, self._options, self.observer.inputs)
+        linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
+        plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
+
+    @property
+    def state(self) -> State:
+        """What is recorded, under the names that resources and machines have now."""
+        state = self.folder.state
+        return moved.seen(state, moved.moves(self.manifest, state.entries))
 
     def _estimates(self) -> dict[Key, float]:
         found = {}
@@ -175,7 +193,7 @@ class Session:
         shown = self._shown(folder)
         workers = Workers(
             Run(
-                run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now,
+                run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
             )
         )  # fmt: skip
         judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
@@ -183,6 +201,8 @@ class Session:
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
         done = self._report(plan, ended, run_id, shown, limits.stop_on_first)
+        if done.succeeded:
+            done = replace(done, checks=confirm(self.manifest, self.fleet, report))
         if not ended.broken:
             done = self._end(done, folder, papers)
         self._broken = bool(done.broken)
@@ -192,7 +212,7 @@ class Session:
     def _end(self, done: RunReport, folder: Path, papers: Papers) -> RunReport:
         """Record the end of the run; when the disk fails here, the journal holds all results already."""
         try:
-            self.folder.end_run(done.run, dict(done.counts), done.values)
+            self.folder.end_run(done.run, dict(done.counts), done.values if done.succeeded else None)
             self._send_heads()
             self.folder.save(folder / "report.json", papers.report(done))
         except AlborError as error:

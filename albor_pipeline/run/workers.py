@@ -25,6 +25,7 @@ from albor_pipeline.run.converge import Convergence
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.outcome import Outcome, Work
+from albor_pipeline.run.secrets import Vault
 from albor_pipeline.run.slots import MachineSlots
 from albor_pipeline.run.snapshot import CodeSender
 from albor_pipeline.run.spec import Start, request
@@ -56,6 +57,7 @@ class Run:
     observed: Observed
     report: Reporter
     clock: Callable[[], str]
+    vault: Vault
 
 
 class Workers:
@@ -183,7 +185,9 @@ class Workers:
 
         def act() -> None:
             self._cancel_before(decision)
-            self._send(key.machine, "start", lambda reply: self._started(work, reply), **request(start, run.state.state.lineage))
+            body = request(start, run.state.state.lineage)
+            body["env"] = run.vault.environment(body["env"])
+            self._send(key.machine, "start", lambda reply: self._started(work, reply), **body)
 
         return Outcome(key, "starting", replace(entry, current=current), decision.reason.text, (event,), act, work)
 
@@ -272,6 +276,7 @@ class Workers:
 
     def _judge_end(self, work: Work, attempt: Attempt, log: str) -> Outcome:
         key = work.step.key
+        log = self._run.vault.mask(log)
         path = self._keep_log(key, attempt, log)
         end = attempt.exit
         if end is None:

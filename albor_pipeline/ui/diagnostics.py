@@ -14,6 +14,7 @@ from albor_pipeline.errors import Diagnostic, Source, Span
 
 TAB_COLUMNS = 4
 MAX_COLUMNS = 120
+MAX_SHOWN = 1_000
 BEFORE_CARET = 60
 CUT = "..."
 RESET = "\x1b[0m"
@@ -30,9 +31,12 @@ class _Shown(NamedTuple):
 
 
 def render_all(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
-    """All of them, a blank line between two, with a newline at the end; nothing for none."""
+    """All of them, a blank line between two, with a newline at the end; nothing for none. Of thousands the first are shown."""
     lines: dict[int, list[str]] = {}
-    blocks = [_render(item, colour, lines) for item in diagnostics]
+    told = list(diagnostics)
+    blocks = [_render(item, colour, lines) for item in told[:MAX_SHOWN]]
+    if len(told) > MAX_SHOWN:
+        blocks.append(f"... and {len(told) - MAX_SHOWN:,} more, not shown")
     return "\n".join(f"{block}\n" for block in blocks)
 
 
@@ -111,6 +115,8 @@ def _show(text: str, start: int, stop: int) -> _Shown:
     """The line with the characters start..stop placed in columns; a long line is cut around them."""
     begin = max(0, start - BEFORE_CARET) if len(text) > MAX_COLUMNS else 0
     end = begin + MAX_COLUMNS
+    if (part := text[begin:end]).isascii() and part.isprintable():
+        return _show_plain(part, begin, len(text) - begin, start, stop)
     cells = [CUT] if begin else []
     column = len(CUT) if begin else 0
     at = {}
@@ -124,6 +130,16 @@ def _show(text: str, start: int, stop: int) -> _Shown:
     first = at.get(start, column)
     last = at.get(stop, column)
     return _Shown("".join(cells).rstrip(), first, max(last, first + 1))
+
+
+def _show_plain(part: str, begin: int, left: int, start: int, stop: int) -> _Shown:
+    """A part of a line in which every letter is one column wide; `left` letters of the line stand from its beginning on."""
+    head = len(CUT) if begin else 0
+    column = head + len(part)
+    first = head + start - begin if 0 <= start - begin < len(part) else column
+    last = head + stop - begin if 0 <= stop - begin < len(part) else column
+    cut = CUT if left > len(part) else ""
+    return _Shown(f"{CUT if begin else ''}{part}{cut}".rstrip(), first, max(last, first + 1))
 
 
 def _columns(letter: str) -> int:

@@ -98,6 +98,7 @@ def of_report(report: RunReport) -> Document:
         ],
         "summaries": {str(key): dict(summary) for key, summary in report.summaries},
         "outputs": dict(report.values),
+        "checks": dict(report.checks),
     }
 
 

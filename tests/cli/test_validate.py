@@ -132,3 +132,46 @@ def test_of_several_manifests_one_must_be_named(project: Project) -> None:
 
 def test_a_file_that_is_not_there_is_a_sentence(project: Project) -> None:
     project.says("validate", "nope.yaml", exit=1, err="error[unreadable]: nope.yaml: no such file or directory")
+
+
+FLOW = """
+mix:
+  type: task
+  command: sort in.txt > mixed.txt
+  outputs: [mixed.txt]
+  completion_check: test -s mixt.txt
+use:
+  type: task
+  command: wc -l < mixed.txt > used.txt
+  inputs: [mixed.txt]
+  outputs: [used.txt]
+"""
+
+
+def test_a_read_without_an_order_and_a_check_of_nothing_are_told_without_any_machine(project: Project) -> None:
+    project.manifest(FLOW).says("validate", exit=1, err="""
+        warning[unmade-path]: the completion check of `mix` reads `mixt.txt`, which nothing makes
+         --> manifests/albor.yaml:8:23
+          |
+        7 |     outputs: [mixed.txt]
+        8 |     completion_check: test -s mixt.txt
+          |                       ^^^^^^^^^^^^^^^^ did you mean `mixed.txt`, an output of `mix`?
+
+        error[undeclared-dependency]: `use` reads `mixed.txt`, which `mix` makes, and does not depend on it
+          --> manifests/albor.yaml:12:14
+           |
+        11 |     command: wc -l < mixed.txt > used.txt
+        12 |     inputs: [mixed.txt]
+           |              ^^^^^^^^^
+           = add `mix` to `inputs` or `depends_on`
+
+        1 error, 1 warning. Nothing else was looked at.
+    """)
+    project.holds("state", None).holds(".albor", None)
+
+
+def test_warnings_alone_are_errors_only_when_strict(project: Project) -> None:
+    project.manifest(FLOW.replace("inputs: [mixed.txt]", "inputs: [mix]"))
+    assert project.run("validate").exit == 0
+    assert project.run("validate", "--strict").exit == 1
+    assert [item["code"] for item in project.json("validate")["warnings"]] == ["unmade-path"]

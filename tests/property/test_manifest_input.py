@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -12,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from albor_pipeline.cli import main
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.scope import Scope
@@ -148,3 +151,23 @@ def test_the_shell_reads_back_what_was_quoted(text: str, dash: bool) -> None:
     text = f"-{text}" if dash else text
     shown = subprocess.run(["sh", "-c", f"printf %s {quote('x' + text)}"], capture_output=True, check=True).stdout
     assert shown.decode() == f"x{text}"
+
+
+@FAST
+@given(
+    commands=st.lists(st.text("ab/. ;&|<>()[]{}$'\"\\\n*-=", max_size=30), min_size=1, max_size=3),
+    paths=st.lists(st.text("ab/.*?[]", max_size=12), max_size=4),
+    check=st.text("ab/. -f&<>'\"$\n", max_size=30),
+)
+def test_paths_and_shell_text_of_any_kind_are_judged_and_never_a_traceback(
+    tmp_path: Path, commands: list[str], paths: list[str], check: str
+) -> None:
+    def task(index: int, command: str) -> dict[str, Any]:
+        return {"type": "task", "command": command, "inputs": paths[index::2], "outputs": paths[::2], "completion_check": check}
+
+    tree = {"version": "1.0", "name": "x", "resources": {f"t{index}": task(index, text) for index, text in enumerate(commands)}}
+    path = tmp_path / "m.yaml"
+    path.write_bytes(yaml.safe_dump(tree, default_style='"').encode())
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(["validate", str(path)]) in (0, 1)
+    assert "Traceback" not in said.getvalue()

@@ -12,6 +12,8 @@ TASK = "command: make"
 TIME = "a time above zero such as 90 (seconds), 10m or 1h30m"
 NUMBER = "a number, not negative, written without quotes"
 NO_FIELD = "given the `field` to look at, since it parses JSON"
+LONG = "x" * 1_001
+NO_LONG = "a regular expression of at most 1000 characters"
 NO_REGEX = "a regular expression (missing ), unterminated subpattern at position 0)"
 MOVE = "`SOURCE:DESTINATION`, or a mapping of `artifact`, `to` and `from`"
 
@@ -186,8 +188,9 @@ def test_a_pipeline_needs_no_command(tmp_path: Path) -> None:
         ("quality_gate: {min: high}", f"`quality_gate.min` of task `it` must be {NUMBER}, not `high` [high]"),
         ("quality_gate: {parse: json}", f"`quality_gate` of task `it` must be {NO_FIELD} [{{parse: json}}]"),
         ("quality_gate: {regex: (}", f"`quality_gate.regex` of task `it` must be {NO_REGEX}, not `(` [(]"),
+        (f"quality_gate: {{regex: {LONG}}}", f"`quality_gate.regex` of task `it` must be {NO_LONG}, not `{'x' * 57}...` [{LONG}]"),
         ("quality_gate: {on_fail: blok}", "`quality_gate.on_fail` of task `it` cannot be `blok` [blok] did you mean `block`?"),
-        ("restart_policy: {max: 6}", "`restart_policy` of task `it` has no key `max` [max] did you mean `max_restarts`?"),
+        ("restart_policy: {restarts: 6}", "`restart_policy` of task `it` has no key `restarts` [restarts]"),
         ("scatter: [nowhere]", f"`scatter.0` of task `it` must be {MOVE}, not `nowhere` [nowhere]"),
         ("gather: [{from: bx, artifact: a, to: b}]", "`gather` of `it` names machine `bx`, which is not declared [bx]"),
         ("gather: [{form: x, artifact: a, to: b}]", "`gather.0` of task `it` has no key `form` [form] did you mean `from`?"),
@@ -199,3 +202,9 @@ def test_a_pipeline_needs_no_command(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_mistake_in_a_task_is_told(tmp_path: Path, fields: str, says: str) -> None:
     assert report(tmp_path, resource("task", f"{TASK}, {fields}")) == [says]
+
+
+@pytest.mark.parametrize("expression", ["a{9999999999}", "(" * 499 + ")" * 499])
+def test_an_expression_that_cannot_be_read_is_told_and_no_traceback(tmp_path: Path, expression: str) -> None:
+    (says,) = report(tmp_path, resource("task", f"{TASK}, quality_gate: {{regex: '{expression}'}}"))
+    assert says.startswith("`quality_gate.regex` of task `it` must be a regular expression (")

@@ -119,7 +119,6 @@ def test_output_artifacts_is_another_spelling_of_outputs_and_both_are_refused(tm
     ("text", "where"),
     [
         ("dist: {}", "dist"),
-        ("checks: {}", "checks"),
     ],
 )
 def test_what_the_format_has_and_we_have_not_is_refused_by_name(tmp_path: Path, text: str, where: str) -> None:

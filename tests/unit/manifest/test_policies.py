@@ -59,7 +59,9 @@ def test_each_type_of_rule_finds_what_it_is_for(folder: Folder, rule: str, found
     assert text.count("error[policy-") == len(found) and all(f"mind: {item}\n" in text for item in found), text
 
 
-@pytest.mark.parametrize("rule", ["type: warn", "type: limit, max_count: 0, resource_type: task", "type: deny, severity: info"])
+@pytest.mark.parametrize(
+    "rule", ["type: warn", "type: limit, max_count: 0, resource_type: task", "type: deny, severity: info"]
+)
 def test_a_rule_that_warns_blocks_nothing(folder: Folder, rule: str) -> None:
     folder.manifest(f"policies:\n  - {{message: mind, {rule}}}\n{RESOURCES}")
     assert "warning[policy-" in folder.warns()

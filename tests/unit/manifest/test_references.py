@@ -101,17 +101,26 @@ def test_a_word_close_to_a_resource_is_a_path_with_a_warning(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("out", "out"), ("out/", "./out"), ("out", "out/a/b"), ("out/a/b", "out"), (".", "x")],
+    [
+        ("out", "out"), ("out/", "./out"), ("out", "out/a/b"), ("out/a/b", "out"), (".", "x"), ("out/*.txt", "out/a.txt"),
+        ("out/a.txt", "out/*.txt"), ("out/*", "out/a/b"), ("out/*", "out"), ("out/*.txt", "out/*.txt"),
+    ],
 )
 def test_two_tasks_may_not_write_the_same_or_nested_outputs(tmp_path: Path, first: str, second: str) -> None:
     found = codes(tmp_path, task("a", f"outputs: ['{first}']"), task("b", f"outputs: ['{second}']"))
     assert [code for code, _ in found] == ["output-overlap"]
 
 
+def test_an_output_written_from_the_root_is_the_same_output(tmp_path: Path) -> None:
+    found = codes(tmp_path, task("a", "outputs: [out/x]"), task("b", f"outputs: ['{tmp_path}/out']"))
+    assert [message for _, message in found] == [f"output `{tmp_path}/out` of `b` overlaps `out/x`, an output of `a`, declared at line 5"]
+
+
 def test_outputs_beside_one_another_are_fine(tmp_path: Path) -> None:
     machines = "{m: {addr: localhost}, n: {addr: localhost}}"
     beside = [task("a", "outputs: [out/a, out/ab], machine: m"), task("b", "outputs: [out/b, out/a.b], machine: m")]
-    assert len(manifest(tmp_path, *beside, task("c", "outputs: [out/a], machine: n"), machines=machines).resources) == 3
+    beside += [task("c", "outputs: [out/a, 'x/*.txt'], machine: n"), task("d", "outputs: ['x/*.json', y.txt], machine: n")]
+    assert len(manifest(tmp_path, *beside, machines=machines).resources) == 4
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ WRONG = [
     ("user", {"home": "ann"}, "home", ABSOLUTE, "ann"),
     ("docker", {"ports": "[8080:80, 80:99999]"}, "ports.1", PORTS, "80:99999"),
     ("docker", {"ports": "[http]"}, "ports.0", PORTS, "http"),
+    ("docker", {"ports": "[99999999]"}, "ports.0", PORTS, "99999999"),
     ("docker", {"volumes": "[data:var]"}, "volumes.0", VOLUME, "data:var"),
     ("docker", {"environment": "[1=2]"}, "environment.0", "a variable such as NAME=value", "1=2"),
     ("docker", {"restart": "never"}, "restart", "no, always, unless-stopped or on-failure[:TIMES]", "never"),

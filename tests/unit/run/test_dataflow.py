@@ -31,11 +31,24 @@ def test_one_apply_settles_a_chain_and_a_change_above_reaches_its_end(project: P
     assert (project.root / "used.txt").read_text() == "two\n"
 
 
-def test_a_named_input_that_is_not_there_counts_as_missing_until_it_is(project: Project) -> None:
-    project.manifest(task("use", "test ! -e raw.txt || cat raw.txt > out.txt; touch out.txt", "inputs: [raw.txt]", "outputs: [out.txt]"))
-    assert project.run("apply").code == 0
+def test_a_named_input_that_is_not_there_is_refused_until_it_is(project: Project) -> None:
+    project.manifest(task("use", "cat raw.txt > out.txt", "inputs: [raw.txt]", "outputs: [out.txt]"))
+    said = project.run("apply")
+    assert said.code == 1
+    assert "error[missing-input]: `use` reads `raw.txt`, which is not there and which nothing makes" in said.err
+    assert not (project.root / "out.txt").exists()
     project.file("raw.txt", "raw\n")
-    assert project.actions()["use"] == ("rerun", "input raw.txt changed")
+    assert project.run("apply").code == 0
+    assert (project.root / "out.txt").read_text() == "raw\n"
+
+
+def test_outside_of_the_pipelines_folders_what_is_not_there_counts_as_missing_until_it_is(project: Project) -> None:
+    outside = project.root.parent / f"{project.root.name}-beside.txt"
+    command = f"test ! -e {outside} || cat {outside} > out.txt; touch out.txt"
+    project.manifest(task("use", command, f"inputs: ['{outside}']", "outputs: [out.txt]"))
+    assert project.run("apply").code == 0
+    outside.write_text("raw\n")
+    assert project.actions()["use"] == ("rerun", f"input {outside} changed")
     assert project.run("apply").code == 0
     assert (project.root / "out.txt").read_text() == "raw\n"
 

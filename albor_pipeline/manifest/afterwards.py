@@ -1,0 +1,101 @@
+"""The sections `checks` and `moved`: what is asked after a run, and what had another name before. Reads declarations only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pydantic import Field
+
+from albor_pipeline.manifest.nodes import Node, Scalar, Sequence, Table
+from albor_pipeline.manifest.schema import Block, Reader
+from albor_pipeline.manifest.scope import Scope
+from albor_pipeline.model.manifest import Check, Moved
+from albor_pipeline.resources.fields import Count, Fields, Text
+
+
+class CheckFields(Fields):
+    """A command that must end as expected when everything is converged."""
+
+    command: Text
+    machine: Text = "localhost"
+    expect_exit: Count = 0
+    description: str = ""
+
+
+class MovedFields(Fields):
+    """A resource or a machine that had another name."""
+
+    before: Text = Field(alias="from")
+    to: Text
+
+
+def read_checks(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scope: Scope) -> tuple[Check, ...]:
+    """The checks in declared order; their commands may hold templates, of their own machine too."""
+    checks = []
+    for name, (key, node) in section.items():
+        table = reader.table(node, f"check `{name}`") or Table(node.start)
+        span = reader.text.of(key)
+        machine = table.get("machine")
+        scope.current = scope.machines.get(machine.text if isinstance(machine, Scalar) else "localhost")
+        block = Block(f"check `{name}`", span, "a check", CheckFields)
+        fields = reader.model(CheckFields, table, reader.raw(table, scope), block)
+        scope.current = None
+        if fields is None:
+            continue
+        if fields.machine not in scope.machines:
+            place = reader.text.of(machine) if machine is not None else span
+            label = reader.suggest.label(fields.machine, scope.machines)
+            message = f"check `{name}` is on machine `{fields.machine}`, which is not declared"
+            note = f"declared machines: {', '.join(scope.machines)}"
+            reader.problems.error("unknown-machine", message, place, label, (note,))
+            continue
+        checks.append(Check(name, fields.machine, fields.command, fields.expect_exit, fields.description, span))
+    return tuple(checks)
+
+
+def read_moved(
+    reader: Reader, root: Table, resources: Collection[str], groups: Mapping[str, tuple[str, ...]], machines: Collection[str]
+) -> tuple[Moved, ...]:
+    """The renames; that of a group (a recipe, copies) is one of each member."""
+    node = root.get("moved")
+    if node is None or (isinstance(node, Scalar) and node.is_null):
+        return ()
+    if not isinstance(node, Sequence):
+        reader.problems.error("wrong-type", f"`moved` must be a list, not {node.what}", reader.text.of(node))
+        return ()
+    found: list[Moved] = []
+    for index, item in enumerate(node.items, start=1):
+        table = reader.table(item, f"`moved` {index}") or Table(item.start)
+        span = reader.text.span(item.start, item.start + 1)
+        block = Block(f"`moved` {index}", span, "a move", MovedFields, names={"from": "before"})
+        fields = reader.model(MovedFields, table, reader.raw(table, None), block)
+        if fields is not None:
+            found += _moves(reader, fields, table, resources, groups, machines)
+    return tuple(found)
+
+
+def _moves(
+    reader: Reader,
+    fields: MovedFields,
+    table: Table,
+    resources: Collection[str],
+    groups: Mapping[str, tuple[str, ...]],
+    machines: Collection[str],
+) -> list[Moved]:
+    place = reader.text.of(table.items["from"][1])
+    known = [*resources, *groups, *machines]
+    if fields.to not in known:
+        label = reader.suggest.label(fields.to, known)
+        message = f"`{fields.before}` moved to `{fields.to}`, which is neither a resource nor a machine"
+        reader.problems.error("unknown-resource", message, reader.text.of(table.items["to"][1]), label)
+        return []
+    if fields.before in known:
+        note = "what still has its name did not move; remove the one or the other"
+        reader.problems.error("still-there", f"`{fields.before}` is still declared", place, "", (note,))
+        return []
+    if fields.to in resources:
+        return [Moved(fields.before, fields.to, "resource", place)]
+    if fields.to in groups:
+        cut = len(fields.to)
+        return [Moved(fields.before + member[cut:], member, "resource", place) for member in groups[fields.to]]
+    return [Moved(fields.before, fields.to, "machine", place)]

