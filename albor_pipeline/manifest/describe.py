@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from albor_pipeline.manifest import later
@@ -19,6 +20,7 @@ WHOLE = "manifest"
 ANY_TYPE = "resource"
 
 
+@cache
 def blocks() -> tuple[BlockAbout, ...]:
     """The manifest itself, its sections, what every resource takes, then each type in the order of the registry."""
     sections = tuple(
