@@ -14,8 +14,8 @@ from albor_pipeline.resources.fields import Fields
 
 BASH, SH = "bash", "sh"
 COMMANDS = {"command": BASH, "resume_command": BASH, "completion_check": BASH, "pre_apply": SH, "post_apply": SH}
-HOOKS = ("pre_apply", "post_apply", "on_success", "on_failure")
-NOT_SHELL = ("docker",)
+HOOKS = ("pre_apply", "post_apply", "on_success", "on_failure", "on_drift")
+NOT_SHELL = ("docker", "image")
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+ ")
 WORDS = frozenset((
     "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "select", "function", "time",
