@@ -69,8 +69,8 @@ class StateFolder:
     ) -> StateFolder:
         """The state in `path`; a missing one is empty and, with `write`, made; its lineage then names the environment.
 
-        Raises LockedError when another process writes it, StateError when it is damaged, belongs to another pipeline,
-        or lies on a network file system.
+        Raises LockedError when another process writes it, StateError when it is damaged, belongs to another pipeline
+        or another program, or lies on a network file system.
         """
         disk = disk or RealDisk()
         hold = None
@@ -79,6 +79,8 @@ class StateFolder:
                 hold = _prepare(disk, path, clock)
             try:
                 loaded = load(disk, path, pipeline)
+                if loaded is None and write:
+                    _refuse_foreign(path)
                 fresh = Loaded(Book(new_lineage(environment), pipeline))
                 folder = cls(path, disk, clock, loaded or fresh, hold, is_new=loaded is None, seal_bytes=seal_bytes)
                 if write:
@@ -344,6 +346,14 @@ def _last_head(disk: Disk, root: Path, pipeline: str) -> Head:
             pass
         return reader.mark.head
     return Head() if loaded is None else loaded.mark.head
+
+
+def _refuse_foreign(path: Path) -> None:
+    """forjar's locks have the names of ours: raise StateError rather than write over them."""
+    for found in sorted(path.glob("*/state.lock.yaml")):
+        if not found.read_bytes().startswith(b"# albor-pipeline"):
+            move = f"move the folder and take it over: mv {path.name} {path.name}-forjar, then albor-pipeline state import {path.name}-forjar"
+            raise StateError.of("foreign-state", f"{path.name}/{found.parent.name}/{found.name} was written by another program", move)
 
 
 def _prepare(disk: Disk, root: Path, clock: Clock) -> Hold:

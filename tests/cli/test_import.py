@@ -155,3 +155,11 @@ def test_the_folder_of_our_own_state_is_never_read_as_one_of_forjar(project: Pro
     assert said.exit == 1
     assert "  = move it first: mv state forjar-state\n" in said.err
     project.holds("state/localhost/state.lock.yaml", lock(row("words")))
+
+
+def test_a_lock_of_another_program_where_ours_would_lie_is_never_written_over(converged: Project) -> None:
+    text = lock(row("words"))
+    path = converged.file("state/localhost/state.lock.yaml", text).root / "state/localhost/state.lock.yaml"
+    done = converged.run("apply", "--yes")
+    assert done.code == 1 and "was written by another program" in done.err and "state import state-forjar" in done.err
+    assert path.read_text() == text
