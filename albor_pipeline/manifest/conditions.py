@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from albor_pipeline.manifest.nodes import Node, Scalar
+from albor_pipeline.manifest.nodes import Node, Scalar, shorten
 from albor_pipeline.manifest.schema import Reader
 from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.template import EXPRESSION
 from albor_pipeline.model.manifest import Machine
 
 PIECE = re.compile(r"\{\{.*?\}\}|\"[^\"]*\"|'[^']*'|\s(==|!=|contains)\s|.", re.DOTALL)
+MAX_TEXT = 4096
 FORMS = "`when` is `true`, `false`, `A == B`, `A != B` or `A contains B`, with a blank on both sides of the sign"
 
 
@@ -41,6 +42,8 @@ class Condition:
             reader.problems.error("wrong-type", f"`when` must be text, not {self.node.what}", span, "", (FORMS,))
             reader.spoil(self.node)
             return True
+        if len(self.node.text) > MAX_TEXT:
+            return self._wrong(reader, f"is longer than {MAX_TEXT:,} characters", shorten(self.node.text))
         parts, sign = _split(self.node.text)
         if parts is None:
             return self._wrong(reader, "compares more than once", self.node.text)

@@ -14,6 +14,7 @@ from albor_pipeline.resources.task import Task
 
 MAX_ROUNDS = 20
 MAX_SHOWN = 12
+MAX_REFERENCES = 200_000
 PATH_SIGNS = re.compile(r"[/*?\[.~]")
 
 
@@ -35,6 +36,7 @@ class References:
         self._groups = groups or {}
         self._contexts = contexts or {}
         self._suggest = Suggester()
+        self._count = 0
         self._told: set[tuple[str, Span | None]] = set()
 
     def linked(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, Resource]:
@@ -81,8 +83,18 @@ class References:
         if members is None:
             self._unknown(resource, name, prefix, span, "depends on")
             return
+        if self._is_too_much(len(members), span):
+            return
         for member in members:
             yield from self._checked(resource, Reference(word, member, machine or None), span)
+
+    def _is_too_much(self, more: int, span: Span | None) -> bool:
+        """Whether there are more dependencies than any honest manifest has; noted once."""
+        before, self._count = self._count, self._count + more
+        if before <= MAX_REFERENCES < self._count:
+            message = f"the resources of a manifest depend on each other at most {MAX_REFERENCES:,} times"
+            self._problems.error("too-large", message, span, "", ("put one resource between two large groups",))
+        return self._count > MAX_REFERENCES
 
     def _input(self, resource: Resource, word: str, prefix: str, path: str) -> Iterator[Reference]:
         text, _, machine = word.partition("@")
@@ -99,6 +111,8 @@ class References:
             self._error("not-there", message, span, "", ("give this one the same `when`",))
         if output is not None and len(members) > 1:
             members = tuple(name for name in members if self._makes(self._resources[name], output)) or members
+        if self._is_too_much(len(members), span):
+            return
         for member in members:
             yield from self._checked(resource, Reference(word, member, machine or None, output), span)
 

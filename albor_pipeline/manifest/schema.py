@@ -19,6 +19,7 @@ from albor_pipeline.resources.fields import Fields, Quoted, typed
 
 Model = TypeVar("Model", bound=Fields)
 
+MAX_FAULTS = 20
 EXPECTED = {
     "string_type": "text",
     "tuple_type": "a list",
@@ -142,7 +143,7 @@ class Reader:
             for name in names:
                 if name.startswith("secrets."):
                     self.secrets.setdefault(name.removeprefix("secrets."), self.text.of(node))
-        for fault in faults:
+        for fault in faults[:MAX_FAULTS]:
             self._faulty.add(id(node))
             if fault.code != NOT_KNOWN_YET:
                 self.problems.error(

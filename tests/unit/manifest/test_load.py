@@ -124,6 +124,8 @@ def test_output_artifacts_is_another_spelling_of_outputs_and_both_are_refused(tm
         ("machines: {m: {addr: h, ssh_key: k}}", "ssh_key"),
         ("resources: {t: {type: task, command: x, contracts: [c]}}", "contracts"),
         ("resources: {t: {type: docker, name: x}}", "docker"),
+        ("resources: {t: {type: task, command: x, triggers: [u]}}", "triggers"),
+        ("resources: {t: {type: task, command: x, lifecycle: {ignore_drift: [mode]}}}", "lifecycle"),
     ],
 )
 def test_what_the_format_has_and_we_have_not_is_refused_by_name(tmp_path: Path, text: str, where: str) -> None:
