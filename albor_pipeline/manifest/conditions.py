@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from albor_pipeline.manifest.nodes import Node, Scalar
+from albor_pipeline.manifest.nodes import Node, Scalar, shorten
 from albor_pipeline.manifest.schema import Reader
 from albor_pipeline.manifest.scope import Scope
 from albor_pipeline.manifest.template import EXPRESSION
@@ -19,6 +19,7 @@ from albor_pipeline.model.manifest import Machine
 from albor_pipeline.resources.fields import Fields, Text
 
 PIECE = re.compile(r"\{\{.*?\}\}|\"[^\"]*\"|'[^']*'|\s(==|!=|contains)\s|.", re.DOTALL)
+MAX_TEXT = 4096
 FORMS = "`when` is `true`, `false`, `A == B`, `A != B` or `A contains B`, with a blank on both sides of the sign"
 
 
@@ -53,6 +54,8 @@ class Condition:
             reader.problems.error("wrong-type", f"`when` must be text, not {self.node.what}", span, "", (FORMS,))
             reader.spoil(self.node)
             return True
+        if len(self.node.text) > MAX_TEXT:
+            return self._wrong(reader, f"is longer than {MAX_TEXT:,} characters", shorten(self.node.text))
         parts, sign = _split(self.node.text)
         if parts is None:
             return self._wrong(reader, "compares more than once", self.node.text)

@@ -20,7 +20,22 @@ class Function:
     call: Callable[..., str]
 
 
+MAX_TEXT = 1 << 20
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    _bounded(len(text) + (text.count(old) if old else 0) * len(new))
+    return text.replace(old, new) if old else text
+
+
+def _bounded(size: int) -> None:
+    """ValueError when a result would be larger than any text of a manifest."""
+    if size > MAX_TEXT:
+        raise ValueError(f"its result is longer than {MAX_TEXT:,} characters")
+
+
 def _join(csv: str, separator: str) -> str:
+    _bounded(len(csv) + csv.count(",") * len(separator))
     return separator.join(part.strip() for part in csv.split(",")) if csv.strip() else ""
 
 
@@ -32,7 +47,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "upper": Function(("text",), str.upper),
     "lower": Function(("text",), str.lower),
     "trim": Function(("text",), str.strip),
-    "replace": Function(("text", "old", "new"), lambda text, old, new: text.replace(old, new) if old else text),
+    "replace": Function(("text", "old", "new"), _replace),
     "b3sum": Function(("text",), lambda text: digest_bytes(text.encode())),
     "join": Function(("csv", "separator"), _join),
     "split": Function(("text", "separator"), _split),

@@ -15,6 +15,7 @@ from albor_pipeline.resources.task import Task
 MENTIONS = {"triggers": "is triggered by", "restart_on": "restarts on"}
 MAX_ROUNDS = 20
 MAX_SHOWN = 12
+MAX_REFERENCES = 200_000
 PATH_SIGNS = re.compile(r"[/*?\[.~]")
 
 
@@ -36,6 +37,7 @@ class References:
         self._groups = groups or {}
         self._contexts = contexts or {}
         self._suggest = Suggester()
+        self._count = 0
         self._told: set[tuple[str, Span | None]] = set()
 
     def linked(
@@ -93,8 +95,18 @@ class References:
         if members is None:
             self._unknown(resource, name, prefix, span, verb)
             return
+        if self._is_too_much(len(members), span):
+            return
         for member in members:
             yield from self._checked(resource, Reference(word, member, machine or None), span)
+
+    def _is_too_much(self, more: int, span: Span | None) -> bool:
+        """Whether there are more dependencies than any honest manifest has; noted once."""
+        before, self._count = self._count, self._count + more
+        if before <= MAX_REFERENCES < self._count:
+            message = f"the resources of a manifest depend on each other at most {MAX_REFERENCES:,} times"
+            self._problems.error("too-large", message, span, "", ("put one resource between two large groups",))
+        return self._count > MAX_REFERENCES
 
     def _input(self, resource: Resource, word: str, prefix: str, path: str) -> Iterator[Reference]:
         text, _, machine = word.partition("@")
@@ -111,6 +123,8 @@ class References:
             self._error("not-there", message, span, "", ("give this one the same `when`",))
         if output is not None and len(members) > 1:
             members = tuple(name for name in members if self._makes(self._resources[name], output)) or members
+        if self._is_too_much(len(members), span):
+            return
         for member in members:
             yield from self._checked(resource, Reference(word, member, machine or None, output), span)
 

@@ -28,7 +28,8 @@ COMMON = tuple(CommonFields.model_fields)
 EXPANDING = (*expand.KEYS, "when")
 NAME = re.compile(r"[^\W_][\w.+-]*(?:/[\w.+-]+)*")
 MAX_NAME = 200
-MAX_RESOURCES = 100_000
+MAX_RESOURCES = 50_000
+MAX_INSTANCES = 2_000
 SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",)}
 
 
@@ -46,6 +47,7 @@ class ResourceReader:
             name: {field: written for written, field in kind.names.items()} for name, kind in KINDS.items()
         }
         self._order: list[str] = []
+        self._instances = 0
         self.resources: dict[str, Resource] = {}
         self.depends_on: dict[str, tuple[str, ...]] = {}
         self.mentions: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -54,6 +56,8 @@ class ResourceReader:
 
     def add(self, name: str, key: Scalar, node: Node, context: Context) -> None:
         """Read one entry of a `resources` section; of copies with the same mistake the first one is told."""
+        if len(self._order) > MAX_RESOURCES:
+            return
         span = self._reader.text.of(key)
         name = context.prefix + name
         if not NAME.fullmatch(name) or len(name) > MAX_NAME:
@@ -67,6 +71,8 @@ class ResourceReader:
         before, wrong = len(self._order), self._reader.problems.error_count
         found = expand.copies(self._reader, name, span, node, context.scope)
         for copy in found:
+            if len(self._order) > MAX_RESOURCES:
+                break
             inner = context if copy.scope is context.scope else replace(context, scope=copy.scope)
             if "when" in node.items:
                 condition = Condition(node.items["when"][1], copy.scope)
@@ -108,6 +114,12 @@ class ResourceReader:
         if isinstance(kind, Scalar) and kind.text == "recipe":
             assert isinstance(node, Table)
             before = len(self._order)
+            self._instances += 1
+            if self._instances > MAX_INSTANCES:
+                if self._instances == MAX_INSTANCES + 1:
+                    message = f"a manifest has at most {MAX_INSTANCES:,} instances of recipes; `{name}` is one more"
+                    self._reader.problems.error("too-large", message, span)
+                return
             self._recipe(name, span, node, context)
             self._group(name, span, before)
             return

@@ -102,7 +102,7 @@ class _Call:
             return lambda scope: _default(scope, *arguments)
         if name == "env":
             return lambda scope: environment(scope, arguments[0](scope))
-        return lambda scope: FUNCTIONS[name].call(*(argument(scope) for argument in arguments))
+        return lambda scope: _applied(name, [argument(scope) for argument in arguments])
 
     def _arguments(self, depth: int) -> list[Value]:
         if self._text[self._at :].lstrip().startswith(")"):
@@ -122,6 +122,13 @@ class _Call:
     def _skip_blanks(self) -> None:
         while self._text[self._at : self._at + 1].isspace():
             self._at += 1
+
+
+def _applied(name: str, arguments: list[str]) -> str:
+    try:
+        return FUNCTIONS[name].call(*arguments)
+    except ValueError as error:
+        raise Unresolved("template", f"`{name}`: {error}") from None
 
 
 def _default(scope: Scope, first: Value, instead: Value) -> str:

@@ -99,9 +99,9 @@ def _text(table: Table, word: str) -> str:
 
 
 def digest_of_task(task: Task) -> str:
-    """How forjar names the declaration of a task: the values that count, in its order, without their names."""
-    extra: Mapping[str, object] = {name: getattr(task, name, None) for name in ("state", "name")}
-    values = ["task", *(str(value) for value in extra.values() if value is not None), task.command or ""]
+    """How forjar names the declaration of a task: the values that were written and count, in its order, without their names."""
+    written = [str(getattr(task, name)) for name in ("state", "name") if name in task.model_fields_set]
+    values = ["task", *written, task.command or ""]
     return f"blake3:{digest_bytes(chr(0).join(values).encode(errors='surrogatepass'))}"
 
 

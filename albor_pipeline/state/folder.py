@@ -352,8 +352,10 @@ def _refuse_foreign(path: Path) -> None:
     """forjar's locks have the names of ours: raise StateError rather than write over them."""
     for found in sorted(path.glob("*/state.lock.yaml")):
         if not found.read_bytes().startswith(b"# albor-pipeline"):
-            move = f"move the folder and take it over: mv {path.name} {path.name}-forjar, then albor-pipeline state import {path.name}-forjar"
-            raise StateError.of("foreign-state", f"{path.name}/{found.parent.name}/{found.name} was written by another program", move)
+            aside = f"{path.name}-forjar"
+            way_out = f"move it and take it over: mv {path.name} {aside}; albor-pipeline state import {aside}"
+            text = f"{path.name}/{found.parent.name}/{found.name} was written by another program"
+            raise StateError.of("foreign-state", text, way_out)
 
 
 def _prepare(disk: Disk, root: Path, clock: Clock) -> Hold:

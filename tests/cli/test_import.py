@@ -161,5 +161,5 @@ def test_a_lock_of_another_program_where_ours_would_lie_is_never_written_over(co
     text = lock(row("words"))
     path = converged.file("state/localhost/state.lock.yaml", text).root / "state/localhost/state.lock.yaml"
     done = converged.run("apply", "--yes")
-    assert done.code == 1 and "was written by another program" in done.err and "state import state-forjar" in done.err
+    assert done.exit == 1 and "was written by another program" in done.err and "state import state-forjar" in done.err
     assert path.read_text() == text

@@ -197,3 +197,18 @@ def test_reading_what_is_on_no_machine_is_an_error(folder: Folder) -> None:
 def test_a_mistake_in_a_resource_that_is_on_no_machine_is_found(folder: Folder) -> None:
     folder.manifest("resources:\n  t: {type: task, command: x, timeout: soon, when: 'false'}\n")
     assert "`timeout` of task `t`" in folder.says()
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ("t: {type: task, command: x, count: 500}\n  u: {type: task, command: x, count: 500, depends_on: [t]}", "at most 200,000 times"),
+        ("t: {type: task, command: x, when: '" + "a " * 3000 + "'}", "is longer than 4,096 characters"),
+        ("t: {type: task, command: '" + "{{params.x}}" * 30 + "'}", "there is no param `x`"),
+        ("t: {type: task, command: '{{replace(replace(params.a, a, params.a), a, params.a)}}'}", "longer than 1,048,576 characters"),
+    ],
+)
+def test_what_would_grow_without_bound_is_refused(folder: Folder, resources: str, message: str) -> None:
+    folder.manifest(f"params: {{a: {'a' * 1000}}}\nresources:\n  {resources}\n")
+    found = folder.says()
+    assert message in found and found.count("error[") <= 20
