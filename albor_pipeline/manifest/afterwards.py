@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,17 +17,17 @@ from albor_pipeline.resources.fields import Count, Fields, Text
 class CheckFields(Fields):
     """A command that must end as expected when everything is converged."""
 
-    command: Text
-    machine: Text = "localhost"
-    expect_exit: Count = 0
-    description: str = ""
+    command: Annotated[Text, Field(description="the shell command")]
+    machine: Annotated[Text, Field(description="where it runs")] = "localhost"
+    expect_exit: Annotated[Count, Field(description="the exit code that it must end with")] = 0
+    description: Annotated[str, Field(description="a sentence for readers")] = ""
 
 
 class MovedFields(Fields):
     """A resource or a machine that had another name."""
 
-    before: Text = Field(alias="from")
-    to: Text
+    before: Text = Field(alias="from", description="its name before")
+    to: Annotated[Text, Field(description="its name now")]
 
 
 def read_checks(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scope: Scope) -> tuple[Check, ...]:

@@ -15,11 +15,13 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from albor_pipeline.manifest import later
+from albor_pipeline.manifest.afterwards import CheckFields, MovedFields
 from albor_pipeline.manifest.conditions import ConditionFields
 from albor_pipeline.manifest.environments import EnvironmentFields
 from albor_pipeline.manifest.expand import CopyFields
 from albor_pipeline.manifest.policies import RuleFields
 from albor_pipeline.manifest.sections import CommonFields, Head, MachineFields, OutputFields, PolicyFields
+from albor_pipeline.manifest.sources import DATA_LATER, SECRETS_LATER, DataFields, SecretsFields
 from albor_pipeline.resources.base import Kind
 from albor_pipeline.resources.fields import SCALAR, TEMPLATE, Fields, typed
 from albor_pipeline.resources.registry import KINDS
@@ -46,11 +48,15 @@ class Section(NamedTuple):
 SECTIONS: Mapping[str, Section] = {
     "includes": Section("path", "other files whose sections are laid over those of this one", None, "list"),
     "params": Section("any value", "values for templates: `{{params.NAME}}`", None),
+    "secrets": Section("secrets", "where `{{secrets.NAME}}` comes from", SecretsFields, "one", SECRETS_LATER),
+    "data": Section("source", "values from outside, read when a plan is made: `{{data.NAME}}`", DataFields, later=DATA_LATER),
     "environments": Section("environment", "params and addresses that `--env NAME` puts in place", EnvironmentFields),
     "machines": Section("machine", "the machines, by name; localhost needs no declaration", MachineFields, later=later.MACHINE),
     "resources": Section("resource", "what must be there and what must be done, by name", CommonFields),
     "policy": Section("policy", "how a run behaves", PolicyFields, "one", {*later.POLICY, *later.POLICY_INSIDE}),
     "policies": Section("rule", "what every resource must, must not, or should hold", RuleFields, "list"),
+    "checks": Section("check", "commands that must end as expected when everything is converged", CheckFields),
+    "moved": Section("move", "resources and machines that had another name", MovedFields, "list"),
     "outputs": Section("output", "values that the pipeline publishes, by name", OutputFields),
 }
 COMMON: tuple[type[Fields], ...] = (CommonFields, CopyFields, ConditionFields)

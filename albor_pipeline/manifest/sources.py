@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from albor_pipeline.errors import AlborError
 from albor_pipeline.manifest.nodes import Node, Scalar, Table
@@ -20,19 +22,22 @@ SECRETS_LATER = frozenset(("ephemeral",))
 class DataFields(Fields):
     """One data source as declared."""
 
-    type: Literal["file", "command", "dns", "forjar-state"]
-    value: Text | None = None
-    default: str | None = None
-    state_dir: Text = "state"
-    outputs: tuple[Text, ...] = ()
+    type: Annotated[Literal["file", "command", "dns", "forjar-state"], Field(description="where the value comes from")]
+    value: Annotated[Text | None, Field(description="the file, the command or the name that is looked up")] = None
+    default: Annotated[str | None, Field(description="the value when that fails")] = None
+    state_dir: Annotated[Text, Field(description="the state folder of another pipeline")] = "state"
+    outputs: Annotated[tuple[Text, ...], Field(description="which of its outputs")] = ()
 
 
 class SecretsFields(Fields):
     """Where secrets come from."""
 
-    provider: Literal["env", "file", "sops", "op"] = "env"
-    path: Text | None = None
-    file: Text | None = None
+    provider: Annotated[
+        Literal["env", "file", "sops", "op"],
+        Field(description="where they come from: the environment, files, sops or 1Password"),
+    ] = "env"
+    path: Annotated[Text | None, Field(description="the folder of the files, or the vault")] = None
+    file: Annotated[Text | None, Field(description="the file that sops reads")] = None
 
 
 def read_data(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scope: Scope) -> dict[str, DataSource]:
