@@ -1,0 +1,68 @@
+"""Where a run of a manifest of forjar ends otherwise here, and no other test says so: each behind a line of docs/forjar.md."""
+
+from __future__ import annotations
+
+from cli.builder import Project
+
+
+def test_a_deleted_output_is_made_again(project: Project) -> None:
+    project.chain().does("apply")
+    (project.root / "count.txt").unlink()
+    steps = {step["resource_id"]: step["action"] for step in project.json("plan")["steps"]}
+    assert steps["words"] == "skip" and steps["count"] != "skip"
+    project.does("apply").holds("count.txt", "2\n")
+
+
+def test_a_file_may_lie_in_the_project_and_holds_the_bytes_of_its_content(project: Project) -> None:
+    project.manifest('it: {type: file, path: conf/a.txt, content: "a\\nEOF\\nFORJAR_EOF\\nb"}').does("apply")
+    project.holds("conf/a.txt", "a\nEOF\nFORJAR_EOF\nb")
+
+
+def test_the_bytes_of_a_source_count_and_not_only_its_path(project: Project) -> None:
+    project.file("a.txt", "one\n").manifest("it: {type: file, path: b.txt, source: a.txt}").does("apply")
+    project.file("a.txt", "two\n")
+    assert [step["action"] for step in project.json("plan")["steps"]] == ["update"]
+    project.does("apply").holds("b.txt", "two\n")
+
+
+def test_only_the_file_that_drifted_is_repaired(project: Project) -> None:
+    project.manifest("a: {type: file, path: a.txt, content: one}\nb: {type: file, path: b.txt, content: two}").does("apply")
+    project.file("a.txt", "changed")
+    assert {step["resource_id"]: step["action"] for step in project.json("plan")["steps"]} == {"a": "update", "b": "skip"}
+    assert project.run("apply").exit == 1
+    project.holds("a.txt", "changed").does("apply", "--yes").holds("a.txt", "one")
+
+
+def test_a_hook_gets_its_words_as_they_are_written(project: Project) -> None:
+    hooks = "policy: {notify: {on_success: \"printf %s '{{converged}} {{params.a}}' > told.txt\"}}\nparams: {a: 1}\n"
+    project.manifest('t: {type: task, command: "true"}', hooks).does("apply").holds("told.txt", "{{converged}} {{params.a}}")
+
+
+def test_a_task_waits_for_what_it_depends_on_though_that_is_on_another_machine(project: Project) -> None:
+    head = "machines: {a: {addr: localhost, workdir: on-a}, b: {addr: localhost, workdir: on-b}}\n"
+    project.file("on-a/seed", "s\n").file("on-b/seed", "s\n").manifest(
+        """
+        second: {type: task, machine: a, command: "cat ../on-b/made > seen", inputs: [seed], outputs: [seen], depends_on: [first]}
+        first: {type: task, machine: b, command: "sleep 0.3; echo it > made", inputs: [seed], outputs: [made]}
+        """,
+        head,
+    )
+    project.does("apply").holds("on-a/seen", "it\n")
+
+
+def test_an_import_needs_a_manifest_that_a_plan_can_be_made_of(project: Project) -> None:
+    project.manifest("t: {type: package, provider: apt, packages: [jq]}").file("old/localhost/state.lock.yaml", """
+        schema: "1.0"
+        machine: localhost
+        resources:
+          t: {type: package, status: converged, hash: "blake3:00"}
+    """)  # fmt: skip
+    said = project.run("state", "import", "old")
+    assert (said.exit, said.out) == (1, "")
+    assert said.err.startswith("error[not-supported]: type `package` is not supported yet\n")
+
+
+def test_a_machine_elsewhere_is_refused_by_name(project: Project) -> None:
+    project.manifest("t: {type: task, machine: far, command: x}", "machines: {far: {addr: 10.0.0.9}}\n").does("validate")
+    said = project.run("plan")
+    assert said.exit == 1 and "machine `far` is at 10.0.0.9: this version runs tasks on this machine only" in said.err
