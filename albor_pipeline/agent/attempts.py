@@ -318,7 +318,10 @@ def acknowledge(layout: Layout, resource: str, number: int) -> bool:
     folder = find(layout, resource, number)
     if not os.path.exists(os.path.join(folder, "exit")) and state_of(folder)[0] in RUNNING:
         raise AttemptError("not-ended", "attempt %d of %s has not ended" % (number, resource))
-    os.close(os.open(os.path.join(folder, "ack"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    try:
+        os.close(os.open(os.path.join(folder, "ack"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    except FileNotFoundError:
+        return False
     return len(numbered(os.path.dirname(folder))) > KEEP_NEWEST
 
 

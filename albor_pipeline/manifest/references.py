@@ -37,6 +37,7 @@ class References:
         self._groups = groups or {}
         self._contexts = contexts or {}
         self._suggest = Suggester()
+        self._near: dict[str, dict[str, str]] = {}
         self._count = 0
         self._told: set[tuple[str, Span | None]] = set()
 
@@ -175,7 +176,10 @@ class References:
     def _unknown(self, resource: Resource, name: str, prefix: str, span: Span | None, verb: str) -> None:
         if "{{" in name:
             return  # a template without a value, which is noted or not known yet
-        near = {other.removeprefix(prefix): other for other in self._resources if other.startswith(prefix)}
+        if prefix not in self._near:
+            inside = (other for other in self._resources if other.startswith(prefix))
+            self._near[prefix] = {other.removeprefix(prefix): other for other in inside}
+        near = self._near[prefix]
         known = self._suggest.closest(name, near) or self._suggest.closest(name, self._groups)
         label = ""
         if known is not None:
