@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from albor_pipeline.errors import AlborError
@@ -9,6 +10,8 @@ from albor_pipeline.model.events import RunReport
 from albor_pipeline.model.manifest import Manifest
 
 STDERR = 2
+WORDS = re.compile(r"\{\{\s*(machine|converged|unchanged|failed)\s*\}\}")
+NOT_CONVERGED = ("unchanged", "failed", "cancelled", "held", "stale", "unreachable", "forgotten", "not started")
 
 
 def before(manifest: Manifest) -> None:
@@ -19,14 +22,27 @@ def before(manifest: Manifest) -> None:
 
 
 def after(manifest: Manifest, report: RunReport) -> None:
-    """Run `post_apply` after full success, and the notice that fits; raises AlborError when post_apply fails."""
+    """Run `post_apply` after full success, and the notice that fits; raises AlborError when post_apply fails.
+
+    A notice is told the machines of the manifest and how many resources converged, stayed as they were, and failed.
+    """
     policy = manifest.policy
     good = not (report.failed or report.broken or report.interrupted or report.counts.get("held"))
     notice = policy.on_success if good else policy.on_failure
     if notice is not None:
-        _run(notice, manifest.root)
+        _run(WORDS.sub(lambda found: _values(manifest, report)[found[1]], notice), manifest.root)
     if good and policy.post_apply is not None and (code := _run(policy.post_apply, manifest.root)) != 0:
         raise AlborError.of("post-apply", f"policy.post_apply ended with exit {code}; the run itself is saved")
+
+
+def _values(manifest: Manifest, report: RunReport) -> dict[str, str]:
+    converged = sum(number for word, number in report.counts.items() if word not in NOT_CONVERGED)
+    return {
+        "machine": ",".join(manifest.machines),
+        "converged": str(converged),
+        "unchanged": str(report.counts.get("unchanged", 0)),
+        "failed": str(report.failed),
+    }
 
 
 def _run(command: str, root: str) -> int:

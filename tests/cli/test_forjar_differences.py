@@ -33,9 +33,12 @@ def test_only_the_file_that_drifted_is_repaired(project: Project) -> None:
     project.holds("a.txt", "changed").does("apply", "--yes").holds("a.txt", "one")
 
 
-def test_a_hook_gets_its_words_as_they_are_written(project: Project) -> None:
-    hooks = "policy: {notify: {on_success: \"printf %s '{{converged}} {{params.a}}' > told.txt\"}}\nparams: {a: 1}\n"
-    project.manifest('t: {type: task, command: "true"}', hooks).does("apply").holds("told.txt", "{{converged}} {{params.a}}")
+def test_a_notice_is_told_of_failures_and_takes_no_templates(project: Project) -> None:
+    told = "printf %s '{{machine}} {{ converged }} {{unchanged}} {{failed}} {{params.a}}' > told.txt"
+    hooks = f'policy: {{failure: continue_independent, notify: {{on_failure: "{told}"}}}}\nparams: {{a: 1}}\n'
+    tasks = 'good: {type: task, command: "true"}\nbad: {type: task, command: "false"}'
+    project.manifest(tasks, hooks).run("apply")
+    project.holds("told.txt", "localhost 1 0 1 {{params.a}}")
 
 
 def test_a_task_waits_for_what_it_depends_on_though_that_is_on_another_machine(project: Project) -> None:
