@@ -17,7 +17,9 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run.code import RUNNER
 
 GRACE_S = 10.0
-IN_ENVIRONMENT = ("/bin/bash", "-c", 'export PATH="$0:$PATH" VIRTUAL_ENV="${0%/bin}"; exec /bin/bash -c "$1"')
+BASH = "/bin/bash"
+IN_ENVIRONMENT = (BASH, "-c", 'export PATH="$0:$PATH" VIRTUAL_ENV="${0%/bin}"; exec /bin/bash "$@"')
+MAX_ARGUMENT_BYTES = 100_000  # Linux takes 128 KiB for one argument
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
     """The arguments of the agent's `start`."""
     task: Task = start.resource.fields_on(start.key.machine)
     retry = task.retry
+    files = {"config.json": start.config} if start.config is not None else {}
     return {
         "resource": start.key.resource,
         "number": start.number,
@@ -55,7 +58,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "parts": start.wanted.parts,
         "lineage": lineage,
         "run": start.run,
-        "argv": _argv(start, task),
+        "argv": _argv(start, task, files),
         "cwd": task.working_dir or ".",
         "env": {**start.machine.env, **task.env, **_stage_env(start)},
         "outputs": [{"path": output.path, "volatile": output.volatile} for output in task.outputs],
@@ -64,9 +67,9 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "grace_s": GRACE_S,
         "heartbeat_s": task.heartbeat_s,
         "retry": {"attempts": retry.attempts, "backoff_s": retry.backoff, "on": list(retry.on)} if retry else None,
-        "completion_check": shell(task.completion_check) if task.completion_check else None,
+        "completion_check": [BASH, *_script(task.completion_check, "check.sh", files)] if task.completion_check else None,
         "slots": {"cpu": task.needs.cpu, "gpu": list(start.gpus)},
-        "files": {"config.json": start.config} if start.config is not None else {},
+        "files": files,
         "inputs": [
             {"path": path, "root": root, "sig": start.stamps.get(path, "")}
             for path, root in start.wanted.parts.get("inputs", {}).items()
@@ -76,12 +79,13 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
     }
 
 
-def _argv(start: Start, task: Task) -> list[str]:
+def _argv(start: Start, task: Task, files: dict[str, str]) -> list[str]:
     if task.stage is None:
         command = task.command or ""
         if start.action is Action.RESUME and task.resume_command is not None:
             command = task.resume_command
-        return shell(command) if start.python is None else [*IN_ENVIRONMENT, str(_interpreter(start).parent), command]
+        script = _script(command, "command.sh", files)
+        return [BASH, *script] if start.python is None else [*IN_ENVIRONMENT, str(_interpreter(start).parent), *script]
     module = RUNNER.removesuffix(".py").replace("/", ".")
     return [str(_interpreter(start)), "-m", module, task.stage, "apply", "{attempt}/config.json"]
 
@@ -97,7 +101,10 @@ def _stage_env(start: Start) -> dict[str, str]:
     return {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
 
 
-def shell(command: str) -> list[str]:
-    """A command line as an argument vector; its text is one argument and shares no stdin with anything of ours."""
-    return ["/bin/bash", "-c", command]
+def _script(command: str, name: str, files: dict[str, str]) -> list[str]:
+    """What bash is told to run a command that shares no stdin with anything of ours: its text, or a file when that is too long."""
+    if len(command.encode("utf-8", "surrogateescape")) <= MAX_ARGUMENT_BYTES:
+        return ["-c", command]
+    files[name] = command
+    return ["{attempt}/" + name]
 
