@@ -39,6 +39,8 @@ def of_steps(
             yield from flow.stage_reads(step.key, answer.reads)
         yield from flow.missing(step.key, observed.inputs)
         yield from _slots(manifest, observed, resource, step.key, task)
+        if task.inputs:
+            yield from _elsewhere(resource, step.key, inputs)
         if (
             task.command is not None
             and step.changes
@@ -81,6 +83,15 @@ def _uncovered(resource: Resource, span: Span | None, verb: str, path: str, fiel
 def _covered(path: str, declared: Iterable[str]) -> bool:
     pure = PurePosixPath(path)
     return any(PurePosixPath(item) in (pure, *pure.parents) or pure.match(item) for item in declared)
+
+
+def _elsewhere(resource: Resource, key: Key, inputs: Inputs) -> Iterator[Diagnostic]:
+    for item in inputs.of(key):
+        for maker in item.makers:
+            if maker.machine != key.machine:
+                message = f"`{resource.id}` on {key.machine} reads `{item.path}`, which `{maker.resource}` makes on {maker.machine}"
+                note = "files are not carried between machines yet: put both on one, or let `depends_on` order them"
+                yield Diagnostic("error", "not-supported", message, resource.spans.get("inputs") or resource.span, notes=(note,))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

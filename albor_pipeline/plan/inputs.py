@@ -45,6 +45,10 @@ class Inputs:
             self._cache[key] = tuple(found.values())
         return self._cache[key]
 
+    def elsewhere(self, key: Key) -> frozenset[str]:
+        """The inputs that tasks on other machines make: their digests count, but they do not lie on this one."""
+        return frozenset(item.path for item in self.of(key) if any(maker.machine != key.machine for maker in item.makers))
+
     def _find(self, key: Key) -> Iterator[Input]:
         resource = self._manifest.resources[key.resource]
         task = resource.fields_on(key.machine)

@@ -24,7 +24,7 @@ MAX_ARGUMENT_BYTES = 100_000  # Linux takes 128 KiB for one argument
 
 @dataclass(frozen=True)
 class Start:
-    """One task that is about to start, with what was decided about it."""
+    """One task that is about to start, with what was decided about it; `elsewhere` are inputs that lie on other machines."""
 
     key: Key
     resource: Resource
@@ -39,6 +39,7 @@ class Start:
     python: str | None = None
     code: str | None = None
     stamps: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: frozenset[str] = frozenset()
 
 
 def code_digest(files: Mapping[str, str]) -> str:
@@ -73,7 +74,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "inputs": [
             {"path": path, "root": root, "sig": start.stamps.get(path, "")}
             for path, root in start.wanted.parts.get("inputs", {}).items()
-            if root != "missing"
+            if root != "missing" and path not in start.elsewhere
         ],
         "code": start.code,
     }
