@@ -86,12 +86,10 @@ def _covered(path: str, declared: Iterable[str]) -> bool:
 
 
 def _elsewhere(resource: Resource, key: Key, inputs: Inputs) -> Iterator[Diagnostic]:
-    for item in inputs.of(key):
-        for maker in item.makers:
-            if maker.machine != key.machine:
-                message = f"`{resource.id}` on {key.machine} reads `{item.path}`, which `{maker.resource}` makes on {maker.machine}"
-                note = "files are not carried between machines yet: put both on one, or let `depends_on` order them"
-                yield Diagnostic("error", "not-supported", message, resource.spans.get("inputs") or resource.span, notes=(note,))
+    for path, maker in inputs.elsewhere(key).items():
+        message = f"`{resource.id}` on {key.machine} reads `{path}`, which `{maker.resource}` makes on {maker.machine}"
+        note = "files are not carried between machines yet: put both on one, or let `depends_on` order them"
+        yield Diagnostic("error", "not-supported", message, resource.spans.get("inputs") or resource.span, notes=(note,))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

@@ -45,9 +45,15 @@ class Inputs:
             self._cache[key] = tuple(found.values())
         return self._cache[key]
 
-    def elsewhere(self, key: Key) -> frozenset[str]:
-        """The inputs that tasks on other machines make: their digests count, but they do not lie on this one."""
-        return frozenset(item.path for item in self.of(key) if any(maker.machine != key.machine for maker in item.makers))
+    def elsewhere(self, key: Key) -> dict[str, Key]:
+        """The inputs that lie on another machine, not even mounted on this one, with who makes them: only their digests count here."""
+        return {
+            item.path: item.makers[0]
+            for item in self.of(key)
+            if item.output is not None
+            and item.makers[0].machine != key.machine
+            and self.places.of(key.machine, item.path) != self.places.of(item.makers[0].machine, item.output)
+        }
 
     def _find(self, key: Key) -> Iterator[Input]:
         resource = self._manifest.resources[key.resource]

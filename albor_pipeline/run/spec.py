@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Start:
     python: str | None = None
     code: str | None = None
     stamps: Mapping[str, str] = field(default_factory=dict)
-    elsewhere: frozenset[str] = frozenset()
+    elsewhere: Container[str] = ()
 
 
 def code_digest(files: Mapping[str, str]) -> str:
