@@ -29,7 +29,14 @@ def spawner_pid(box: Any) -> int:
 
 def spawners(box: Any) -> list[int]:
     """The spawners that live; a killed one stays the agent's zombie, without a command line."""
-    return [pid for pid in children(agent_pid(box)) if Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children(agent_pid(box)) if _command_line(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def kill_one(pids: list[int]) -> bool:
