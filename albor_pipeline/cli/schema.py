@@ -1,4 +1,4 @@
-"""`schema`: the JSON Schema of a manifest, or the page that says the same to readers. Reads no file."""
+"""`schema`: the JSON Schema of a manifest, or the pages that say the same to readers. Reads no file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from albor_pipeline.ui import manifest_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--markdown."""
-    parser.add_argument("--markdown", action="store_true", help="docs/manifest.md: every type and field as tables")
+    """--markdown [PAGE]."""
+    pages = ("manifest", "types")
+    parser.add_argument("--markdown", nargs="?", const=pages[0], choices=pages, help="a page of the docs: every field as tables")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown:
         from albor_pipeline.manifest.describe import blocks
 
-        common.out(manifest_page.lines(blocks()))
+        common.out(manifest_page.lines(blocks(), types=args.markdown == "types"))
     else:
         from albor_pipeline.manifest.jsonschema import schema
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from albor_pipeline.errors import Problems
+from albor_pipeline.manifest.machines import unknown_machine
 from albor_pipeline.manifest.nodes import Node, Scalar, Table, Text, shorten
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.sections import host_address
@@ -63,12 +64,7 @@ class Environments:
         for machine in fields.machines:
             if machine not in known:
                 place = self._text.of(_table(table, "machines").items[machine][0])
-                message = f"environment `{name}` moves the machine `{machine}`, which is not declared"
-                label, note = (
-                    self._reader.suggest.label(machine, known),
-                    f"declared machines: {', '.join(known) or 'none'}",
-                )
-                self._problems.error("unknown-machine", message, place, label, (note,))
+                unknown_machine(self._reader, known, f"environment `{name}` moves the", machine, place)
         params = self._reader.table(self._root.get("params"), "`params`")
         declared = list(params.items) if params is not None else []
         for param in fields.params:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from albor_pipeline.errors import Span
@@ -18,9 +18,9 @@ def of_architecture(names: tuple[str, ...], wanted: tuple[str, ...], known: Mapp
     return tuple(name for name in names if known[name].arch in wanted) if wanted else names
 
 
-def unknown_machine(reader: Reader, known: Mapping[str, Machine], who: str, machine: str, place: Span) -> None:
+def unknown_machine(reader: Reader, known: Collection[str], who: str, machine: str, place: Span) -> None:
     """Note that `who` names a machine that nobody declares."""
-    label, note = reader.suggest.label(machine, known), f"declared machines: {', '.join(known)}"
+    label, note = reader.suggest.label(machine, known), f"declared machines: {', '.join(known) or 'none'}"
     reader.problems.error("unknown-machine", f"{who} machine `{machine}`, which is not declared", place, label, (note,))
 
 

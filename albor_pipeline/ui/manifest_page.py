@@ -1,4 +1,4 @@
-"""docs/manifest.md and docs/manifest.schema.json: every block and field of the format, for readers and for editors. Knows no registry."""
+"""The pages and the JSON Schema of the format in docs/: every block and field, for readers and for editors. Knows no registry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from albor_pipeline.model.about import BlockAbout, FieldAbout
 HEAD = """\
 # The manifest
 
-Every block and every field, written by `albor-pipeline schema --markdown` from the declarations that check a manifest; do not edit it.
+Every section and its fields, written by `albor-pipeline schema --markdown` from the declarations that check a manifest; do not edit it.
+The types of resources are in [types.md](types.md).
 `albor-pipeline explain TYPE.FIELD` shows the same in a terminal, `albor-pipeline schema` is the JSON Schema for editors. With the YAML
 language server, this first line of a manifest turns on completion and checks:
 
@@ -23,29 +24,27 @@ Text is taken as written (`mode: 0644` is the text 0644); numbers and true or fa
 and outputs may hold templates such as `{{params.NAME}}`; `{{{{` stands for two braces. A key without a value counts as left out.
 What is marked *not yet* is read and checked, and a plan that needs it is refused by name.
 """
+TYPES_HEAD = """\
+# The types of resources
+
+Written by `albor-pipeline schema --markdown types`; do not edit it. [manifest.md](manifest.md) has the rest of a manifest. Beside its
+own fields, a resource of every type takes those of `resource` there. A change of a *content* field runs or applies it again; a *policy* field counts the
+next time, a *doc* field never.
+"""
 COLUMNS = ("field", "takes", "default", "what it is for")
 
 
-def lines(blocks: Iterable[BlockAbout]) -> Iterator[str]:
-    """The whole page."""
-    known = list(blocks)
-    yield from HEAD.splitlines()
-    for block in known:
-        if not block.is_type:
-            yield from _section(block)
-    yield ""
-    yield "## Types"
-    yield ""
-    yield "Beside its own fields, a resource of every type takes those of `resource`. A change of a *content* field runs or applies it"
-    yield "again; a *policy* field counts the next time, a *doc* field never."
-    for block in known:
-        if block.is_type:
+def lines(blocks: Iterable[BlockAbout], *, types: bool) -> Iterator[str]:
+    """The page of the types of resources, or that of everything else."""
+    yield from (TYPES_HEAD if types else HEAD).splitlines()
+    for block in blocks:
+        if block.is_type is types:
             yield from _section(block)
 
 
 def _section(block: BlockAbout) -> Iterator[str]:
     yield ""
-    yield f"{'###' if block.is_type else '##'} `{block.name}`"
+    yield f"## `{block.name}`"
     yield ""
     yield block.about
     if block.later:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,7 @@ ODD_NAMES = (
 
 
 class TransportSuite:
-    """The laws; `workdir` is a folder on the machine that the test can also see."""
-
-    @pytest.fixture
-    def connect(self, tmp_path: Path) -> Iterator[Connect]:
-        raise NotImplementedError
+    """The laws; a subclass brings the fixture `connect`, whose workdir is a folder on the machine that the test can also see."""
 
     @pytest.fixture
     def client(self, connect: Connect, tmp_path: Path) -> AgentClient:
