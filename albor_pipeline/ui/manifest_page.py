@@ -27,9 +27,10 @@ What is marked *not yet* is read and checked, and a plan that needs it is refuse
 TYPES_HEAD = """\
 # The types of resources
 
-Written by `albor-pipeline schema --markdown types`; do not edit it. [manifest.md](manifest.md) has the rest of a manifest. Beside its
-own fields, a resource of every type takes those of `resource` there. A change of a *content* field runs or applies it again; a *policy* field counts the
-next time, a *doc* field never.
+Written by `albor-pipeline schema --markdown types`; do not edit it. [manifest.md](manifest.md) has the rest of a manifest.
+
+Beside its own fields, a resource of every type takes those of `resource` there. A change of a *content* field runs or applies it again;
+a *policy* field counts the next time, a *doc* field never.
 """
 COLUMNS = ("field", "takes", "default", "what it is for")
 
