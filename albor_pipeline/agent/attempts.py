@@ -1,4 +1,4 @@
-"""Attempt folders: claim one, say what is known of it, acknowledge it, collect old ones. Starts no process and digests nothing.
+"""Attempt folders: what is known of one, acknowledge it, collect old ones. Starts no process and digests nothing; claims.py makes them.
 
     .albor/attempts/<resource>/<n>-<fp12>/
         spec      what was asked (names of env variables only, never their values)
@@ -14,10 +14,8 @@ A folder without `pid` whose lock is free never started anything. This contract 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 
 from albor_pipeline.agent import liveness
 from albor_pipeline.agent.layout import Layout, quote, read_bytes, read_json, to_json, unlink, write_file
@@ -29,13 +27,12 @@ if TYPE_CHECKING:
 
 VERSION = 1
 KEEP_NEWEST = 3
-CLAIM_WAIT_S = 10.0
 ALIVE, UNSUPERVISED, ENDED, DEAD, UNKNOWN = "alive", "unsupervised", "ended", "dead", "unknown"
 RUNNING = (ALIVE, UNSUPERVISED, UNKNOWN)
 
 
 class AttemptError(Exception):
-    """A refusal with a stable code: busy, stale, unknown-attempt, not-ended, bad-spec."""
+    """A refusal with a stable code: busy, stale, no-slot, held, unknown-attempt, not-ended, bad-spec."""
 
     def __init__(self, code: str, message: str, attempt: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -232,80 +229,6 @@ def listing(layout: Layout, lineage: str, which: str = "all", resource: str | No
         if which != "running" or attempt["liveness"] in RUNNING:
             found.append(attempt)
     return found
-
-
-def claim(layout: Layout, spec: Mapping[str, Any]) -> tuple[dict[str, Any], str, int]:
-    """Make the next attempt folder of a resource: (spec as written, folder, descriptor that holds `alive`).
-
-    Under the resource's flock, and only when every earlier attempt is proven ended. The folder gets its name by
-    rename when spec, files and the held lock are in it, so nobody ever sees one whose supervisor is yet to come.
-    `spec["expected"]` must be the number it gets: a request that was overtaken starts nothing.
-    Raises AttemptError `busy` or `stale`.
-    """
-    base = os.path.join(layout.attempts, quote(spec["resource"]))
-    os.makedirs(base, exist_ok=True)
-    lock = _lock_resource(base, spec["resource"])
-    try:
-        earlier = numbered(base)
-        number = earlier[-1][0] + 1 if earlier else 1
-        for _number, folder in reversed(earlier):
-            if state_of(folder)[0] in RUNNING:
-                attempt = describe(layout, folder) or {}
-                raise AttemptError("busy", _busy_text(attempt), attempt)
-        if spec["expected"] != number:
-            raise AttemptError(
-                "stale", "%s: attempt %d was asked for, %d is next" % (spec["resource"], spec["expected"], number)
-            )
-        written = {
-            **spec,
-            "version": VERSION,
-            "number": number,
-            "started_utc": spec["at_utc"],
-            "boot": liveness.boot_id(),
-        }
-        written["env"] = sorted(spec.get("env") or {})
-        files = written.pop("files", None) or {}
-        folder = os.path.join(base, "%d-%s" % (number, spec["fingerprint"][:12]))
-        return written, folder, _publish(base, folder, written, files)
-    finally:
-        os.close(lock)
-
-
-def _busy_text(attempt: Mapping[str, Any]) -> str:
-    return "attempt %s of %s is %s since %s (run %s)" % tuple(
-        attempt.get(key) for key in ("number", "resource", "liveness", "started_utc", "run")
-    )
-
-
-def _lock_resource(base: str, resource: str) -> int:
-    descriptor = os.open(os.path.join(base, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    deadline = time.monotonic() + CLAIM_WAIT_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except OSError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise AttemptError("busy", "another start of %s is under way" % resource) from None
-            time.sleep(0.01)
-
-
-def _publish(base: str, folder: str, written: Mapping[str, Any], files: Mapping[str, str]) -> int:
-    building = os.path.join(base, ".new")
-    if os.path.exists(building):
-        remove_tree(building)
-    os.mkdir(building)
-    write_file(os.path.join(building, "spec"), to_json(written))
-    for name, text in files.items():
-        path = os.path.join(building, name)
-        if os.path.dirname(name):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_file(path, text.encode("utf-8", "surrogateescape"))
-    alive = os.open(os.path.join(building, "alive"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.rename(building, folder)
-    return alive
 
 
 def acknowledge(layout: Layout, resource: str, number: int) -> bool:

@@ -10,6 +10,7 @@ import time
 
 from albor_pipeline.agent import attempts, files, liveness, scripts, wire
 from albor_pipeline.agent.layout import BadName, Layout
+from albor_pipeline.agent.lease import Lease
 from albor_pipeline.agent.link import Link
 from albor_pipeline.agent.probe import Prober
 from albor_pipeline.agent.starts import POLL_S, Spawning, Starts, Tail
@@ -59,7 +60,7 @@ class Server:
         self.layout = layout
         self.lineage = lineage
         self.machine = machine
-        self.held: dict[str, int] = {}
+        self.lease = Lease(layout, lineage)
         self.prober = Prober(layout)
         self.network_fs = liveness.is_network(layout.workdir)
         self.head_lock = threading.Lock()
@@ -95,7 +96,8 @@ class Server:
                 self.starts.hear()
             if incoming in ready and not self._read_in(incoming):
                 return
-            self._timeout = self.starts.tick()
+            dues = [due for due in (self.starts.tick(), self.lease.tick(bool(self._streams))) if due is not None]
+            self._timeout = min(dues, default=None)
             if self._follow():
                 self._timeout = 0.0
 
@@ -141,6 +143,7 @@ class Server:
             return False
         if not data:
             return False
+        self.lease.heard()
         with self._room:
             frames = self._link.feed(data)
         for kind, number, payload in frames:

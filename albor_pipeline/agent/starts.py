@@ -9,6 +9,7 @@ import time
 
 from albor_pipeline.agent import attempts, liveness, logs, spawner
 from albor_pipeline.agent.layout import Layout, quote, utc
+from albor_pipeline.agent.slots import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             for item in spec.get(key) or []
         )
         need(good, "`%s` must be a list of objects with a path" % key)
+    for name in ("needs", "total") if spec.get("total") is not None else ():
+        for kind in KINDS:
+            value = (spec.get(name) or {}).get(kind)
+            good = (value is None and name == "needs") or (isinstance(value, int) and value >= 0)
+            need(good, "`%s` of `%s` must be a count" % (kind, name))
     for key in ("timeout_s", "grace_s", "heartbeat_s"):
         need(spec.get(key) is None or isinstance(spec[key], (int, float)), "`%s` must be a number" % key)
 

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-from albor_pipeline.agent import attempts, child, liveness, logs, outputs, verdict
+from albor_pipeline.agent import attempts, child, claims, liveness, logs, outputs, verdict
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, quote, read_json, to_json, utc, write_all, write_file
 
@@ -51,17 +51,18 @@ def supervise(
     while signal.sigtimedwait(child.WATCHED, 0) is not None:
         pass
     try:
-        written, folder, alive = attempts.claim(layout, spec)
+        claim = claims.claim(layout, spec)
     except attempts.AttemptError as error:
         report({"code": error.code, "message": error.message, "attempt": error.attempt})
         return True
     except (OSError, ValueError) as error:
         report({"code": "io", "message": "cannot make an attempt folder: %s" % error})
         return True
-    report({"number": written["number"], "folder": layout.relative(folder)})
+    report({"number": claim.spec["number"], "folder": layout.relative(claim.folder)})
     pause("claimed")
-    proven = Attempt(layout, machine, {**written, "env": spec.get("env") or {}}, folder).run()
-    os.close(alive)
+    proven = Attempt(layout, machine, {**claim.spec, "env": spec.get("env") or {}}, claim.folder).run()
+    if proven:
+        claim.let_go()
     return proven
 
 
@@ -89,7 +90,7 @@ class Attempt:
         spec, layout = self._spec, self._layout
         work = os.path.join(layout.work, quote(spec["resource"]), spec["fingerprint"][:12])
         os.makedirs(work, exist_ok=True)
-        slots = spec.get("slots") or {}
+        slots = spec["slots"]
         env = dict(_inherited())
         if "gpu" in slots:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in slots["gpu"])
@@ -157,7 +158,7 @@ class Attempt:
         child.end_descendants(self._grace_s)
         pause("exited")
         assert process.status is not None
-        uses_gpu = bool((self._spec.get("slots") or {}).get("gpu"))
+        uses_gpu = bool(self._spec["slots"].get("gpu"))
         found = verdict.of_status(process.status, self._log_path, oom_before, uses_gpu)
         if stopped is not None:
             return verdict.Verdict(stopped.exit_class, stopped.detail, found.code, found.signal)
@@ -171,7 +172,7 @@ class Attempt:
 
     def _record(self) -> None:
         """Make durable what finds this attempt's processes if the supervisor is killed."""
-        body = {**liveness.identity(os.getpid()), "at": time.time(), "slots": self._spec.get("slots") or {}}
+        body = {**liveness.identity(os.getpid()), "at": time.time(), "slots": self._spec["slots"]}
         write_file(os.path.join(self._folder, "pid"), to_json(body), sync=True)
 
     def _wait(self, process: child.Child, timeout_s: float | None, heartbeat_s: float | None) -> verdict.Verdict | None:

@@ -6,14 +6,13 @@ Verbs marked True may read, hash or wait, and so run in a worker.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
 import time
 
-from albor_pipeline.agent import attempts, child, facts, files, hashing, liveness, logs, scripts
-from albor_pipeline.agent.layout import quote, read_bytes, replace_file, to_json, utc, write_all, write_file
+from albor_pipeline.agent import attempts, child, facts, files, hashing, liveness, logs, scripts, slots
+from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
 
@@ -57,6 +56,7 @@ def start(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
         raise attempts.AttemptError(
             "network-fs", "%s is on a network file system; attempts need a local workdir" % server.layout.workdir
         )
+    server.lease.require()
     spec = {key: value for key, value in body.items() if key not in ("id", "verb")}
     server.starts.start(stream.number, spec)
 
@@ -203,24 +203,14 @@ def code_put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[st
 
 
 def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Hold this machine for this lineage while the connection lives. Raises AttemptError `held` with the holder's text."""
-    if server.lineage in server.held:
-        return {}
-    os.makedirs(server.layout.leases, exist_ok=True)
-    path = os.path.join(server.layout.leases, quote(server.lineage or "none"))
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        holder = (read_bytes(path) or b"").decode("utf-8", "replace").strip()
-        raise attempts.AttemptError("held", holder or "another controller") from None
-    os.ftruncate(descriptor, 0)
-    write_all(descriptor, ("%s since %s\n" % (body["holder"], utc())).encode("utf-8", "replace"))
-    server.held[server.lineage] = descriptor
+    """Be the one controller of this lineage here, for as long as it is heard of. Raises AttemptError `held` with the holder's text."""
+    server.lease.take(str(body["holder"]))
     return {}
+
+
+def look_at_slots(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """For each of `wants` (`needs`, `total`) what it would have to wait for; empty when it need not wait."""
+    return {"missing": slots.look(server.layout, body["wants"])}
 
 
 def head(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,5 +247,6 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "code_has": (code_has, False),
     "code_put": (code_put, True),
     "lease": (lease, False),
+    "slots": (look_at_slots, True),
     "head": (head, True),
 }

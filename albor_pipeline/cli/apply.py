@@ -92,8 +92,9 @@ def _told(leave: Leave) -> None:
 def _code(done: RunReport, plan: Plan) -> int:
     if done.interrupted:
         return EXIT_INTERRUPTED
+    unreachable = bool(plan.unreachable or done.counts.get("unreachable"))
     if done.broken or done.stale or done.counts.get("held"):
-        return UnreachableError.exit_code if plan.unreachable and not (done.broken or done.stale) else StalePlan.exit_code
+        return UnreachableError.exit_code if unreachable and not (done.broken or done.stale) else StalePlan.exit_code
     if done.failed or done.counts.get("cancelled"):
         return EXIT_FAILED
-    return UnreachableError.exit_code if done.counts.get("unreachable") else EXIT_OK
+    return UnreachableError.exit_code if unreachable else EXIT_OK

@@ -97,7 +97,7 @@ def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key,
     if view is None or view.error is not None or not view.facts:
         return
     has = manifest.machines[key.machine].slots.get("gpu", len(view.facts.get("gpus") or ()))
-    if task.needs.gpu > has:
+    if (task.needs.gpu or 0) > has:
         span = resource.spans.get("needs") or resource.span
         message = f"`{resource.id}` needs {task.needs.gpu} GPU, {key.machine} has {has}"
         yield Diagnostic("error", "no-slot", message, span, notes=("name another machine, or declare its `slots`",))

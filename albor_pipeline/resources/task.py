@@ -45,8 +45,8 @@ class Output(Fields):
 class Needs(Fields):
     """What the task takes of its machine's slots while it runs."""
 
-    gpu: Annotated[Count, Field(description="graphics cards")] = 0
-    cpu: Annotated[Count, Field(description="processor cores")] = 1
+    gpu: Annotated[Count | None, Field(description="graphics cards; it sees these and no others, and all when this is left out")] = None
+    cpu: Annotated[Count | None, Field(description="processor cores, told as OMP_NUM_THREADS; one, untold, when this is left out")] = None
     memory: Annotated[Bytes, Field(description="main memory")] = 0
 
 

@@ -19,7 +19,7 @@ from albor_pipeline.plan.decide import Decision
 from albor_pipeline.plan.judge import Judge
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.limits import Leave, Limits
-from albor_pipeline.run.outcome import Outcome, Work
+from albor_pipeline.run.outcome import Outcome
 from albor_pipeline.run.workers import Workers
 from albor_pipeline.state.folder import StateFolder, Transition
 
@@ -33,6 +33,7 @@ class Place(Enum):
 
     WAITING = "waiting"
     READY = "ready"
+    QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -59,7 +60,6 @@ class _Now:
     ready: list[tuple[int, Key]] = field(default_factory=list)
     parked: dict[str, list[tuple[int, Key]]] = field(default_factory=dict)
     free: set[str] = field(default_factory=set)
-    work: dict[Key, Work] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
     cancelled: bool = False
@@ -96,7 +96,7 @@ class Executor:
                 arrived = self._wait()
         except AlborError as error:
             broken = error.diagnostics[0].message
-        return Ended(self._counts(), tuple(sorted(self.now.work)), self.limits.leave(), broken, tuple(self.now.stale))
+        return Ended(self._counts(), tuple(sorted(self.workers.work)), self.limits.leave(), broken, tuple(self.now.stale))
 
     def _turn(self, arrived: list[Outcome]) -> bool:
         """Settle what arrived, start what is ready, journal both, act; False when nothing is under way any more."""
@@ -112,20 +112,20 @@ class Executor:
                 outcome.act()
             for event in outcome.events:
                 self.report(event)
-        return bool(self.now.work)
+        return bool(self.workers.work) or (self.workers.rounds.waiting and self._may_start())
 
     def _settle(self, outcome: Outcome) -> None:
         """Take a move into memory; nothing outside has seen it yet."""
         if outcome.work is not None:
-            self.now.work[outcome.key] = outcome.work
+            self.workers.work[outcome.key] = outcome.work
             self.set_place(outcome.key, Place.RUNNING)
-        if outcome.word is None and not outcome.again:
+        if outcome.word is None and not (outcome.again or outcome.waits):
             return
-        self.now.work.pop(outcome.key, None)
+        self.workers.work.pop(outcome.key, None)
         self.workers.give_back(outcome.key)
         self.now.free.update(self.now.parked)
         if outcome.word is None:
-            self.set_place(outcome.key, Place.READY)
+            self.set_place(outcome.key, Place.QUEUED if outcome.waits else Place.READY)
             return
         self.now.counts[outcome.word] += 1
         self.judge.note(outcome.key, outcome.entry, settled=not outcome.failed)
@@ -169,7 +169,7 @@ class Executor:
 
     def _full(self) -> bool:
         limit = self.limits.max_parallel or self.limits.policy.max_parallel
-        return limit is not None and len(self.now.work) >= limit
+        return limit is not None and len(self.workers.work) >= limit
 
     def _begin(self, step: Step) -> Outcome | None:
         """What becomes of a ready step, or None when it must wait for a slot."""
@@ -208,8 +208,8 @@ class Executor:
         outcomes: list[Outcome] = []
         messages = self.fleet.poll(POLL_S)
         for name, message in messages:
-            outcomes += self.workers.take(name, message, self.now.work)
-        self.workers.tick(self.now.work)
+            outcomes += self.workers.take(name, message)
+        self.workers.rounds.tick()
         return outcomes
 
     def _user_leaves(self) -> bool:
@@ -217,12 +217,12 @@ class Executor:
         leave = self.limits.leave()
         if leave is Leave.CANCEL and not self.now.cancelled:
             self.now.cancelled = True
-            self.workers.cancel(self.now.work)
+            self.workers.cancel()
         return leave is Leave.STOP and self.workers.grace_is_over()
 
     def _counts(self) -> Counter[str]:
         counts = Counter(self.now.counts)
-        counts["not started"] += sum(1 for place in self.now.place.values() if place in (Place.WAITING, Place.READY))
+        counts["not started"] += sum(1 for place in self.now.place.values() if place in (Place.WAITING, Place.READY, Place.QUEUED))
         return +counts
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -77,6 +79,11 @@ class Fleet:
             agent.close()
         self.agents.clear()
         self._loading.clear()
+
+
+def holder() -> str:
+    """What a machine tells others of this controller, which holds its lease."""
+    return f"pid {os.getpid()} on {socket.gethostname()}"
 
 
 def newest_lineage(manifest: Manifest, fleet: Fleet) -> tuple[str, Mapping[str, Any] | None] | None:

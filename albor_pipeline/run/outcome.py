@@ -26,7 +26,8 @@ class Work:
 class Outcome:
     """`what` is the journal's word (None: nothing is recorded); `act` runs after the record is durable.
 
-    `word` counts the step as over; `work` puts it among the running ones; `again` puts it back to be judged anew.
+    `word` counts the step as over; `work` puts it among the running ones; `again` puts it back to be judged anew,
+    `waits` leaves it aside until an outcome with `again` comes for it.
     """
 
     key: Key
@@ -39,3 +40,4 @@ class Outcome:
     word: str | None = None
     failed: bool = False
     again: bool = False
+    waits: bool = False

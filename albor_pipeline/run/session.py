@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +23,7 @@ from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run import lint, moved
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
-from albor_pipeline.run.fleet import Fleet, newest_lineage
+from albor_pipeline.run.fleet import Fleet, holder, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.secrets import Vault
@@ -232,10 +230,9 @@ class Session:
 
     def _take_leases(self) -> None:
         """Be the only controller of this lineage on each machine; raises LockedError with the holder's words."""
-        holder = f"pid {os.getpid()} on {socket.gethostname()}"
         for name, agent in self.fleet.agents.items():
             try:
-                agent.request("lease", holder=holder)
+                agent.request("lease", holder=holder())
             except AgentError as error:
                 raise LockedError.of("leased", f"{name} is in use by {error.message}", "wait for it, or look at `status`") from None
 

@@ -1,4 +1,4 @@
-"""Slots: what each machine can still give to tasks. Counts only; the machine-wide claim is the agent's."""
+"""Slots: what each machine can still give to tasks of this run. Counts only; what all pipelines hold is the agent's to say."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from albor_pipeline.model.resource import Key
 
 @dataclass
 class MachineSlots:
-    """One machine's slots; a task that needs more than the whole machine may run alone."""
+    """One machine's slots; a task that needs more than the whole machine may run alone.
+
+    `refused` are those that the machine itself sent away because other pipelines hold what they need.
+    """
 
     total: Slots
-    held: dict[Key, tuple[Slots, tuple[int, ...]]] = field(default_factory=dict)
+    held: dict[Key, Slots] = field(default_factory=dict)
+    refused: dict[Key, Slots] = field(default_factory=dict)
 
-    def take(self, key: Key, needs: Slots) -> tuple[int, ...] | None:
-        """The GPU ids given to `key`, or None when it must wait."""
-        if not self.has_room(needs):
-            return None
-        gpus = tuple(self._free_gpus()[: needs.gpu])
-        self.held[key] = (needs, gpus)
-        return gpus
+    def take(self, key: Key, needs: Slots) -> bool:
+        """Give `key` its slots; False when it must wait."""
+        if not self.has_room(key, needs):
+            return False
+        self.held[key] = needs
+        return True
 
-    def has_room(self, needs: Slots) -> bool:
-        """True when a task with these needs may start now."""
-        used = [slots for slots, _ in self.held.values()]
+    def has_room(self, key: Key, needs: Slots) -> bool:
+        """True when `key`, with these needs, may start now."""
+        if key in self.refused:
+            return False
+        used = list(self.held.values())
         fits = (
-            sum(slots.cpu for slots in used) + needs.cpu <= self.total.cpu
+            sum(slots.gpu for slots in used) + needs.gpu <= self.total.gpu
+            and sum(slots.cpu for slots in used) + needs.cpu <= self.total.cpu
             and sum(slots.memory_bytes for slots in used) + needs.memory_bytes <= self.total.memory_bytes
         )
-        if not fits and used:
-            return False
-        return len(self._free_gpus()) >= needs.gpu or (not used and self.total.gpu < needs.gpu)
+        return fits or not used
 
-    def _free_gpus(self) -> list[int]:
-        busy = {gpu for _, gpus in self.held.values() for gpu in gpus}
-        return [gpu for gpu in range(self.total.gpu) if gpu not in busy]
+    def refuse(self, key: Key) -> None:
+        """The machine sent the task away: it waits until look() finds room."""
+        self.refused[key] = self.held.pop(key)
 
     def give_back(self, key: Key) -> None:
         """The task is over."""

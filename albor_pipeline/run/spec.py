@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.fingerprint import Fingerprint
-from albor_pipeline.model.manifest import Machine
+from albor_pipeline.model.manifest import Machine, Slots
 from albor_pipeline.model.plan import Action
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.resources.task import Task
@@ -34,7 +34,7 @@ class Start:
     number: int
     run: str
     workdir: str
-    gpus: tuple[int, ...] = ()
+    total: Slots
     config: str | None = None
     python: str | None = None
     code: str | None = None
@@ -69,7 +69,8 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "heartbeat_s": task.heartbeat_s,
         "retry": {"attempts": retry.attempts, "backoff_s": retry.backoff, "on": list(retry.on)} if retry else None,
         "completion_check": [BASH, *_script(task.completion_check, "check.sh", files)] if task.completion_check else None,
-        "slots": {"cpu": task.needs.cpu, "gpu": list(start.gpus)},
+        "needs": {"gpu": task.needs.gpu, "cpu": task.needs.cpu, "memory_bytes": task.needs.memory},
+        "total": asdict(start.total),
         "files": files,
         "inputs": [
             {"path": path, "root": root, "sig": start.stamps.get(path, "")}

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from albor_pipeline.agent.slots import DEFAULT
 from albor_pipeline.model.attempt import Attempt, ExitClass
-from albor_pipeline.model.events import NoteEvent, ProgressEvent, Reporter, StepEvent
+from albor_pipeline.model.events import NoteEvent, Reporter, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest, Slots
 from albor_pipeline.model.observed import Observed
@@ -25,6 +26,7 @@ from albor_pipeline.run.converge import Convergence
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.outcome import Outcome, Work
+from albor_pipeline.run.rounds import Rounds
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.run.slots import MachineSlots
 from albor_pipeline.run.snapshot import CodeSender
@@ -33,7 +35,6 @@ from albor_pipeline.state.folder import StateFolder
 from albor_pipeline.transport.client import Message
 
 LEAVE_GRACE_S = 3.0
-PROGRESS_S = 2.0
 TAIL_LINES = 10
 LOG_LIMIT_BYTES = 4 << 20
 OVERTAKEN = ("busy", "stale")
@@ -61,21 +62,22 @@ class Run:
 
 
 class Workers:
-    """Begins steps and turns messages into outcomes."""
+    """Begins steps and turns messages into outcomes; `work` is what is under way, kept by the executor."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.run = run.id
         self.shown_folder = run.shown_folder
         self.clock = run.clock
+        self.work: dict[Key, Work] = {}
         self.slots = {name: MachineSlots(self._slots(name)) for name in run.manifest.machines}
         self._replies: dict[tuple[str, int], Reply] = {}
         self._parts: dict[tuple[str, int], tuple[Message, list[bytes]]] = {}
         self._code = CodeSender(Path(run.manifest.root), run.fleet)
-        self._asked_at = time.monotonic()
         self._leaving_since: float | None = None
         self._taken: dict[Key, int] = {}
         self._tries: Counter[Key] = Counter()
+        self.rounds = Rounds(run.fleet, self.slots, self.work, self._send, self.lost, run.report)
 
     def _slots(self, name: str) -> Slots:
         agent = self._run.fleet.agents.get(name)
@@ -109,18 +111,17 @@ class Workers:
             return self._adopt(step, decision, wanted)
         task = self._fields(step.key)
         if isinstance(task, Task):
-            gpus = self.slots[step.key.machine].take(step.key, _slots_of(task))
-            if gpus is None:
+            if not self.slots[step.key.machine].take(step.key, _slots_of(task)):
                 return None
             if decision.action is Action.ATTACH:
                 return self._attach(step, decision, wanted)
-            return self._start(step, decision, wanted, gpus)
+            return self._start(step, decision, wanted)
         return Convergence(self._run, step, wanted, decision.action, self._send).begin()
 
     def has_room(self, step: Step) -> bool:
         """True when the slots that a step needs are free now."""
         task = self._fields(step.key)
-        return not isinstance(task, Task) or self.slots[step.key.machine].has_room(_slots_of(task))
+        return not isinstance(task, Task) or self.slots[step.key.machine].has_room(step.key, _slots_of(task))
 
     def _fields(self, key: Key) -> Any:
         return self._run.manifest.resources[key.resource].fields_on(key.machine)
@@ -163,7 +164,7 @@ class Workers:
 
         return Outcome(step.key, what, replace(entry, current=current), events=(event,), act=act, work=work)
 
-    def _start(self, step: Step, decision: Decision, wanted: Fingerprint, gpus: tuple[int, ...]) -> Outcome:
+    def _start(self, step: Step, decision: Decision, wanted: Fingerprint) -> Outcome:
         run, key = self._run, step.key
         resource = run.manifest.resources[key.resource]
         number = 1 + max(self._taken.get(key, 0), *(attempt.number for attempt in run.observed.attempts_of(key)), 0)
@@ -172,7 +173,7 @@ class Workers:
         files = run.observed.code.get(key, {}) if config is not None else {}
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
-            number=number, run=run.id, gpus=gpus, config=config.text if config else None,
+            number=number, run=run.id, total=self.slots[key.machine].total, config=config.text if config else None,
             stamps=run.observer.stamps_of(key), elsewhere=run.observer.inputs.elsewhere(key),
             workdir=str(run.fleet.agents[key.machine].hello["workdir"]),
             python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
@@ -187,7 +188,7 @@ class Workers:
             self._cancel_before(decision)
             body = request(start, run.state.state.lineage)
             body["env"] = run.vault.environment(body["env"])
-            self._send(key.machine, "start", lambda reply: self._started(work, reply), **body)
+            self._send(key.machine, "start", lambda reply: self._started(work, reply, entry), **body)
 
         return Outcome(key, "starting", replace(entry, current=current), decision.reason.text, (event,), act, work)
 
@@ -204,11 +205,17 @@ class Workers:
                 return name
         raise KeyError(attempt.folder)
 
-    def _started(self, work: Work, reply: Message) -> list[Outcome]:
+    def _started(self, work: Work, reply: Message, before: Entry) -> list[Outcome]:
         error = reply.error
         if error is None:
             return []
         key = work.step.key
+        if error.code == "held":
+            return self.lost(key.machine, f"{key.machine} is not ours any more: {error.message}")
+        if error.code == "no-slot":
+            self.slots[key.machine].refuse(key)
+            event = StepEvent(key, "waiting", self.clock(), note=error.message)
+            return [Outcome(key, "waiting", before, error.message, (event,), waits=True)]
         if error.code in OVERTAKEN and self._tries[key] < MAX_TRIES:
             self._tries[key] += 1
             self._send(key.machine, "attempts", lambda found: self._look_again(key, found), resource=key.resource, any_lineage=True)
@@ -230,14 +237,14 @@ class Workers:
     def _send(self, machine: str, verb: str, reply: Reply, **args: Any) -> None:
         self._replies[machine, self._run.fleet.agents[machine].queue(verb, **args)] = reply
 
-    def take(self, machine: str, message: Message, work: Mapping[Key, Work]) -> list[Outcome]:
+    def take(self, machine: str, message: Message) -> list[Outcome]:
         """The outcomes that follow from one message of a machine."""
         if message.kind == "closed":
-            return self.lost(machine, f"{machine} does not answer: {message.body.get('why') or 'its agent ended'}", work)
+            return self.lost(machine, f"{machine} does not answer: {message.body.get('why') or 'its agent ended'}")
         if message.kind in ("reply", "data", "end"):
             return self._answer(machine, message)
         attempt = attempt_of(message.body)
-        mine = work.get(Key(attempt.resource, machine))
+        mine = self.work.get(Key(attempt.resource, machine))
         if mine is None or mine.number != attempt.number:
             return []
         if message.body.get("event") == "ended":
@@ -322,37 +329,26 @@ class Workers:
 
         return act
 
-    def lost(self, machine: str, why: str, work: Mapping[Key, Work]) -> list[Outcome]:
-        """A machine stopped answering: its attempts live on as far as we know; its steps are left running in the state."""
-        self._run.fleet.agents.pop(machine, None)
-        self._run.fleet.errors[machine] = why
-        outcomes = []
-        for key in work:
+    def lost(self, machine: str, why: str) -> list[Outcome]:
+        """A machine is not ours any more: its attempts live on as far as we know; its steps are left running in the state."""
+        run = self._run
+        agent = run.fleet.agents.pop(machine, None)
+        if agent is not None:
+            agent.close()
+        run.fleet.errors[machine] = why
+        gone = replace(run.observed.machines[machine], error=why)
+        run.observed = replace(run.observed, machines={**run.observed.machines, machine: gone})
+        waiting, self.slots[machine].refused = self.slots[machine].refused, {}
+        outcomes = [Outcome(key, again=True) for key in waiting]
+        for key in self.work:
             if key.machine == machine:
-                event = StepEvent(key, "unknown", self.clock(), note=f"{machine} stopped answering; the attempt goes on by itself")
+                event = StepEvent(key, "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
                 outcomes.append(Outcome(key, entry=self._entry(key), word="unreachable", failed=True, events=(event,)))
         return outcomes
 
-    def tick(self, work: Mapping[Key, Work]) -> None:
-        """Now and then: ask every machine how far its running attempts are."""
-        now = time.monotonic()
-        if now - self._asked_at < PROGRESS_S:
-            return
-        self._asked_at = now
-        for machine in {key.machine for key in work}:
-            self._send(machine, "attempts", lambda reply: self._progress(reply, work), which="running")
-
-    def _progress(self, reply: Message, work: Mapping[Key, Work]) -> list[Outcome]:
-        for raw in reply.body.get("attempts") or ():
-            attempt = attempt_of(raw)
-            for key, mine in work.items():
-                if (key.resource, mine.number) == (attempt.resource, attempt.number) and attempt.progress:
-                    self._run.report(ProgressEvent(key, attempt.progress))
-        return []
-
-    def cancel(self, work: Mapping[Key, Work]) -> None:
+    def cancel(self) -> None:
         """End every running attempt; their ends arrive as usual."""
-        for key, mine in work.items():
+        for key, mine in self.work.items():
             if mine.number:
                 self._send(key.machine, "signal", lambda reply: [], resource=key.resource, number=mine.number)
 
@@ -364,7 +360,8 @@ class Workers:
 
 
 def _slots_of(task: Task) -> Slots:
-    return Slots(task.needs.gpu, task.needs.cpu, task.needs.memory)
+    needs = task.needs
+    return Slots(needs.gpu or 0, DEFAULT["cpu"] if needs.cpu is None else needs.cpu, needs.memory)
 
 
 def _tail(log: str) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ from albor_pipeline.model.manifest import Machine
 from albor_pipeline.transport.local import LocalTransport
 signal.signal(signal.SIGINT, lambda *_: None)
 client = LocalTransport().connect(Machine("box", "localhost", "box"), {str(tmp_path)!r}, "L")
+client.request("lease", holder="a test")
 client.request("start", resource="t", fingerprint="ab" * 32, lineage="L", run="1", argv=["sh", "-c", "sleep 0.5; echo 1 > o"])
 os.killpg(0, signal.SIGINT)
 print(next(m.body["exit"]["class"] for _ in range(20) for m in client.poll(0.5) if m.kind == "event"))

@@ -143,6 +143,7 @@ class TransportSuite:
         spec = {"fingerprint": "ab" * 32, "lineage": "L", "run": "1", "cwd": ".", "env": {}, "outputs": [{"path": "o"}]}
         script = "until [ -e go ]; do sleep 0.02; done; echo 1 > o"
         first = connect(str(tmp_path))
+        first.request("lease", holder="a test")
         assert first.request("start", resource="t", argv=["sh", "-c", script], **spec)["number"] == 1
         first.close()
         (tmp_path / "go").touch()

@@ -59,8 +59,20 @@ class Box:
             **changes,
         }
 
+    def reconnect(self) -> AgentClient:
+        """Hang up and connect again, as a controller that was ended and started anew."""
+        while self.clients:
+            self.clients.pop().close()
+        return self.connect()
+
+    def lead(self, client: AgentClient) -> AgentClient:
+        """The client once it holds the lease of its lineage."""
+        client.request("lease", holder="a test")
+        return client
+
     def start(self, script: str, resource: str = "t", **changes: Any) -> int:
-        return int(self.client.request("start", **self.spec(script, resource, **changes))["number"])
+        """Ask for an attempt as a controller does, with the lease; its number."""
+        return int(self.lead(self.client).request("start", **self.spec(script, resource, **changes))["number"])
 
     def ended(self, resource: str = "t", number: int | None = None, name: str = "ended") -> Mapping[str, Any]:
         """Wait for the event of an attempt's end."""
@@ -121,6 +133,15 @@ class Box:
 def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     monkeypatch.delenv("ALBOR_TEST_PAUSE", raising=False)
     found = Box(tmp_path / "work dir")
+    found.root.mkdir()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def other(box: Box, tmp_path: Path) -> Iterator[Box]:
+    """Another pipeline of the same user on the same machine, in a folder of its own."""
+    found = Box(tmp_path / "other")
     found.root.mkdir()
     yield found
     found.close()

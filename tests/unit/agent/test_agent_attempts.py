@@ -44,7 +44,7 @@ def test_a_bad_end_says_what_was_seen(box: Any, script: str, exit_class: str, de
 def test_a_gpu_fault_counts_only_for_a_task_that_has_a_gpu(box: Any) -> None:
     script = "echo 'CUDA error: an illegal memory access was encountered'; exit 1"
     assert box.run(script, "plain")["exit"]["class"] == "error"
-    end = box.run(script, "on-gpu", slots={"gpu": [0]})["exit"]
+    end = box.run(script, "on-gpu", needs={"gpu": 1}, total={"gpu": 1, "cpu": 9, "memory_bytes": 0})["exit"]
     assert end["class"] == "gpu" and "illegal memory access" in end["detail"]
 
 
@@ -122,7 +122,8 @@ def test_retries_are_made_for_the_named_classes_only(box: Any) -> None:
 def test_a_task_is_told_where_it_is(box: Any) -> None:
     end = box.run(
         "env > seen; pwd > here; cat '{attempt}'/config.json; cat > stdin",
-        slots={"gpu": [2, 3], "cpu": 4},
+        needs={"gpu": 2, "cpu": 4},
+        total={"gpu": 4, "cpu": 9, "memory_bytes": 0},
         env={"MINE": "é $x"},
         files={"config.json": '{"lr": 1}'},
         cwd="sub dir" if (box.root / "sub dir").mkdir() is None else "",
@@ -136,7 +137,7 @@ def test_a_task_is_told_where_it_is(box: Any) -> None:
         seen["ALBOR_WORK"] == str(box.root / ".albor" / "work" / "t" / "abababababab")
         and Path(seen["ALBOR_WORK"]).is_dir()
     )
-    assert seen["CUDA_VISIBLE_DEVICES"] == "2,3" and seen["OMP_NUM_THREADS"] == "4" and seen["MINE"] == "é $x"
+    assert seen["CUDA_VISIBLE_DEVICES"] == "0,1" and seen["OMP_NUM_THREADS"] == "4" and seen["MINE"] == "é $x"
     assert box.log() == '{"lr": 1}'
 
 
@@ -175,8 +176,7 @@ def test_a_request_that_was_overtaken_starts_nothing(box: Any) -> None:
 
 
 def test_of_many_starts_at_once_exactly_one_wins(box: Any) -> None:
-    other = box.connect()
-    for client in (other, box.clients[0]):
+    for client in [box.lead(box.connect(lineage)) for lineage in ("M", "L")]:
         for _ in range(10):
             client.submit("start", **box.spec("echo x >> starts; sleep 0.3"))
     deadline, replies = time.monotonic() + 10, []

@@ -63,7 +63,7 @@ def test_killed_when_claimed_means_that_nothing_was_started(box: Any, monkeypatc
     assert end["liveness"] == "dead" and end["exit"]["class"] == "lost"
     assert end["exit"]["detail"] == "claimed, but its command was never started"
     monkeypatch.delenv("ALBOR_TEST_PAUSE")
-    box.connect()
+    box.reconnect()
     assert box.run("echo x >> starts")["number"] == 2
     assert (box.root / "starts").read_text() == "x\n"
 
@@ -114,7 +114,7 @@ def test_killed_after_the_task_but_before_its_proof_is_lost_and_its_output_kept(
     box.kill_supervisor()
     assert box.ended()["exit"]["class"] == "lost"
     monkeypatch.delenv("ALBOR_TEST_PAUSE")
-    box.connect()
+    box.reconnect()
     end = box.run("echo x >> starts; echo 2 > o", outputs=[{"path": "o"}])
     assert end["exit"]["class"] == "ok" and end["number"] == 2
     assert [(box.root / name).read_text() for name in end["kept"]] == ["1\n"]
@@ -157,7 +157,7 @@ def test_a_killed_spawner_is_replaced_and_its_attempts_are_still_told_of(box: An
 
 
 def test_starts_under_way_when_the_spawner_is_killed_happen_exactly_once(box: Any) -> None:
-    client, count = box.client, 60
+    client, count = box.lead(box.client), 60
     arrived: list[Any] = []
     for i in range(count):
         client.submit("start", **box.spec(f"echo t{i} >> starts", f"t{i}"))
@@ -179,7 +179,7 @@ def test_starts_under_way_when_the_spawner_is_killed_happen_exactly_once(box: An
 def test_starts_queued_when_the_agent_is_killed_never_happen_twice(box: Any, after_s: float) -> None:
     count = 40
     for i in range(count):
-        box.client.submit("start", number=1, **box.spec(f"echo t{i} >> starts", f"t{i}"))
+        box.lead(box.client).submit("start", number=1, **box.spec(f"echo t{i} >> starts", f"t{i}"))
     time.sleep(after_s)
     kill_agent(box)
     for i in range(count):

@@ -162,25 +162,6 @@ def test_a_code_folder_appears_whole_and_verified_or_not_at_all(box: Any) -> Non
     assert [path.name for path in (box.root / ".albor" / "code").iterdir()] == ["c0de" * 16]
 
 
-def test_a_lease_is_held_while_the_connection_lives_and_names_its_holder(box: Any) -> None:
-    box.client.request("lease", holder="run 0008 (pid 1 on lambda)")
-    box.client.request("lease", holder="again")
-    second = box.connect()
-    with pytest.raises(AgentError) as held:
-        second.request("lease", holder="other")
-    assert held.value.code == "held" and "run 0008 (pid 1 on lambda)" in held.value.message
-    assert box.connect("another lineage").request("lease", holder="x")["ok"]
-    box.clients.pop(0).close()
-    box.until(lambda: takes(second))
-
-
-def takes(client: Any) -> bool:
-    try:
-        return bool(client.request("lease", holder="other")["ok"])
-    except AgentError:
-        return False
-
-
 def test_the_head_is_kept_per_lineage(box: Any) -> None:
     assert box.client.hello["head"] is None
     box.client.request("head", count=3, digest="abc")

@@ -61,7 +61,7 @@ def test_an_agent_that_dies_leaves_its_task_running_and_the_next_run_attaches(
         os.kill(pid, signal.SIGKILL)
     out, err = opened[0].communicate(timeout=60)
     assert opened[0].returncode == 6, out + err
-    assert "localhost stopped answering; the attempt goes on by itself" in err
+    assert "localhost does not answer: its agent was killed by SIGKILL; the attempt goes on by itself" in err
     assert project.row("long")["status"] == "running"
     again = project.run("apply")
     assert again.code == 0, again.err

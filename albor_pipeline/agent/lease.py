@@ -1,0 +1,97 @@
+"""The lease: one controller of a lineage drives this machine, for as long as it is heard of. Attempts need none and outlive it.
+
+A flock on .albor/leases/<lineage>, whose text says who holds it. It is let go when the connection ends, and when nothing
+came from the controller for LEASE_S seconds (a closed laptop, a cut line that nobody told us of). A controller that comes
+back takes it again, unless another had it meanwhile: then its picture of the machine is old, and it must start anew.
+Test hook: ALBOR_TEST_LEASE_S is the limit in place of LEASE_S.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from albor_pipeline.agent.attempts import AttemptError
+from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, to_json, utc, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEASE_S = 60.0
+
+
+def boot_time() -> float:
+    """Seconds since this machine started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """The lease of one lineage as one connection has it: never taken, held, or lapsed."""
+
+    def __init__(self, layout: Layout, lineage: str, clock: Callable[[], float] = boot_time) -> None:
+        self._path = os.path.join(layout.leases, quote(lineage or "none"))
+        self._limit_s = float(os.environ.get("ALBOR_TEST_LEASE_S") or LEASE_S)
+        self._clock = clock
+        self._heard_s = clock()
+        self._holder = ""
+        self._token = ""
+        self._descriptor: int | None = None
+
+    def take(self, holder: str) -> None:
+        """Become the holder, or go on as such. Raises AttemptError `held` with the other's words."""
+        if self._token:
+            self.require()
+            return
+        self._lock()
+        self._holder, self._token = holder, os.urandom(8).hex()
+        self._sign()
+
+    def require(self) -> None:
+        """Make sure that it is held, taking it again when it lapsed. Raises AttemptError `held`, `no-lease`."""
+        if not self._token:
+            raise AttemptError("no-lease", "a controller takes the lease before it starts anything")
+        if self._descriptor is not None:
+            return
+        self._lock()
+        last = read_json(self._path) or {}
+        if last.get("token") != self._token:
+            self._unlock()
+            text = "%s took over while this controller was not heard of" % _words(last)
+            raise AttemptError("held", text)
+
+    def heard(self) -> None:
+        """Something came from the controller."""
+        self._heard_s = self._clock()
+
+    def tick(self, busy: bool) -> float | None:
+        """Let go after a silence, but not while a request is being worked on; seconds until the next look, None when none is due."""
+        if self._descriptor is None:
+            return None
+        if busy:
+            self.heard()
+        left = self._heard_s + self._limit_s - self._clock()
+        if left <= 0:
+            self._unlock()
+            return None
+        return left
+
+    def _lock(self) -> None:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._descriptor = lock_file(self._path, 0.0)
+        if self._descriptor is None:
+            raise AttemptError("held", _words(read_json(self._path) or {}))
+
+    def _sign(self) -> None:
+        assert self._descriptor is not None
+        os.ftruncate(self._descriptor, 0)
+        write_all(self._descriptor, to_json({"holder": self._holder, "since": utc(), "token": self._token}))
+
+    def _unlock(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _words(said: dict[str, object]) -> str:
+    return "%s since %s" % (said["holder"], said["since"]) if "holder" in said else "another controller"

@@ -1,0 +1,141 @@
+"""Slots: what running attempts take of this machine, whatever pipeline and workdir they belong to. Starts nothing, waits for nobody.
+
+    <cache folder of the user>/slots/<machine id>/    .lock    <token>: folder, resource, run, since, gpu (ids), cpu, memory_bytes
+
+A record is written under the flock of `.lock`, before its attempt's folder has its name, and its own flock is held by
+the supervisor. It counts while that lock is held, or while processes of an attempt live whose supervisor was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from albor_pipeline.agent import attempts, facts, liveness
+from albor_pipeline.agent.layout import Layout, lock_file, read_json, to_json, unlink, utc, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+KINDS = ("gpu", "cpu", "memory_bytes")
+NAMES = {"gpu": "GPU", "cpu": "cpu slots", "memory_bytes": "bytes of memory"}
+DEFAULT = {"gpu": 0, "cpu": 1, "memory_bytes": 0}
+LOCK_WAIT_S = 10.0
+
+
+class Seat:
+    """What one attempt has taken; `told` is what its task is told of it: what was asked for, GPUs by number."""
+
+    def __init__(self, path: str, descriptor: int, told: Mapping[str, Any]) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self.told = dict(told)
+
+    def free(self) -> None:
+        """Give it back."""
+        unlink(self._path)
+        os.close(self._descriptor)
+
+
+def folder(layout: Layout) -> str:
+    """Where the records of this machine are: with the user's cache, or with the workdir where locks in the cache prove nothing."""
+    base = facts.cache_folder()
+    os.makedirs(base, exist_ok=True)
+    if liveness.is_network(base):
+        base = layout.home
+    found = os.path.join(base, "slots", facts.machine_id())
+    os.makedirs(found, exist_ok=True)
+    return found
+
+
+def take(layout: Layout, spec: Mapping[str, Any], attempt: str) -> Seat | None:
+    """Take what `spec["needs"]` says of `spec["total"]` for the attempt folder to come; None when the request names no slots.
+
+    What is larger than the machine may run alone. Raises AttemptError `no-slot` with who holds what is missing.
+    """
+    total = spec.get("total")
+    if total is None:
+        return None
+    base = folder(layout)
+    lock = lock_file(os.path.join(base, ".lock"), LOCK_WAIT_S)
+    if lock is None:
+        raise attempts.AttemptError("busy", "another start on this machine is under way")
+    try:
+        wanted, held = _wanted(spec), _held(base)
+        lacking = missing(wanted, total, held)
+        if lacking:
+            raise attempts.AttemptError("no-slot", lacking)
+        gpus = free_gpus(total, held)[: wanted["gpu"]]
+        body = {**wanted, "gpu": gpus, "folder": attempt, "since": utc()}
+        body.update({key: spec[key] for key in ("resource", "run", "lineage")})
+        asked = spec.get("needs") or {}
+        told = {key: gpus if key == "gpu" else asked[key] for key in KINDS if asked.get(key) is not None}
+        return Seat(*_write(base, body), told)
+    finally:
+        os.close(lock)
+
+
+def look(layout: Layout, wants: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each request's `needs` and `total`: what is missing, empty when it would get its slots now."""
+    held = _held(folder(layout))
+    return [missing(_wanted(want), want["total"], held) for want in wants]
+
+
+def missing(wanted: Mapping[str, int], total: Mapping[str, int], held: Sequence[Mapping[str, Any]]) -> str:
+    """Why a request must wait, with the holders; empty when it need not."""
+    for kind in KINDS:
+        used = sum(len(one["gpu"]) if kind == "gpu" else one[kind] for one in held)
+        free = len(free_gpus(total, held)) if kind == "gpu" else total[kind] - used
+        holders = [one for one in held if one[kind]]
+        if wanted[kind] > free and (holders if kind == "gpu" else held):
+            names = ", ".join("%s in %s (run %s, since %s)" % _holder(one) for one in holders or held)
+            return "%d of %d %s free, %d wanted; held by %s" % (max(0, free), total[kind], NAMES[kind], wanted[kind], names)
+    return ""
+
+
+def free_gpus(total: Mapping[str, int], held: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The numbers of the GPUs that nobody holds."""
+    busy = {gpu for one in held for gpu in one["gpu"]}
+    return [gpu for gpu in range(total["gpu"]) if gpu not in busy]
+
+
+def _holder(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    workdir = one["folder"].partition("/.albor/")[0]
+    return one["resource"], workdir, one["run"], one["since"]
+
+
+def _wanted(spec: Mapping[str, Any]) -> dict[str, int]:
+    needs = spec.get("needs") or {}
+    return {kind: DEFAULT[kind] if needs.get(kind) is None else needs[kind] for kind in KINDS}
+
+
+def _held(base: str) -> list[dict[str, Any]]:
+    """The records that count; others are removed, which is right under the lock and harmless without it."""
+    found = []
+    for name in sorted(os.listdir(base)):
+        if name.startswith("."):
+            continue
+        path = os.path.join(base, name)
+        body = read_json(path)
+        if liveness.lock_is_held(path) or (body and attempts.state_of(body["folder"])[0] in attempts.RUNNING):
+            found += [body] if body else []
+        else:
+            unlink(path)
+    return found
+
+
+def _write(base: str, body: Mapping[str, Any]) -> tuple[str, int]:
+    path = os.path.join(base, os.urandom(8).hex())
+    hidden = os.path.join(base, "." + os.path.basename(path))
+    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        write_all(descriptor, to_json(body))
+        os.rename(hidden, path)
+    except BaseException:
+        os.close(descriptor)
+        unlink(hidden)
+        raise
+    return path, descriptor
