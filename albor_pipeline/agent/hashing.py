@@ -188,9 +188,7 @@ class StatCache:
             return read_digest(path, self._threads)[0]
         if not self._loaded:
             self.load()
-        if not isinstance(self._distrusted, frozenset):
-            self._distrusted = self._distrusted()
-        trusted = info.st_dev not in self._distrusted
+        trusted = self._trusts(info.st_dev)
         found = self._known.get((info.st_dev, info.st_ino)) if trusted and not deep else None
         if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
             return found[3]
@@ -198,6 +196,23 @@ class StatCache:
         if trusted and stat_key(before) == stat_key(after) and before.st_ctime_ns + RACY_NS < began_ns:
             self._add(before, digest)
         return digest
+
+    def relinked(self, path: str, before: os.stat_result, digest: str) -> bool:
+        """Keep the digest of a file whose ctime we moved ourselves, by a link or a mode; False when its bytes may have moved too.
+
+        A write since `before` would show in mtime, unless `before` is itself younger than the clock's grain.
+        """
+        now = os.lstat(path)
+        if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
+            return False
+        if before.st_mtime_ns + RACY_NS < self._clock_ns() and self._trusts(now.st_dev):
+            self._add(now, digest)
+        return True
+
+    def _trusts(self, device: int) -> bool:
+        if not isinstance(self._distrusted, frozenset):
+            self._distrusted = self._distrusted()
+        return device not in self._distrusted
 
     def _add(self, info: os.stat_result, digest: str) -> None:
         dev, ino, size, mtime_ns, ctime_ns = stat_key(info)

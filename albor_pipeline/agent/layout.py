@@ -45,7 +45,9 @@ class Layout:
         self.attempts = os.path.join(self.home, "attempts")
         self.work = os.path.join(self.home, "work")
         self.code = os.path.join(self.home, "code")
-        self.trees = os.path.join(self.home, "store", "trees")
+        self.store = os.path.join(self.home, "store")
+        self.trees = os.path.join(self.store, "trees")
+        self.results = os.path.join(self.store, "results")
         self.kept = os.path.join(self.home, "kept")
         self.leases = os.path.join(self.home, "leases")
         self.stat_cache = os.path.join(self.home, "stat-cache")
@@ -60,7 +62,7 @@ class Layout:
         return path[len(self.workdir) + 1 :] if path.startswith(self.workdir + "/") else path
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write every byte, however many calls that takes."""
     view = memoryview(data)
     while len(view):

@@ -36,6 +36,8 @@ class Files:
         self._inputs: Sequence[Mapping[str, Any]] = spec.get("inputs") or []
         self._stamps: list[str | None] = []
         self.kept: list[str] = []
+        self.trees: dict[str, trees.Tree] = {}
+        self.paths = [output["path"] for output in self._outputs]
 
     def clear(self, base: str, own: bool = False) -> None:
         """Remove what lies at the outputs, or keep it aside; `own` True when this attempt itself made it. Raises OutputError."""
@@ -123,7 +125,6 @@ class Files:
         The listings are recorded where that is possible; a full disk there does not spoil a good result.
         """
         found: dict[str, Any] = {}
-        listed: list[trees.Tree] = []
         for item in self._outputs:
             path = self._layout.path(item["path"])
             if item.get("volatile"):
@@ -141,9 +142,9 @@ class Files:
             if tree is None:
                 raise OutputError("declared output %s is missing" % item["path"])
             found[item["path"]] = tree.summary()
-            listed.append(tree)
+            self.trees[item["path"]] = tree
         try:
-            for tree in listed:
+            for tree in self.trees.values():
                 trees.record(self._layout, tree)
             self._cache.save()
         except OSError:

@@ -11,6 +11,7 @@ import time
 from albor_pipeline.agent import facts, files, liveness, scripts, trees
 from albor_pipeline.agent.hashing import DigestUnavailable, StatCache
 from albor_pipeline.agent.layout import Layout
+from albor_pipeline.agent.results import Results
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,13 +22,19 @@ if TYPE_CHECKING:
 SCRIPT_THREADS = 4
 
 
+def new_cache(layout: Layout) -> StatCache:
+    """The stat cache of a workdir, which trusts no network file system."""
+    cache = StatCache(layout.stat_cache, liveness.boot_id(), time.time_ns)
+    cache.distrust(liveness.network_devices)
+    return cache
+
+
 class Prober:
     """Answers probe items under one workdir; the stat cache stays in memory between requests."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._cache = StatCache(layout.stat_cache, liveness.boot_id(), time.time_ns)
-        self._cache.distrust(liveness.network_devices)
+        self._cache = new_cache(layout)
         self._lock = threading.Lock()
         self._operations = {
             "tree": self._tree,
@@ -35,6 +42,7 @@ class Prober:
             "sh": self._sh,
             "stat": self._stat,
             "python": self._python,
+            "results": self._results,
         }
 
     def answer(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -101,6 +109,9 @@ class Prober:
 
     def _stat(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return files.stat(self._layout.path(item["path"]), self._digester(item))
+
+    def _results(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return {"results": Results(self._layout, self._cache).listing(item["resource"], item.get("fingerprint"))}
 
     def _python(self, item: Mapping[str, Any]) -> dict[str, Any]:
         python = item.get("python")

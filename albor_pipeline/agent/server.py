@@ -12,7 +12,8 @@ from albor_pipeline.agent import attempts, files, liveness, scripts, wire
 from albor_pipeline.agent.layout import BadName, Layout
 from albor_pipeline.agent.lease import Lease
 from albor_pipeline.agent.link import Link
-from albor_pipeline.agent.probe import Prober
+from albor_pipeline.agent.probe import Prober, new_cache
+from albor_pipeline.agent.results import Results
 from albor_pipeline.agent.starts import POLL_S, Spawning, Starts, Tail
 
 TYPE_CHECKING = False
@@ -62,6 +63,8 @@ class Server:
         self.machine = machine
         self.lease = Lease(layout, lineage)
         self.prober = Prober(layout)
+        self.results = Results(layout, new_cache(layout))
+        self.store_lock = threading.Lock()
         self.network_fs = liveness.is_network(layout.workdir)
         self.head_lock = threading.Lock()
         self.head_request = 0

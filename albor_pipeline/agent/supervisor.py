@@ -2,7 +2,7 @@
 
 Order: claim (the `alive` lock is held before the folder has its name) - report the number - clear outputs, look at inputs -
 pid record durable - command started - wait - command and descendants gone - outputs present, inputs untouched,
-completion check - digest - proof durable - `exit` by rename - end, which frees the lock.
+completion check - digest - kept in the store - proof durable - `exit` by rename - end, which frees the lock.
 Test hook: ALBOR_TEST_PAUSE=<window>:<seconds>, window one of claimed, started, exited, digesting, makes it sleep there.
 """
 
@@ -13,8 +13,9 @@ import signal
 import time
 
 from albor_pipeline.agent import attempts, child, claims, liveness, logs, outputs, verdict
-from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, quote, read_json, to_json, utc, write_all, write_file
+from albor_pipeline.agent.probe import new_cache
+from albor_pipeline.agent.results import Results
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,9 +79,8 @@ class Attempt:
         self._log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         os.dup2(self._log, 1)
         os.dup2(self._log, 2)
-        cache = StatCache(layout.stat_cache, liveness.boot_id(), time.time_ns)
-        cache.distrust(liveness.network_devices)
-        self._files = outputs.Files(layout, spec, cache)
+        self._cache = new_cache(layout)
+        self._files = outputs.Files(layout, spec, self._cache)
         self._grace_s = float(spec.get("grace_s") or 10.0)
         self._began = time.monotonic()
         self._tries = 0
@@ -250,6 +250,8 @@ class Attempt:
         spec = self._spec
         end = {**found.body(), "seconds": round(time.monotonic() - self._began, 3), "at_utc": utc(), "outputs": proofs}
         end["summary"] = self._summary()
+        if found.exit_class == verdict.OK and spec.get("keep") and self._files.trees:
+            self._keep(end)
         keys = ("resource", "number", "fingerprint", "lineage", "run", "started_utc", "boot", "parts", "slots")
         body = {"version": attempts.VERSION, **{key: spec.get(key) for key in keys}, "exit": end}
         body.update(kept=self._files.kept, tries=max(1, self._tries), leftovers=leftovers)
@@ -261,6 +263,15 @@ class Attempt:
                 self._note("the proof cannot be written, trying again: " + _text(error))
                 if self._asked_to_stop(PROOF_RETRY_S):
                     return False
+
+    def _keep(self, end: Mapping[str, Any]) -> None:
+        """Keep the outputs in the store; that it cannot be done costs nothing but the way back."""
+        try:
+            why = Results(self._layout, self._cache).keep(self._spec, end, self._files.trees)
+        except OSError as error:
+            why = "the outputs are not kept: " + _text(error)
+        if why:
+            self._note(why)
 
     def _summary(self) -> dict[str, Any]:
         value = read_json(os.path.join(self._folder, "result.json")) or {}

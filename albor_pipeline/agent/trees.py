@@ -82,9 +82,7 @@ def _walk_folder(path: str, prefix: str, found: list[Found]) -> None:
 def _walk_glob(path: str) -> tuple[str, list[Found]] | None:
     import glob
 
-    parts = path.split("/")
-    fixed = next(index for index, part in enumerate(parts) if MAGIC.intersection(part))
-    base = "/".join(parts[:fixed]) + "/"
+    base = fixed_part(path) + "/"
     found: dict[str, Found] = {}
     for match in glob.glob(path, recursive=True):
         match = match.rstrip("/")
@@ -95,6 +93,20 @@ def _walk_glob(path: str) -> tuple[str, list[Found]] | None:
         for item in inside:
             found.setdefault(item[0], item)
     return ("glob", sorted(found.values())) if found else None
+
+
+def place(path: str, kind: str, name: str) -> str:
+    """Where an entry of the tree at `path`, which may be a glob, lies."""
+    if kind == "glob":
+        return os.path.join(fixed_part(path), name)
+    real = os.path.realpath(path)
+    return os.path.join(real, name) if name else real
+
+
+def fixed_part(pattern: str) -> str:
+    """The folder that the names of a glob's tree are relative to."""
+    parts = pattern.split("/")
+    return "/".join(parts[: next(index for index, part in enumerate(parts) if MAGIC.intersection(part))])
 
 
 def read_tree(path: str, digest: Callable[[str, os.stat_result], str]) -> Tree | None:

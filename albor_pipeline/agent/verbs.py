@@ -213,6 +213,12 @@ def look_at_slots(server: Server, _stream: Stream, body: Mapping[str, Any]) -> d
     return {"missing": slots.look(server.layout, body["wants"])}
 
 
+def restore(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the outputs of a kept result back; {"outputs", "kept"}, the second being what was moved out of their way."""
+    with server.store_lock:
+        return server.results.restore({**body, "lineage": server.lineage})
+
+
 def head(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Keep the journal's head here, durable, so that a cut journal shows; of several under way the latest request wins."""
     os.makedirs(server.layout.home, exist_ok=True)
@@ -246,6 +252,7 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "list": (list_folder, True),
     "code_has": (code_has, False),
     "code_put": (code_put, True),
+    "restore": (restore, True),
     "lease": (lease, False),
     "slots": (look_at_slots, True),
     "head": (head, True),

@@ -10,6 +10,7 @@ from typing import Any
 from albor_pipeline.errors import Diagnostic
 from albor_pipeline.model.attempt import Attempt
 from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Result
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class Verified:
 
     same: bool
     changes: tuple[FileChange, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A result that a machine's store knows; `missing` says why it cannot be given back, empty when it can."""
+
+    id: str
+    result: Result
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ class StageAnswer:
 
 @dataclass(frozen=True)
 class Observed:
-    """All of it; a key that is absent was not looked at. `outputs` are those in force, `made` those of an attempt by its number.
+    """All of it; a key that is absent was not looked at. `outputs` are those in force, `made` those of an attempt by its number,
+    `stored` what the store knows, last in force last.
 
     `project_files` are the paths of completion checks and stage configs, as written, that exist in the project folder.
     """
@@ -108,6 +119,7 @@ class Observed:
     python: Mapping[Key, Mapping[str, str]] = field(default_factory=dict)
     stages: Mapping[Key, StageAnswer] = field(default_factory=dict)
     project_files: Collection[str] | None = None
+    stored: Mapping[Key, tuple[Stored, ...]] = field(default_factory=dict)
 
     def attempts_of(self, key: Key) -> tuple[Attempt, ...]:
         """The attempts of one resource on its machine, newest first."""

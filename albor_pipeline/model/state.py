@@ -32,6 +32,7 @@ class Origin(StrEnum):
     ADOPTED = "adopted"
     FOUND = "found"
     ACCEPTED = "accepted"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ may still be unknown; `apply` calls it again when the step is ready and may only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from albor_pipeline.model.attempt import Attempt, ExitClass, Liveness
 from albor_pipeline.model.fingerprint import Fingerprint, PartChange
-from albor_pipeline.model.observed import Observation, Verified
+from albor_pipeline.model.observed import Observation, Stored, Verified
 from albor_pipeline.model.plan import Action, Reason
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, Status
@@ -33,12 +33,11 @@ class Facts:
     completed: bool = False
     unreachable: str | None = None
     foreign: bool = False
-    stored: str | None = None
+    stored: Stored | None = None
     upstream: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
     force: bool = False
     replace: bool = False
-    caches: bool = True
     unexplained: tuple[str, ...] = ()
 
     @property
@@ -68,13 +67,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Decision:
-    """The action shown, what may be picked when ready, and the reason; `attempt` is the one to attach to or adopt."""
+    """The action shown, what may be picked when ready, and the reason; with the attempt to attach to or adopt, or the result to restore."""
 
     action: Action
     allowed: tuple[Action, ...]
     reason: Reason
     attempt: Attempt | None = None
     changes: tuple[PartChange, ...] = ()
+    stored: Stored | None = None
 
 
 def decide(facts: Facts) -> Decision:
@@ -177,8 +177,8 @@ def _unknown_entry(f: Facts) -> Decision | None:
         return _decision(Action.ADOPT, "already-there", "already there: completion_check passes and the outputs exist", Action.RUN)
     if f.foreign and f.entry is not None:
         return _decision(Action.RUN, "foreign", f"{f.key.machine} is another machine", Action.ADOPT)
-    if f.stored is not None:
-        return _decision(Action.RESTORE, "stored", f"a result of this fingerprint is kept {f.stored}", Action.RUN)
+    if f.stored is not None and not f.upstream:
+        return _restore(f.stored, "stored", f"found on {f.key.machine}, {_made(f.stored)}", Action.RUN, Action.ADOPT)
     if f.cut is not None:
         return _interrupted(f.cut)
     if f.unexplained and not f.attempts:
@@ -199,13 +199,22 @@ def _in_force(f: Facts) -> Decision | None:
         text = f"attempt {later.attempt} of run {later.run} came after, with other settings"
         return _decision(Action.RERUN, "in-between", text)
     if broken is not None:
-        if not f.caches or f.stored is None:
+        if f.stored is None:
             return _decision(Action.RERUN, broken.code, broken.text)
-        return _decision(Action.RESTORE, broken.code, broken.text, Action.RERUN)
+        kept = "; it is kept aside in .albor/kept/" if broken.code == "output-modified" else ""
+        return _restore(f.stored, broken.code, broken.text + kept, Action.RERUN)
     if f.upstream:
         text = f"if {' or '.join(f.upstream)} changes"
         return _decision(Action.MAY_RUN, "upstream", text, Action.SKIP, Action.RESTORE, Action.ADOPT, Action.RERUN)
     return _decision(Action.SKIP, "unchanged", "unchanged")
+
+
+def _restore(stored: Stored, code: str, text: str, *instead: Action) -> Decision:
+    return Decision(Action.RESTORE, (Action.RESTORE, *instead), Reason(code, text), stored=stored)
+
+
+def _made(stored: Stored) -> str:
+    return f"made in run {stored.result.run} at {stored.result.at_utc[:16].replace('T', ' ')}"
 
 
 def _broken(outputs: Mapping[str, Verified]) -> Reason | None:
@@ -247,12 +256,12 @@ def _changed(f: Facts) -> Decision:
     assert base is not None
     changes = f.wanted.changes(base.fingerprint)
     text = reasons.of_changes(changes) if changes else "new"
-    if f.stored is not None and f.caches:
-        return Decision(Action.RESTORE, (Action.RESTORE, Action.RERUN), Reason("stored", f"{text}; kept {f.stored}"), None, changes)
     action = Action.RERUN if changes else Action.RUN
     edited = [change for seen in f.outputs.values() for change in seen.changes if change.what != "deleted"]
     code = "output-modified" if edited else "changed"
     text += f"; {reasons.of_files(edited)}, it is kept aside in .albor/kept/" if edited else ""
+    if f.stored is not None and entry.in_force is not None:
+        return replace(_restore(f.stored, code if edited else "stored", f"{text}; {_made(f.stored)}", action), changes=changes)
     return Decision(action, (Action.ADOPT, action), Reason(code, text), None, changes)
 
 

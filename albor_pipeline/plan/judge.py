@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
-from albor_pipeline.model.observed import Observed, Tree, Verified
+from albor_pipeline.model.observed import Observed, Stored, Tree, Verified
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
-from albor_pipeline.model.state import Entry, State
+from albor_pipeline.model.state import Entry, OutputProof, State
 from albor_pipeline.plan import checks, fingerprint
 from albor_pipeline.plan.decide import Decision, Facts, decide
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
 from albor_pipeline.resources.task import Task
 
-SETTLED = (Action.SKIP, Action.ADOPT)
+SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE)
 HOLDING = (Action.CONFLICT, Action.HOLD, Action.UNKNOWN)
 
 
@@ -66,9 +66,7 @@ class Judge:
             return
         self._entries[key] = entry
         if settled and entry.in_force is not None:
-            for path, proof in entry.in_force.outputs.items():
-                if proof.root is not None:
-                    self._roots[key, path] = proof.root
+            self._made_known(key, entry.in_force.outputs)
 
     def judge(self, key: Key, observed: Observed | None = None) -> tuple[Decision, Fingerprint | None]:
         """The decision for one resource now, and the fingerprint it was made with."""
@@ -81,9 +79,14 @@ class Judge:
         settled = decision.action in SETTLED
         self.note(key, entry, settled=settled, held=decision.action in HOLDING)
         if decision.action is Action.ADOPT and decision.attempt is not None and decision.attempt.exit is not None:
-            for path, proof in decision.attempt.exit.outputs.items():
-                if proof.root is not None:
-                    self._roots[key, path] = proof.root
+            self._made_known(key, decision.attempt.exit.outputs)
+        if decision.stored is not None:
+            self._made_known(key, decision.stored.result.outputs)
+
+    def _made_known(self, key: Key, outputs: Mapping[str, OutputProof]) -> None:
+        for path, proof in outputs.items():
+            if proof.root is not None:
+                self._roots[key, path] = proof.root
 
     def facts(self, key: Key, observed: Observed) -> Facts:
         """All that decide() may look at."""
@@ -116,9 +119,16 @@ class Judge:
             held_by=held,
             force=key in self.options.force,
             replace=key in self.options.replace,
-            caches=bool(getattr(resource.fields_on(key.machine), "cache", True)) if resource else True,
+            stored=self._stored(key, wanted, observed),
             unexplained=self._unexplained(key, observed) if entry is None else (),
         )
+
+    def _stored(self, key: Key, wanted: Fingerprint | None, observed: Observed) -> Stored | None:
+        """The result of the wanted fingerprint that can be given back and was last in force."""
+        if wanted is None or wanted.unknown or not may_be_kept(self.manifest.resources[key.resource].fields_on(key.machine)):
+            return None
+        mine = (one for one in observed.stored.get(key, ()) if not one.missing and not wanted.changes(one.result.fingerprint))
+        return next(reversed(list(mine)), None)
 
     def _unexplained(self, key: Key, observed: Observed) -> tuple[str, ...]:
         """Declared outputs that are there although nothing is recorded of them."""
@@ -152,6 +162,11 @@ class Judge:
             return self._roots.get((item.makers[0], item.output))
         tree = observed.inputs.get((key.machine, item.path))
         return (tree.root or "missing") if tree is not None else None
+
+
+def may_be_kept(fields: object) -> bool:
+    """Whether a result may be given back in place of a run: not without outputs, and not where `cache: false` says no."""
+    return isinstance(fields, Task) and fields.cache and any(not output.volatile for output in fields.outputs)
 
 
 def make_plan(

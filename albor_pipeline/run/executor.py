@@ -235,4 +235,4 @@ def _allowed(action: Action, step: Step) -> bool:
     """Apply may pick what the plan allowed; what starts nothing is always allowed, and ways to run it count as one."""
     if action in step.allowed or action in STARTS_NOTHING:
         return True
-    return action.executes and any(allowed.executes for allowed in step.allowed)
+    return (action.executes or action is Action.RESTORE) and any(allowed.executes for allowed in step.allowed)

@@ -20,7 +20,7 @@ from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
-from albor_pipeline.run import lint, moved
+from albor_pipeline.run import lint, moved, stored
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, holder, newest_lineage
@@ -155,12 +155,18 @@ class Session:
             replace=wish.replace,
             estimates=self._estimates(),
         )
-        plan = make_plan(self.manifest, self.graph, self.state, self.observed, self._options, self.observer.inputs)
+        plan = self._make_plan()
+        self.observed, before = stored.look(self.manifest, self.fleet, self.observed, plan.steps), self.observed
+        plan = plan if self.observed is before else self._make_plan()
         linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
+
+    def _make_plan(self) -> Plan:
+        assert self.observer is not None
+        return make_plan(self.manifest, self.graph, self.state, self.observed, self._options, self.observer.inputs)
 
     @property
     def state(self) -> State:

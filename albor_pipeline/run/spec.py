@@ -13,6 +13,7 @@ from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Machine, Slots
 from albor_pipeline.model.plan import Action
 from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.plan.judge import may_be_kept
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run.code import RUNNER
 
@@ -64,6 +65,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "env": {**start.machine.env, **task.env, **_stage_env(start)},
         "outputs": [{"path": output.path, "volatile": output.volatile} for output in task.outputs],
         "clear_outputs": True,
+        "keep": may_be_kept(task),
         "timeout_s": task.timeout_s,
         "grace_s": GRACE_S,
         "heartbeat_s": task.heartbeat_s,

@@ -31,6 +31,7 @@ from albor_pipeline.run.secrets import Vault
 from albor_pipeline.run.slots import MachineSlots
 from albor_pipeline.run.snapshot import CodeSender
 from albor_pipeline.run.spec import Start, request
+from albor_pipeline.run.stored import Restoring
 from albor_pipeline.state.folder import StateFolder
 from albor_pipeline.transport.client import Message
 
@@ -109,6 +110,8 @@ class Workers:
         assert wanted is not None
         if decision.action is Action.ADOPT:
             return self._adopt(step, decision, wanted)
+        if decision.action is Action.RESTORE:
+            return Restoring(self._run, step, decision, wanted, self._send).begin()
         task = self._fields(step.key)
         if isinstance(task, Task):
             if not self.slots[step.key.machine].take(step.key, _slots_of(task)):

@@ -1,0 +1,208 @@
+"""Results: what each fingerprint of a resource came to, which of it is kept, and giving it back. Starts no command.
+
+    .albor/store/results/<resource>/<fingerprint>    {"version", "resource", "fingerprint", "parts", "results": [...]}
+
+A task whose bytes differ from run to run has several results of one fingerprint; the last in the list was last in force.
+Giving one back is exclusive with every attempt of the resource, and takes nothing away before all of the new is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from albor_pipeline.agent import attempts, hashing, trees
+from albor_pipeline.agent.attempts import AttemptError
+from albor_pipeline.agent.hashing import StatCache
+from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, replace_file, temporary, to_json, utc
+from albor_pipeline.agent.outputs import Files
+from albor_pipeline.agent.store import Store, StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+VERSION = 1
+LOCK_WAIT_S = 10.0
+KEPT = "kept"
+FIELDS = ("lineage", "run", "number", "seconds", "at_utc", "summary")
+
+
+class Results:
+    """The index of one workdir, and the store behind it."""
+
+    def __init__(self, layout: Layout, cache: StatCache) -> None:
+        self._layout = layout
+        self._cache = cache
+        self.store = Store(layout, cache)
+
+    def keep(self, spec: Mapping[str, Any], end: Mapping[str, Any], made: Mapping[str, trees.Tree]) -> str:
+        """Keep the trees that an attempt `made`, and write it into the index; what could not be kept, and why. Raises OSError."""
+        why = ""
+        kept: dict[str, str] = {}
+        with self.store.held():
+            for path, tree in made.items():
+                try:
+                    kept[path] = self.store.keep(self._layout.path(path), tree, bool(spec.get("keep_big")))
+                except (StoreError, OSError) as error:
+                    why = why or "%s is not kept: %s" % (path, _text(error))
+            self._cache.save()
+            result = {
+                "id": result_id(end["outputs"]),
+                **{key: spec.get(key, end.get(key)) for key in FIELDS},
+                "outputs": end["outputs"],
+                "kept": kept,
+            }
+            self._add({key: spec.get(key) for key in ("resource", "fingerprint", "parts")}, result)
+        return why
+
+    def _path(self, resource: str, fingerprint: str) -> str:
+        return os.path.join(self._layout.results, quote(resource), os.path.basename(fingerprint))
+
+    def _add(self, about: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Make `result` the last one of its fingerprint."""
+        path = self._path(about["resource"], about["fingerprint"])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock = lock_file(os.path.join(os.path.dirname(path), ".lock"), LOCK_WAIT_S)
+        try:
+            known = (read_json(path) or {}).get("results") or []
+            others = [each for each in known if each["id"] != result["id"]]
+            replace_file(path, to_json({"version": VERSION, **about, "results": [*others, result]}))
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def listing(self, resource: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
+        """The results of a resource, or of one fingerprint of it, with what of each is `missing`; last in force last."""
+        base = os.path.join(self._layout.results, quote(resource))
+        try:
+            names = sorted(os.listdir(base)) if fingerprint is None else [fingerprint]
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            body = read_json(os.path.join(base, name)) if not name.startswith(".") else None
+            for result in (body or {}).get("results") or []:
+                about = {key: body[key] for key in ("resource", "fingerprint", "parts")} if body else {}
+                found.append({**about, **result, "missing": self._missing(result, fingerprint is not None)})
+        return found
+
+    def _missing(self, result: Mapping[str, Any], look: bool) -> str:
+        """Why a result cannot be given back, as far as stat tells; empty when it can."""
+        for path, proof in result["outputs"].items():
+            if proof["root"] is None:
+                return "" if os.path.lexists(self._layout.path(path)) else "%s is volatile" % path
+            if path not in result[KEPT]:
+                return "%s is not kept" % path
+            if look:
+                tree = trees.recall(self._layout, proof["root"])
+                lost = self.store.missing(tree) if tree is not None else "its listing"
+                if lost:
+                    return "%s: %s is gone from the store" % (path, lost)
+        return ""
+
+    def resources(self) -> list[str]:
+        """The folder names of all resources that have results."""
+        return sorted(os.listdir(self._layout.results)) if os.path.isdir(self._layout.results) else []
+
+    def restore(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the outputs of one result back, and make it the one in force. Raises AttemptError `busy`, `not-kept`; OSError."""
+        resource, fingerprint = request["resource"], request["fingerprint"]
+        with self._alone(resource), self.store.held():
+            found = [each for each in self.listing(resource, fingerprint) if each["id"] == request["result"]]
+            if not found:
+                raise AttemptError("not-kept", "no such result of %s is kept" % resource)
+            result = found[0]
+            files = Files(self._layout, {**request, "outputs": self._outputs(result)}, self._cache)
+            try:
+                self._put_back(result, files, os.path.join(self._layout.attempts, quote(resource)))
+            except StoreError as error:
+                raise AttemptError("not-kept", str(error)) from None
+            self._cache.save()
+            about = {key: result.pop(key) for key in ("resource", "fingerprint", "parts")}
+            del result["missing"]
+            self._add(about, {**result, "lineage": request["lineage"], "run": request["run"], "used_utc": utc()})
+        return {"outputs": result["outputs"], "kept": files.kept}
+
+    def _outputs(self, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The outputs that are not as the result has them."""
+        off = []
+        for path, proof in result["outputs"].items():
+            if proof["root"] is None:
+                continue
+            now = trees.read_tree(self._layout.path(path), self._cache.digest)
+            if now is None or now.root != proof["root"]:
+                off.append({"path": path})
+        return off
+
+    def _put_back(self, result: Mapping[str, Any], files: Files, base: str) -> None:
+        built: list[tuple[str, list[tuple[str, str]]]] = []
+        try:
+            for path in files.paths:
+                tree = trees.recall(self._layout, result["outputs"][path]["root"])
+                if tree is None:
+                    raise StoreError("the listing of %s is gone from the store" % path)
+                built.append(self._prepare(self._layout.path(path), tree))
+                self._build(built[-1][0], tree)
+            files.clear(base)
+            for _name, moves in built:
+                for source, target in moves:
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    os.rename(source, target)
+        finally:
+            for name, _moves in built:
+                if os.path.lexists(name):
+                    attempts.remove_tree(name)
+
+    def _prepare(self, path: str, tree: trees.Tree) -> tuple[str, list[tuple[str, str]]]:
+        """A temporary name on the file system of `path`, and what is to be moved from there to where once it is built."""
+        if tree.type != "glob":
+            target = os.path.realpath(path)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            name = temporary(target)
+            return name, [(name, target)]
+        base = trees.fixed_part(path)
+        os.makedirs(base, exist_ok=True)
+        name = temporary(os.path.join(base, "glob"))
+        leaves = [entry[0] for entry in tree.entries if entry[1] != "d"]
+        return name, [(os.path.join(name, leaf), os.path.join(base, leaf)) for leaf in leaves]
+
+    def _build(self, name: str, tree: trees.Tree) -> None:
+        if tree.type != "file":
+            os.mkdir(name)
+        for entry in tree.entries:
+            where = os.path.join(name, entry[0]) if entry[0] else name
+            if tree.type == "glob":
+                os.makedirs(os.path.dirname(where), exist_ok=True)
+            if entry[1] != "d" or not os.path.isdir(where):
+                self.store.give(entry, where)
+
+    @contextlib.contextmanager
+    def _alone(self, resource: str) -> Iterator[None]:
+        """Hold the resource against every start; raises AttemptError `busy` while an attempt of it runs."""
+        base = os.path.join(self._layout.attempts, quote(resource))
+        os.makedirs(base, exist_ok=True)
+        lock = lock_file(os.path.join(base, ".lock"), LOCK_WAIT_S)
+        if lock is None:
+            raise AttemptError("busy", "a start of %s is under way" % resource)
+        try:
+            for _number, folder in reversed(attempts.numbered(base)):
+                if attempts.state_of(folder)[0] in attempts.RUNNING:
+                    raise AttemptError("busy", "an attempt of %s runs" % resource, attempts.describe(self._layout, folder))
+            yield
+        finally:
+            os.close(lock)
+
+
+def result_id(outputs: Mapping[str, Mapping[str, Any]]) -> str:
+    """What tells results of one fingerprint apart: a digest of their roots, 12 characters."""
+    lines = ["%s %s\0" % (path, outputs[path]["root"] or "-") for path in sorted(outputs)]
+    return hashing.digest_bytes("".join(lines).encode("utf-8", "surrogateescape"))[:12]
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return "%s: %s" % (error.filename, error.strerror) if error.filename else error.strerror
+    return str(error)
+

@@ -1,0 +1,250 @@
+"""The store: bytes of outputs by digest, under .albor/store/objects. Knows no resource, no attempt and no wire.
+
+An object is a reflink of the output, else the output itself by a second, read-only name, else a copy; its name is the
+digest of its bytes, with `.x` where the file is executable and `.l` where it is the text of a link. Nothing is durable
+or trusted: an object's bytes are read and digested before they are used again, and one that differs is set aside as
+`.corrupt`. Whoever adds or uses objects holds the store's lock shared, who removes some holds it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+
+from albor_pipeline.agent import hashing
+from albor_pipeline.agent.hashing import StatCache
+from albor_pipeline.agent.layout import Layout, temporary, unlink, write_all
+from albor_pipeline.agent.trees import Tree, place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FICLONE = 0x40049409
+COPY_LIMIT_BYTES = 1 << 30
+REFLINK, LINK, COPY = "reflink", "link", "copy"
+NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
+NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ETXTBSY)
+
+
+class StoreError(Exception):
+    """Something cannot be kept or given back; the text says what and why. `objects` names those that are corrupt or missing."""
+
+    def __init__(self, message: str, objects: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.objects = objects
+
+
+class Store:
+    """The objects of one workdir; one instance a worker, since what is tried out is remembered."""
+
+    def __init__(self, layout: Layout, cache: StatCache) -> None:
+        self._objects = os.path.join(layout.store, "objects")
+        self._cache = cache
+        self._lock = os.path.join(layout.store, ".lock")
+        self._no_clone: set[int] = set()
+        self._copied = 0
+
+    @contextlib.contextmanager
+    def held(self, alone: bool = False) -> Iterator[None]:
+        """Hold the store's lock for as long as it takes; gc does so alone."""
+        os.makedirs(os.path.dirname(self._lock), exist_ok=True)
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def object_path(self, entry: tuple[str, str, int, str | None, int]) -> str:
+        """Where the object of a tree's file or link is, whether it is there or not."""
+        digest = entry[3] or ""
+        ending = ".l" if entry[1] == "l" else ".x" if entry[2] else ""
+        return os.path.join(self._objects, digest[:2], digest + ending)
+
+    def missing(self, tree: Tree) -> str:
+        """The first entry of a tree that could not be given back, by stat alone; empty when all could."""
+        for entry in tree.entries:
+            if entry[1] == "d":
+                continue
+            try:
+                info = os.stat(self.object_path(entry))
+            except OSError:
+                return entry[0] or "it"
+            if entry[1] == "f" and info.st_size != entry[4]:
+                return entry[0] or "it"
+        return ""
+
+    def keep(self, path: str, tree: Tree, big: bool = False) -> str:
+        """Keep all bytes of the tree found at `path`; how. `big`: copies of any size. Raises StoreError, OSError."""
+        if any(entry[1] == "o" for entry in tree.entries):
+            raise StoreError("it holds a device, a socket or a pipe")
+        self._copied = 0
+        how = REFLINK
+        for entry in tree.entries:
+            if entry[1] == "f":
+                used = self._keep_file(place(path, tree.type, entry[0]), entry, None if big else COPY_LIMIT_BYTES)
+                how = max(how, used, key=(REFLINK, LINK, COPY).index)
+            elif entry[1] == "l":
+                self._put(self.object_path(entry), os.fsencode(os.readlink(place(path, tree.type, entry[0]))))
+        return how
+
+    def _keep_file(self, path: str, entry: tuple[str, str, int, str | None, int], limit: int | None) -> str:
+        target = self.object_path(entry)
+        digest, size = entry[3] or "", entry[4]
+        if self._is_good(target, digest, size):
+            return REFLINK
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        before = os.lstat(path)
+        if self._clone(path, target, before):
+            return REFLINK
+        try:
+            os.chmod(path, before.st_mode & 0o7555)
+            os.link(path, target)
+        except OSError as error:
+            os.chmod(path, before.st_mode & 0o7777)
+            if error.errno not in NO_LINK:
+                raise
+        else:
+            if not self._cache.relinked(path, before, digest):
+                unlink(target)
+                raise StoreError("%s changed while it was kept" % path)
+            return LINK
+        self._copied += size
+        if limit is not None and self._copied > limit:
+            raise StoreError("it lies on another file system, and copies over 1 GiB are made only where `store: true` says so")
+        copy(path, target, digest)
+        return COPY
+
+    def _is_good(self, target: str, digest: str, size: int) -> bool:
+        """True when the object is there and whole; a corrupt one is set aside."""
+        try:
+            info = os.lstat(target)
+        except FileNotFoundError:
+            return False
+        if info.st_size == size and self._cache.digest(target, info) == digest:
+            return True
+        os.replace(target, target + ".corrupt")
+        return False
+
+    def _clone(self, source: str, target: str, before: os.stat_result) -> bool:
+        """Share the blocks of a file where the file system can; the clone is read-only."""
+        if before.st_dev in self._no_clone:
+            return False
+        name = temporary(target)
+        try:
+            if not clone(source, name, before.st_mode & 0o7555):
+                self._no_clone.add(before.st_dev)
+                return False
+            after = os.lstat(source)
+            if hashing.stat_key(after) != hashing.stat_key(before):
+                raise StoreError("%s changed while it was kept" % source)
+            os.rename(name, target)
+        finally:
+            unlink(name)
+        return True
+
+    def _put(self, target: str, data: bytes) -> None:
+        if os.path.exists(target):
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        name = temporary(target)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        try:
+            write_all(descriptor, data)
+            os.rename(name, target)
+        finally:
+            os.close(descriptor)
+            unlink(name)
+
+    def give(self, entry: tuple[str, str, int, str | None, int], path: str) -> None:
+        """Make `path`, which must not exist, what a tree's entry says. Raises StoreError for a missing or corrupt object, OSError."""
+        if entry[1] == "d":
+            os.mkdir(path)
+            return
+        source, digest = self.object_path(entry), entry[3] or ""
+        if entry[1] == "l":
+            text = self._read_link(source, digest)
+            os.symlink(text, path)
+            return
+        try:
+            found, info, _after = hashing.read_digest(source)
+        except FileNotFoundError:
+            raise StoreError("the object %s is missing" % os.path.basename(source), (source,)) from None
+        if found != digest:
+            os.replace(source, source + ".corrupt")
+            raise StoreError("the object %s is corrupt and was set aside" % os.path.basename(source), (source,))
+        if clone(source, path, info.st_mode & 0o7777 | 0o200):
+            return
+        try:
+            os.link(source, path)
+        except OSError as error:
+            if error.errno not in NO_LINK:
+                raise
+            copy(source, path, digest, 0o200)
+            return
+        self._cache.relinked(path, info, digest)
+
+    def _read_link(self, source: str, digest: str) -> bytes:
+        try:
+            with open(source, "rb") as file:
+                text = file.read()
+        except FileNotFoundError:
+            raise StoreError("the object %s is missing" % os.path.basename(source), (source,)) from None
+        if hashing.digest_bytes(text) != digest:
+            os.replace(source, source + ".corrupt")
+            raise StoreError("the object %s is corrupt and was set aside" % os.path.basename(source), (source,))
+        return text
+
+    def all(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Every object, whole or not, with its stat; what is half written too."""
+        for folder in sorted(os.listdir(self._objects)) if os.path.isdir(self._objects) else ():
+            with os.scandir(os.path.join(self._objects, folder)) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    yield entry.path, entry.stat(follow_symlinks=False)
+
+
+def clone(source: str, target: str, mode: int) -> bool:
+    """Make `target` a reflink of a file; False, and nothing there, where the file system cannot."""
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.ioctl(writing, FICLONE, reading)
+            os.fchmod(writing, mode)
+            return True
+        except OSError as error:
+            unlink(target)
+            if error.errno not in NO_CLONE:
+                raise
+            return False
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def copy(source: str, target: str, digest: str, more_mode: int = 0) -> None:
+    """Copy a file by way of a temporary name; its bytes must have this digest. Raises StoreError, OSError."""
+    name = temporary(target)
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        mode = os.fstat(reading).st_mode & 0o7555 | more_mode
+        writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hasher = hashing.new_hasher(hashing.default_threads())
+        try:
+            buffer = memoryview(bytearray(hashing.CHUNK_BYTES))
+            while count := os.readv(reading, [buffer]):
+                hasher.update(buffer[:count])
+                write_all(writing, buffer[:count])
+            os.fchmod(writing, mode)
+        finally:
+            os.close(writing)
+        if hasher.hexdigest() != digest:
+            raise StoreError("%s changed while it was copied" % source)
+        os.rename(name, target)
+    finally:
+        os.close(reading)
+        unlink(name)

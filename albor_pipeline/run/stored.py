@@ -1,0 +1,104 @@
+"""Stored: what the machines' stores know of a plan's steps, and the way back to a result. Looks only; the agent does the work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.model.events import NoteEvent, StepEvent
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.observed import Observed, Stored
+from albor_pipeline.model.plan import Action, Step
+from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Entry, Origin, Result
+from albor_pipeline.plan.decide import Decision
+from albor_pipeline.plan.judge import may_be_kept
+from albor_pipeline.run.attempts import proof_of
+from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.outcome import Outcome, Work
+from albor_pipeline.transport.client import Message
+
+if TYPE_CHECKING:
+    from albor_pipeline.run.workers import Run
+
+Send = Callable[..., None]
+
+
+def stored_of(raw: Mapping[str, Any]) -> Stored:
+    """One result as the agent's index has it."""
+    result = Result(
+        fingerprint=Fingerprint(raw.get("parts") or {}),
+        outputs={path: proof_of(proof) for path, proof in raw["outputs"].items()},
+        run=str(raw.get("run") or ""),
+        at_utc=str(raw.get("at_utc") or ""),
+        seconds=float(raw.get("seconds") or 0.0),
+        attempt=int(raw.get("number") or 0),
+        origin=Origin.RESTORED,
+        summary=raw.get("summary") or {},
+    )
+    return Stored(str(raw["id"]), result, str(raw.get("missing") or ""))
+
+
+def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step]) -> Observed:
+    """What was observed, with what the stores know of those steps that would run, or may; one request a machine."""
+    asked: dict[str, list[tuple[Key, dict[str, Any]]]] = {}
+    for step in steps:
+        if not (step.action.executes or step.action is Action.MAY_RUN) or step.key.machine not in fleet.agents:
+            continue
+        if may_be_kept(manifest.resources[step.key.resource].fields_on(step.key.machine)):
+            wanted = step.fingerprint
+            known = wanted.digest(digest_bytes) if wanted is not None and not wanted.unknown else None
+            item = {"op": "results", "resource": step.key.resource, "fingerprint": known}
+            asked.setdefault(step.key.machine, []).append((step.key, item))
+    found: dict[Key, tuple[Stored, ...]] = {}
+    for machine, items in asked.items():
+        answers = fleet.probe(machine, [item for _, item in items])
+        for (key, _), answer in zip(items, answers, strict=True):
+            if answer.get("results"):
+                found[key] = tuple(stored_of(raw) for raw in answer["results"])
+    return replace(observed, stored=found) if found else observed
+
+
+class Restoring:
+    """One step whose result is given back; where that cannot be done the step is judged anew without it."""
+
+    def __init__(self, run: Run, step: Step, decision: Decision, wanted: Fingerprint, send: Send) -> None:
+        assert decision.stored is not None
+        self._run = run
+        self._step = step
+        self._reason = decision.reason
+        self._stored = decision.stored
+        self._wanted = wanted
+        self._send = send
+        self._since_s = time.monotonic()
+
+    def begin(self) -> Outcome:
+        """Put the step among the running ones and ask its machine."""
+        key = self._step.key
+        args = {"resource": key.resource, "fingerprint": self._wanted.digest(digest_bytes), "result": self._stored.id, "run": self._run.id}
+        event = StepEvent(key, "restoring", self._run.clock(), note=self._reason.text)
+        work = Work(self._step, self._wanted, self._since_s)
+        return Outcome(key, events=(event,), act=lambda: self._send(key.machine, "restore", self._done, **args), work=work)
+
+    def _done(self, reply: Message) -> list[Outcome]:
+        key, run = self._step.key, self._run
+        if reply.error is not None:
+            return [self._without(reply.error.message)]
+        now, seconds = run.clock(), time.monotonic() - self._since_s
+        result = replace(self._stored.result, fingerprint=self._wanted)
+        known = run.state.state.entries.get(key) or Entry(key, "task")
+        event = StepEvent(key, "restored", now, seconds=seconds, outputs=result.outputs)
+        notes = tuple(NoteEvent(f"what lay at the outputs of {key.resource} is now {path}") for path in reply.body.get("kept") or ())
+        entry = replace(known, in_force=result, current=None)
+        return [Outcome(key, "restored", entry, self._reason.text, (event, *notes), word="restored")]
+
+    def _without(self, why: str) -> Outcome:
+        run, key = self._run, self._step.key
+        others = tuple(replace(one, missing=why) if one.id == self._stored.id else one for one in run.observed.stored.get(key, ()))
+        run.observed = replace(run.observed, stored={**run.observed.stored, key: others})
+        note = NoteEvent(f"the result of {key.resource} cannot be restored: {why}")
+        return Outcome(key, events=(note,), again=True)
