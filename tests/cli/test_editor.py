@@ -1,10 +1,12 @@
-"""What an editor shows: the real YAML language server with our schema. It comes from npm (yaml-language-server), not with the project."""
+"""What an editor shows: the real YAML language server with our schema. `make editor` installs it beside the Python packages."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import pytest
 
 from cli.builder import Project
 
-SERVER = shutil.which("yaml-language-server")
+PROGRAMS = [Path(sys.prefix) / "editor" / "node_modules" / ".bin", *os.get_exec_path(), Path(sys.prefix) / "bin"]
+PATH = os.pathsep.join(map(str, PROGRAMS))
+SERVER = shutil.which("yaml-language-server", path=PATH)
 SETTINGS = {"yaml": {"validate": True, "completion": True, "hover": True, "schemaStore": {"enable": False}}}
 WRONG = """\
 # yaml-language-server: $schema=manifest.schema.json
@@ -41,10 +45,7 @@ resources:
     type: task
     ti
 """
-pytestmark = [
-    pytest.mark.soak,
-    pytest.mark.skipif(SERVER is None, reason="yaml-language-server is not installed: npm install --global yaml-language-server"),
-]
+pytestmark = pytest.mark.skipif(SERVER is None, reason="the YAML language server is not installed: make editor")
 
 
 class Editor:
@@ -54,7 +55,8 @@ class Editor:
         self._folder = folder
         self._told: dict[str, list[dict[str, Any]]] = {}
         self._count = 0
-        self.process = subprocess.Popen([str(SERVER), "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        env = {**os.environ, "PATH": PATH}
+        self.process = subprocess.Popen([str(SERVER), "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         self.ask("initialize", {"processId": None, "rootUri": folder.as_uri(), "capabilities": {}})
         self._send("initialized", {})
         self._send("workspace/didChangeConfiguration", {"settings": SETTINGS})
