@@ -25,7 +25,7 @@ VERBS = {
     "template": "one resource with everything resolved, as YAML",
     "fmt": "order and indent a manifest; comments stay",
     "explain": "what a type or a field means, and what it takes",
-    "schema": "the JSON Schema of a manifest, for editors; or its page in Markdown",
+    "schema": "the JSON Schema of a manifest or a recipe, for editors; or the page in Markdown",
     "completion": "a script that lets bash, zsh or fish complete this command",
     "logs": "the log of a task's last attempt",
     "ps": "what is running",
