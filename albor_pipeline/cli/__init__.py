@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import NoReturn
 
@@ -55,6 +56,7 @@ def entry() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; faults of the user are shown without a traceback."""
+    args = argparse.Namespace()
     try:
         parser = _parser(argv)
         args = parser.parse_args(argv)
@@ -64,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         code: int = import_module(f"albor_pipeline.cli.{args.verb}").run(args)
         return code
     except AlborError as error:
-        return _show(error, argv)
+        return _show(error, argv, args)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -116,9 +118,12 @@ def _unknown(verb: str) -> AlborError:
     return UsageError.of("usage", f"there is no verb `{verb}`", *hint, "to see what there is: albor-pipeline --help")
 
 
-def _show(error: AlborError, argv: Sequence[str]) -> int:
+def _show(error: AlborError, argv: Sequence[str], args: argparse.Namespace) -> int:
     from albor_pipeline.ui import diagnostics
+    from albor_pipeline.ui.hints import Hints
 
+    hints = Hints.of(args)
+    error.diagnostics = tuple(replace(item, notes=tuple(map(hints.completed, item.notes))) for item in error.diagnostics)
     if "--json" in argv:
         from albor_pipeline.ui import documents
 

@@ -9,6 +9,7 @@ from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, UsageError
 from albor_pipeline.manifest.jsonschema import schema
 from albor_pipeline.ui import manifest_page
+from albor_pipeline.ui.hints import Hints
 
 SCHEMA = common.FOLDER / "manifest.schema.json"
 MANIFEST = """\
@@ -53,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
     if not (schema_path := root / SCHEMA).exists():
         schema_path.write_text("".join(f"{line}\n" for line in manifest_page.schema_lines(schema())))
     shown = Path(args.folder) / common.DEFAULT
-    common.out([f"Wrote {shown}.", f"To see what it would do: albor-pipeline plan {shown}"])
+    common.out([f"Wrote {shown}.", f"To see what it would do: {Hints(str(shown)).again('plan')}"])
     return EXIT_OK

@@ -28,6 +28,7 @@ from albor_pipeline.plan.judge import Options, make_plan
 from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
 from albor_pipeline.state.codec import entry_from_json
 from albor_pipeline.ui import diagnostics, documents, plan_text
+from albor_pipeline.ui.hints import Hints
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/observed.json"))
@@ -113,7 +114,7 @@ def shown(case: Path) -> dict[str, str]:
     except ManifestError as error:
         return {"diagnostics.txt": diagnostics.render_all(error.diagnostics)}
     files = {
-        "plan.txt": "".join(f"{line}\n" for line in plan_text.plan_lines(plan)),
+        "plan.txt": "".join(f"{line}\n" for line in plan_text.plan_lines(plan, Hints())),
         "plan.json": documents.text(documents.of_plan(plan)) + "\n",
     }
     return files | ({"diagnostics.txt": diagnostics.render_all(plan.diagnostics)} if plan.diagnostics else {})
