@@ -133,6 +133,7 @@ def test_the_plan_reads_as_reviewed(name: str, monkeypatch: pytest.MonkeyPatch, 
     assert {file: (case / file).read_text() for file in EXPECTED if (case / file).exists()} == found
 
 
+@pytest.mark.slow
 def test_continuous_integration_never_rewrites_a_golden() -> None:
     command = [sys.executable, "-m", "pytest", "--update-golden", "--collect-only", "-p", "no:cacheprovider", str(HERE)]
     done = subprocess.run(command, env={**os.environ, "CI": "true"}, capture_output=True, text=True, check=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from unit.manifest.json_schema import problems
 
 from albor_pipeline.errors import Problems, Source
@@ -54,6 +54,7 @@ resources:
     env: {A: 1, B: "{{params.a}}"}
   stage: {type: task, stage: pack, config: {seq_len: 256}, set: {optimizer.lr: 3e-4}}
 """
+WHOLE, RECIPES = schema(), recipe_schema()
 RECIPE = """
 recipe:
   name: site
@@ -110,7 +111,7 @@ def _read(text: str) -> Any:
 
 
 def _told(text: str) -> list[str]:
-    return list(problems(_read(text), schema(), schema()))
+    return list(problems(_read(text), WHOLE, WHOLE))
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -131,14 +132,14 @@ def test_a_mistake_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("resource", WRONG)
 def test_a_mistake_in_a_resource_is_refused(resource: str) -> None:
-    found = list(problems(_read(resource), schema()["definitions"]["resource"], schema()))
+    found = list(problems(_read(resource), WHOLE["definitions"]["resource"], WHOLE))
     assert found and all(line.endswith(WRONG[resource]) for line in found)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_key_that_the_loader_only_warns_of_is_accepted(name: str) -> None:
-    form = schema()["definitions"][f"type-{name}"]
-    said = problems(dict.fromkeys(FOREIGN[name], "x"), form, schema())
+    form = WHOLE["definitions"][f"type-{name}"]
+    said = problems(dict.fromkeys(FOREIGN[name], "x"), form, WHOLE)
     assert sorted(said) == sorted(f".{key}: missing" for key in form["required"])
 
 
@@ -159,22 +160,22 @@ def test_a_recipe_file_that_loads_is_accepted_and_a_mistake_is_refused(tmp_path:
     ))  # fmt: skip
     (tmp_path / "uses.yaml").write_text(f'version: "1.0"\nname: x\nresources:\n{use}')
     assert "site/page-0" in load(tmp_path / "uses.yaml").resources
-    assert list(problems(_read(RECIPE), recipe_schema(), recipe_schema())) == []
+    assert list(problems(_read(RECIPE), RECIPES, RECIPES)) == []
     for text, said in RECIPE_MISTAKES.items():
-        assert list(problems(_read(text), recipe_schema(), recipe_schema())) == [said]
+        assert list(problems(_read(text), RECIPES, RECIPES)) == [said]
 
 
 def test_every_type_has_its_rule_and_every_reference_leads_somewhere() -> None:
-    whole = schema()
+    whole = WHOLE
     assert whole["$schema"] == DRAFT
     assert whole["definitions"]["resource"]["properties"]["type"]["enum"] == list(KINDS)
-    for form in (whole, recipe_schema()):
+    for form in (whole, RECIPES):
         assert set(re.findall(r"'#/definitions/([^']+)'", str(form))) == set(form["definitions"])
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_type_completes_every_key_that_the_loader_takes(name: str) -> None:
-    form = schema()["definitions"][f"type-{name}"]
+    form = WHOLE["definitions"][f"type-{name}"]
     own = {field.alias or key for key, field in KINDS[name].model.model_fields.items()}
     known = {*own, *KINDS[name].names, *COMMON, *EXPANDING}
     assert set(form["properties"]) == known
@@ -192,4 +193,4 @@ def test_a_shipped_manifest_names_the_schema_that_editors_read() -> None:
     for path in sorted((ROOT / "manifests").glob("*.yaml")):
         found = re.match(r"# yaml-language-server: \$schema=(\S+)\n", path.read_text())
         assert found and (path.parent / found[1]).is_file(), path
-        assert yaml.safe_load((path.parent / found[1]).read_text()) == schema()
+        assert json.loads((path.parent / found[1]).read_text()) == WHOLE
