@@ -9,6 +9,7 @@ from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, StateError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.run.rebuild import rebuild
+from albor_pipeline.ui.hints import Hints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def _rebuild(args: argparse.Namespace) -> int:
     manifest = load(common.find_manifest(args.manifest), environment=args.env)
     found = rebuild(manifest, common.state_dir(args, manifest))
     common.out([f"  {key}: {text}" for key, text in found])
-    common.out([f"Rebuilt from {len(found)} proven results. To see what is left to do: albor-pipeline plan {manifest.path}"])
+    common.out([f"Rebuilt from {len(found)} proven results. To see what is left to do: {Hints.of(args).at(manifest.path).again('plan')}"])
     return EXIT_OK
 
 
@@ -46,5 +47,5 @@ def _import(args: argparse.Namespace) -> int:
         told = import_forjar(session, given)
     common.out([f"  {key}: {text}" for key, text, _ in told])
     taken = sum(imported for _, _, imported in told)
-    common.out([f"Imported {taken} of {len(told)}. To see what is left to do: albor-pipeline plan {path}"])
+    common.out([f"Imported {taken} of {len(told)}. To see what is left to do: {Hints.of(args).at(path).again('plan')}"])
     return EXIT_OK

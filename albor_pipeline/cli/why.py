@@ -13,6 +13,7 @@ from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import reasons
 from albor_pipeline.run.session import Session, Wish
 from albor_pipeline.ui import documents, why_text
+from albor_pipeline.ui.hints import Hints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         common.out([documents.text({**documents.head("why"), "resources": documented})])
     else:
         for document in documented:
-            common.out(why_text.why_lines(document))
+            common.out(why_text.why_lines(document, Hints.of(args)))
     return EXIT_OK
 
 

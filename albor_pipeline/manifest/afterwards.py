@@ -50,7 +50,8 @@ def read_checks(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scop
             note = f"declared machines: {', '.join(scope.machines)}"
             reader.problems.error("unknown-machine", message, place, label, (note,))
             continue
-        checks.append(Check(name, fields.machine, fields.command, fields.expect_exit, fields.description, span))
+        at = reader.text.of(table.items["command"][1])
+        checks.append(Check(name, fields.machine, fields.command, fields.expect_exit, fields.description, span, at))
     return tuple(checks)
 
 

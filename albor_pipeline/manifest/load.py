@@ -135,6 +135,7 @@ class _Loader:
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
             secrets=replace(secrets, names=self._reader.secrets), checks=checks, moved=self._moved,
+            data=tuple(data.values()),
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:
@@ -225,5 +226,6 @@ def _policy(fields: PolicyFields) -> Policy:
         stop_on_first=fields.failure == "stop_on_first",
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
-        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, deny_paths=fields.deny_paths,
+        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, on_drift=fields.notify.on_drift,
+        deny_paths=fields.deny_paths,
     )  # fmt: skip

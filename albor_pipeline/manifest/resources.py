@@ -203,7 +203,7 @@ class ResourceReader:
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
             name, kind.name, machines, fields, (), tags, span, spans, per_machine,
-            common.resource_group or context.group, common.sudo, self._reader.take_not_yet(),
+            common.resource_group or context.group, common.sudo, _hooks(common), self._reader.take_not_yet(),
         )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:
@@ -262,3 +262,8 @@ class ResourceReader:
         fields = self._reader.model(kind.model, table, values, block)
         scope.current = None
         return fields
+
+
+def _hooks(common: CommonFields) -> dict[str, str]:
+    given = {"pre_apply": common.pre_apply, "post_apply": common.post_apply}
+    return {key: command for key, command in given.items() if command is not None}

@@ -54,8 +54,10 @@ def read_data(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scope:
             message = f"data source `{name}` needs `value`, because it is of type `{fields.type}`"
             reader.problems.error("missing-key", message, span)
             continue
+        value = table.get("value")
+        at = span if value is None else reader.text.of(value)
         sources[name] = DataSource(
-            name, fields.type, fields.value or "", fields.default, fields.state_dir, fields.outputs, span
+            name, fields.type, fields.value or "", fields.default, fields.state_dir, fields.outputs, span, at
         )
     return sources
 

@@ -63,6 +63,7 @@ class Policy:
     post_apply: str | None = None
     on_success: str | None = None
     on_failure: str | None = None
+    on_drift: str | None = None
     deny_paths: tuple[str, ...] = ()
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False, compare=False)
@@ -80,7 +81,7 @@ class Output:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read."""
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read. `at` places `value`."""
 
     name: str
     type: str
@@ -89,6 +90,7 @@ class DataSource:
     state_dir: str = "state"
     outputs: tuple[str, ...] = ()
     span: Span | None = None
+    at: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,10 @@ class SecretSource:
 
 @dataclass(frozen=True)
 class Check:
-    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns."""
+    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns.
+
+    `at` places the command.
+    """
 
     name: str
     machine: str
@@ -112,6 +117,7 @@ class Check:
     expect_exit: int = 0
     description: str = ""
     span: Span | None = None
+    at: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,7 @@ class Manifest:
     environment: str | None = None
     secrets: SecretSource = SecretSource()
     checks: tuple[Check, ...] = ()
+    data: tuple[DataSource, ...] = ()
     moved: tuple[Moved, ...] = ()
 
     @property

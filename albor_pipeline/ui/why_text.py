@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from albor_pipeline.ui import words
+from albor_pipeline.ui.hints import Hints
 
 
-def why_lines(document: Mapping[str, Any]) -> list[str]:
+def why_lines(document: Mapping[str, Any], hints: Hints) -> list[str]:
     """What is recorded, what will be done, each part with its change, and what may follow."""
     name = document["resource"]
     done = f"done in run {document['run']}" if document["run"] else "never done"
@@ -18,7 +19,7 @@ def why_lines(document: Mapping[str, Any]) -> list[str]:
     if document["then"]:
         lines.append(f"Then may run, if its output changes: {', '.join(document['then'])}.")
     if document["changed"] and document["run"]:
-        lines.append(f"To keep what exists: albor-pipeline accept {name}")
+        lines.append(f"To keep what exists: {hints.again('accept', name)}")
     return lines
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
+from albor_pipeline.manifest.describe import blocks
 from albor_pipeline.run import lint
 from cli.builder import Project
 
@@ -94,6 +96,94 @@ def test_hooks_of_the_policy_are_linted_as_what_runs_them(project: Project) -> N
     project.manifest("t: { type: task, command: \"true\" }", 'policy:\n  pre_apply: "[[ -e x ]]"\n  notify:\n    on_failure: cd /x; ls\n')
     found = {item["code"]: item["at"]["line"] for item in project.json("validate")["warnings"]}
     assert found == {"SC3010": 4, "SC2164": 6}
+
+
+EVERYWHERE = """\
+version: "1.0"
+name: tale
+policy:
+  pre_apply: cd /1; ls
+  post_apply: cd /2; ls
+  notify:
+    on_success: cd /3; ls
+    on_failure: cd /4; ls
+    on_drift: cd /5; ls
+data:
+  one: { type: command, value: cd /6; ls }
+  two: { type: file, value: cd /no; ls }
+checks:
+  good:
+    command: cd /7; ls
+resources:
+  task:
+    type: task
+    pre_apply: cd /8; ls
+    post_apply: cd /9; ls
+    command: cd /10; ls
+    resume_command: cd /11; ls
+    completion_check: cd /12; ls
+    quality_gate: { command: cd /13; ls, parse: exit_code }
+    health_check: { command: cd /14; ls }
+  steps:
+    type: task
+    task_mode: pipeline
+    stages:
+      - { name: a, command: "true" }
+      - { name: b, command: cd /15; ls }
+  build:
+    type: build
+    build_machine: localhost
+    source: a
+    target: b
+    command: cd /16; ls
+    completion_check: cd /17; ls
+  cron: { type: cron, name: c, schedule: "@daily", command: cd /18; ls }
+  group: { type: recipe, recipe: one }
+  container: { type: docker, name: d, image: x, command: cd /no; ls }
+"""
+RECIPE = """\
+recipe: { name: one }
+resources:
+  inner:
+    type: file
+    path: /x
+    content: x
+    pre_apply: cd /19; ls
+"""
+NO_SCRIPT = {"user.shell", "policy.notify", "docker.command", "image.command"}
+
+
+def test_every_shell_text_of_a_manifest_is_linted_at_its_own_line(project: Project) -> None:
+    project.file("manifests/albor.yaml", EVERYWHERE).file("manifests/recipes/one.yaml", RECIPE)
+    told = [item for item in project.json("validate")["warnings"] if item["code"] == "SC2164"]
+    lines = {"manifests/albor.yaml": EVERYWHERE.splitlines(), "manifests/recipes/one.yaml": RECIPE.splitlines()}
+    found = [lines[item["at"]["file"]][item["at"]["line"] - 1][item["at"]["column"] - 1 :].split(";")[0] for item in told]
+    assert sorted(found) == sorted(f"cd /{number}" for number in range(1, 20))
+
+
+def test_what_is_not_run_by_bash_may_not_be_written_for_it(project: Project) -> None:
+    project.file("manifests/albor.yaml", EVERYWHERE.replace("cd /", "echo $RANDOM; cd /")).file("manifests/recipes/one.yaml", RECIPE)
+    told = {item["message"].split(": ")[0] for item in project.json("validate")["warnings"] if item["code"] == "SC3028"}
+    assert {"`value` of data source `one`", "`command` of check `good`", "`pre_apply` of `task`", "`command` of `cron`"} <= told
+    assert not any("of `task`" in place for place in told - {"`pre_apply` of `task`", "`post_apply` of `task`"})
+
+
+def test_every_field_that_is_said_to_be_shell_is_linted() -> None:
+    """A new field of that kind has to be in the manifest above, or to be named as one that no shell reads."""
+    said = {
+        f"{block.name}.{path}"
+        for block in blocks()
+        for field in (*block.fields, *(block.common if block.name == "task" else ()))
+        for path, inner in field.walk()
+        if re.search(r"\bshell\b", inner.about) or path.split(".")[-1] == "command"
+    }
+    linted = {
+        "policy.pre_apply", "policy.post_apply", "policy.notify.on_success", "policy.notify.on_failure", "policy.notify.on_drift",
+        "check.command", "resource.pre_apply", "resource.post_apply", "task.pre_apply", "task.post_apply", "task.command",
+        "task.resume_command", "task.completion_check", "task.quality_gate.command", "task.health_check.command",
+        "task.stages.command", "build.command", "build.completion_check", "cron.command",
+    }  # fmt: skip
+    assert said == linted | NO_SCRIPT
 
 
 def test_variables_that_a_task_declares_are_known(project: Project) -> None:
