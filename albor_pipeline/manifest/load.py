@@ -116,10 +116,10 @@ class _Loader:
         scope = Scope(self._params(root), origins=self._origins)
         secrets = read_secrets(self._reader, root)
         data = read_data(self._reader, self._section(root, "data"), scope)
-        machines = self._machines(root, scope)
-        scope.machines = machines
         scope.data_names = data
         scope.data = data_of(data, self._fetch(project_root(self._path))) if self._fetch is not None else None
+        machines = self._machines(root, scope)
+        scope.machines = machines
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
         check_paths(resources, machines, policy, self._problems)
