@@ -176,6 +176,8 @@ class References:
     def _unknown(self, resource: Resource, name: str, prefix: str, span: Span | None, verb: str) -> None:
         if "{{" in name:
             return  # a template without a value, which is noted or not known yet
+        if self._is_inside_a_wrong_one(name, prefix):
+            return
         if prefix not in self._near:
             inside = (other for other in self._resources if other.startswith(prefix))
             self._near[prefix] = {other.removeprefix(prefix): other for other in inside}
@@ -192,6 +194,12 @@ class References:
             label = f"did you mean `{known}`, declared at {line}?" if place else f"did you mean `{known}`?"
         message = f"`{resource.id}` {verb} `{name}`, which is not declared"
         self._error("unknown-resource", message, span, label)
+
+    def _is_inside_a_wrong_one(self, name: str, prefix: str) -> bool:
+        """Whether it would lie in an instance of a recipe that is wrong: that is noted, and nobody knows what it holds."""
+        above = [name[: match.start()] for match in re.finditer("/", name)]
+        known = (self._resources.get(members[0]) for word in above if (members := self._find(word, prefix)))
+        return any(item is not None and item.fields is None for item in known)
 
     def _span(self, resource: Resource, path: str) -> Span | None:
         return resource.spans.get(path, resource.span)

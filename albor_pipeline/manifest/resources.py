@@ -74,8 +74,9 @@ class ResourceReader:
             if len(self._order) > MAX_RESOURCES:
                 break
             inner = context if copy.scope is context.scope else replace(context, scope=copy.scope)
-            if "when" in node.items:
-                condition = Condition(node.items["when"][1], copy.scope)
+            when = node.get("when")
+            if when is not None and not (isinstance(when, Scalar) and when.is_null):
+                condition = Condition(when, copy.scope)
                 inner = replace(inner, conditions=(*inner.conditions, condition))
             if self._reader.problems.error_count > wrong:
                 self._keep(Resource(name + copy.suffix, "", (), None, span=copy.span), inner)
@@ -120,8 +121,10 @@ class ResourceReader:
                     message = f"a manifest has at most {MAX_INSTANCES:,} instances of recipes; `{name}` is one more"
                     self._reader.problems.error("too-large", message, span)
                 return
-            self._recipe(name, span, node, context)
-            self._group(name, span, before)
+            if self._recipe(name, span, node, context):
+                self._group(name, span, before)
+            else:
+                self._keep(Resource(name, "recipe", (), None, span=span), context)
             return
         resource = self._read(name, span, node, context)
         if resource.fields is not None and (context.conditions or not resource.machines):
@@ -150,7 +153,8 @@ class ResourceReader:
         label = f"first at {other.span}" if other is not None and other.span is not None else ""
         self._reader.problems.error("duplicate-resource", f"two resources are named `{name}`", span, label)
 
-    def _recipe(self, name: str, span: Span, table: Table, context: Context) -> None:
+    def _recipe(self, name: str, span: Span, table: Table, context: Context) -> bool:
+        """Read what an instance holds; False when the instance itself is wrong, and nothing of it is known."""
         block = Block(
             f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE | {"arch"}
         )
@@ -161,7 +165,7 @@ class ResourceReader:
         words = self.depends_on.pop(name, ())
         entry = self._recipes.entry(name, span, table, context, block)
         if common is None or entry is None:
-            return
+            return False
         if "machine" in table.items:
             entry = replace(entry, machines=common.machine)
         spans = NodeSpans(self._reader.text, table, {})
@@ -170,6 +174,7 @@ class ResourceReader:
         entry = replace(entry, group=common.resource_group or entry.group)
         for inner, (key, node) in self._recipes.resources(entry).items():
             self.add(inner, key, node, entry)
+        return True
 
     def _read(self, name: str, span: Span, node: Node, context: Context) -> Resource:
         nothing = Resource(name, "", (), None, span=span)
