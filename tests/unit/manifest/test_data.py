@@ -131,3 +131,19 @@ def test_an_encrypted_value_is_refused_where_it_would_stay_encrypted(folder: Fol
         assert folder.says().count("error[secret-place]: an `ENC[age,...]` value cannot stand here\n") == wrong
     else:
         assert "t" in folder.load().resources
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("data: {a: {type: file, value: x, state_dir: s, outputs: [o]}}", ["state_dir", "outputs"]),
+        ("data: {a: {type: forjar-state, value: x}}", ["value"]),
+        ("data: {a: {type: dns, value: x, state_dir: state, outputs: []}}", []),
+        ("secrets: {provider: env, path: p, file: f}", ["path", "file"]),
+        ("secrets: {provider: sops, path: p, file: f}", ["path"]),
+        ("secrets: {provider: op, path: p, file: null}", []),
+    ],
+)
+def test_a_key_that_another_kind_of_source_looks_at_is_a_warning(folder: Folder, text: str, told: list[str]) -> None:
+    found = folder.manifest(f"{text}\n").warns()
+    assert found.count("warning[no-effect]") == len(told) and all(f"`{name}` has no effect on " in found for name in told), found
