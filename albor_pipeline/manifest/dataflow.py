@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import dirname
 from typing import NamedTuple
 
 from albor_pipeline.errors import Problems, Span
@@ -52,13 +53,15 @@ class _Taken:
         self._below: dict[Place, list[Place]] = {}
         self._globs: dict[Place, list[Place]] = {}
         self._left = MAX_COMPARED
+        self._folder = ""
+        self._folders: tuple[str, ...] = ()
 
     def add(self, place: Place, made: _Made) -> None:
         if place in self._at:
             return
         self._at[place] = made
         machine, path = place
-        for folder in folders(path):
+        for folder in self._above(path):
             self._below.setdefault((machine, folder), []).append(place)
         if MAGIC & set(path):
             self._globs.setdefault((machine, fixed(path)), []).append(place)
@@ -79,10 +82,18 @@ class _Taken:
     def _near(self, place: Place) -> Iterator[Place]:
         machine, path = place
         yield place
-        for folder in folders(path):
+        for folder in self._above(path):
             yield machine, folder
-            yield from self._some(self._globs.get((machine, folder), ()))
+            if self._globs:
+                yield from self._some(self._globs.get((machine, folder), ()))
         yield from self._some(self._below.get((machine, fixed(path)), ()))
+
+    def _above(self, path: str) -> tuple[str, ...]:
+        """The folders above a path; those of a path in the same folder as the last one are known."""
+        folder = dirname(path)
+        if folder != self._folder or not folder:
+            self._folder, self._folders = folder, tuple(folders(path))
+        return self._folders
 
     def _some(self, places: Sequence[Place]) -> Sequence[Place]:
         chosen = places[: max(self._left, 0)] if len(places) > 1 else places

@@ -185,6 +185,8 @@ class _Loader:
         reader, context = ResourceReader(self._reader, recipes), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
             reader.add(name, key, node, context)
+        if reader.gave_up:
+            return reader.resources
         recipes.check_required()
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
         resources = references.linked(reader.depends_on, reader.mentions)

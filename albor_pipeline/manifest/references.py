@@ -99,7 +99,7 @@ class References:
         if self._is_too_much(len(members), span):
             return
         for member in members:
-            yield from self._checked(resource, Reference(word, member, machine or None), span)
+            yield from self._checked(resource, Reference(word, member, machine or None, None, span))
 
     def _is_too_much(self, more: int, span: Span | None) -> bool:
         """Whether there are more dependencies than any honest manifest has; noted once."""
@@ -127,7 +127,7 @@ class References:
         if self._is_too_much(len(members), span):
             return
         for member in members:
-            yield from self._checked(resource, Reference(word, member, machine or None, output), span)
+            yield from self._checked(resource, Reference(word, member, machine or None, output, span))
 
     def _split(self, text: str, prefix: str) -> tuple[tuple[str, ...] | None, str | None]:
         if (found := self._find(text, prefix)) is not None:
@@ -150,14 +150,14 @@ class References:
             message = f"`{resource.id}` runs in `{word}`, which is a {environment.kind} and no python_env"
             self._error("wrong-kind", message, span)
         else:
-            yield from self._checked(resource, Reference(word, environment.id), span)
+            yield from self._checked(resource, Reference(word, environment.id, None, None, span))
 
-    def _checked(self, resource: Resource, reference: Reference, span: Span | None) -> Iterator[Reference]:
-        other = self._resources[reference.resource]
+    def _checked(self, resource: Resource, reference: Reference) -> Iterator[Reference]:
+        other, span = self._resources[reference.resource], reference.span
         if other.id == resource.id:
             self._error("self-reference", f"`{resource.id}` refers to itself", span)
         elif other.fields is None:
-            yield replace(reference, span=span)
+            yield reference
         elif reference.machine is not None and reference.machine not in other.machines:
             message = f"`{reference.text}`: `{other.id}` is not on a machine `{reference.machine}`"
             self._error("unknown-machine", message, span, "", (f"it is on: {', '.join(other.machines)}",))
@@ -168,7 +168,7 @@ class References:
             as_path = f"a file of that name is written `./{reference.resource}.{reference.output}`"
             self._error("unknown-output", message, span, "", (f"its outputs: {declared}", as_path))
         else:
-            yield replace(reference, span=span)
+            yield reference
 
     def _makes(self, other: Resource, word: str) -> bool:
         return isinstance(other.fields, Task) and any(word in output.names for output in other.fields.outputs)

@@ -219,3 +219,12 @@ def test_many_resources_cost_little_more_than_the_yaml(tmp_path: Path) -> None:
     begin = time.process_time()
     assert len(read(tmp_path, text).resources) == 2_000
     assert time.process_time() - begin < beside + 0.5
+
+
+def test_a_manifest_of_thousands_of_mistakes_is_not_read_to_its_end(tmp_path: Path) -> None:
+    many = "".join(f"  t{i}: {{type: task, comand: x, command: x, depends_on: [t{i + 1}]}}\n" for i in range(6_000))
+    *told, last = problems(tmp_path, f"{HEAD}resources:\n{many}")
+    assert len(told) == 5_000 and {item.code for item in told} == {"unknown-key"}
+    assert (last.code, last.message) == (
+        "too-many", "a manifest with 5,000 mistakes is not read any further; here `t5000` would come next",
+    )  # fmt: skip
