@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from albor_pipeline.errors import Problems, Span
 from albor_pipeline.manifest.nodes import Sequence, Table
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.fields import Count, Fields, Text
+from albor_pipeline.resources.fields import Count, Fields, Text, parse_bytes, parse_seconds
 from albor_pipeline.resources.registry import KINDS
 from albor_pipeline.resources.task import Output as TaskOutput
 
@@ -210,7 +211,15 @@ def _equals(value: Any, wanted: str | None) -> bool:
         return any(_equals(item, wanted) for item in value)
     if isinstance(value, TaskOutput):
         return value.path == wanted
-    return _shown(value) == wanted
+    return _shown(value) == wanted or (isinstance(value, int | float) and not isinstance(value, bool) and value == _amount(wanted))
+
+
+def _amount(text: str | None) -> float | None:
+    """The number that a rule writes as a time or a size: `10m`, `20GB`."""
+    for parse in (parse_seconds, parse_bytes):
+        with suppress(ValueError):
+            return parse(text)
+    return None
 
 
 def _shown(value: Any) -> str:

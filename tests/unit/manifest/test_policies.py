@@ -42,6 +42,7 @@ def test_a_broken_rule_blocks_and_names_field_rule_and_way_out(folder: Folder) -
         ("type: deny, resource_type: file", ["`f` is one of the resources of type file"]),
         ("type: deny, field: mode", ["`f` has `mode`"]),
         ("type: deny, condition_field: tags, condition_value: big", ["`a` has `tags: big`"]),
+        ("type: deny, condition_field: timeout, condition_value: 1m", ["`a` has `timeout: 1m`"]),
         ("type: deny, condition_field: outputs, condition_value: a2", ["`a` has `outputs: a2`"]),
         ("type: limit, severity: error, field: outputs, max_count: 2", ["`a` has 3 in `outputs`, at most 2 allowed"]),
         ("type: limit, severity: error, field: output_artifacts, resource_type: task, min_count: 1",
