@@ -152,6 +152,7 @@ class Task(Fields):
     keep: Annotated[Flag, POLICY, Field(description="whether a service goes on after the last task that needs it")] = (
         False
     )
+    name: Annotated[Text | None, DOC, Field(description="a name for readers")] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
