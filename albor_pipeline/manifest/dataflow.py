@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from albor_pipeline.errors import Problems, Span
 from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.resources.file import File
 from albor_pipeline.resources.places import MAGIC, Place, Places, fixed, folders, overlaps, parts
 from albor_pipeline.resources.task import Task
 
@@ -28,11 +29,16 @@ class _Made(NamedTuple):
 
 
 def check_outputs(resources: Mapping[str, Resource], places: Places, problems: Problems) -> None:
-    """Note two tasks whose outputs are the same or nested in one place, and a task whose input lies in its own outputs."""
+    """Note two tasks whose outputs are the same or nested in one place, a task whose input lies in its own outputs, a file declared twice."""
     taken = _Taken()
+    files: dict[Place, Resource] = {}
     for resource in resources.values():
         for key in resource.copies():
             task = resource.fields_on(key.machine)
+            if isinstance(task, File) and resource.kind == "file":
+                first = files.setdefault(places.of(key.machine, task.path), resource)
+                if first is not resource:
+                    _note_same_file(resource, first, task.path, problems)
             if not isinstance(task, Task):
                 continue
             for index, output in enumerate(task.outputs):
@@ -106,6 +112,12 @@ def _note(made: _Made, other: _Made, same: bool, problems: Problems) -> None:
     whom = other.key.resource if other.key.resource != made.key.resource else str(other.key)
     line = f", declared at line {other.span.line}" if other.span is not None else ""
     problems.error("output-overlap", f"output `{made.text}` of `{made.key.resource}` {what} `{whom}`{line}", made.span)
+
+
+def _note_same_file(resource: Resource, first: Resource, path: str, problems: Problems) -> None:
+    message = f"`{resource.id}` and `{first.id}` are one file, `{path}`: each run would undo what the other one did"
+    note = f"`{first.id}` is declared at {first.span}"
+    problems.warning("same-file", message, resource.spans.get("path", resource.span), "", (note,))
 
 
 def _check_inputs(resource: Resource, key: Key, task: Task, places: Places, problems: Problems) -> None:

@@ -67,7 +67,7 @@ def test_a_denied_path_is_an_error_however_it_is_written(tmp_path: Path) -> None
     text += "  e: {type: file, path: /etc/shadow-}\n  f: {type: file, path: /opt/x/y/bin}\n"
     text += "  h: {type: task, command: x, outputs: [y, /srv/o]}\n"
     text += "  g: {type: build, build_machine: localhost, command: x, source: y, target: /srv/z}\n"
-    assert report(tmp_path, text) == [
+    assert [line for line in report(tmp_path, text) if "the policy denies" in line] == [
         '`a` writes `/etc/shadow`, which the policy denies: `/etc/shadow` ["{{params.dir}}/shadow"]',
         "`b` writes `/etc/x/../shadow`, which the policy denies: `/etc/shadow` [/etc/x/../shadow]",
         "`c` writes `/srv/a/b`, which the policy denies: `/srv/**` [/srv/a/b]",
