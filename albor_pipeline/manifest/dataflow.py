@@ -29,7 +29,7 @@ class _Made(NamedTuple):
 
 
 def check_outputs(resources: Mapping[str, Resource], places: Places, problems: Problems) -> None:
-    """Note two tasks whose outputs are the same or nested in one place, a task whose input lies in its own outputs, a file declared twice."""
+    """Note two tasks whose outputs are the same or nested in one place, an input in one's own outputs, a file declared twice."""
     taken = _Taken()
     files: dict[Place, Resource] = {}
     for resource in resources.values():

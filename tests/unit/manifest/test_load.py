@@ -241,7 +241,8 @@ def test_a_template_in_a_param_is_said_to_stay_one(tmp_path: Path) -> None:
 
 def test_one_file_declared_twice_is_a_warning(tmp_path: Path) -> None:
     text = f"{HEAD}machines: {{m: {{addr: localhost, workdir: /srv}}}}\nresources:\n  a: {{type: file, path: x, content: 1}}\n"
-    text += "  b: {type: file, path: ./x, content: 2}\n  c: {type: file, machine: m, path: x}\n  d: {type: file, machine: m, path: /srv/x/y}\n"
+    text += "  b: {type: file, path: ./x, content: 2}\n  c: {type: file, machine: m, path: x}\n"
+    text += "  d: {type: file, machine: m, path: /srv/x/y}\n"
     assert [item.message for item in read(tmp_path, text).warnings] == [
         "`b` and `a` are one file, `./x`: each run would undo what the other one did",
     ]
