@@ -41,5 +41,6 @@ def test_suggestions_end_when_their_bound_is_spent() -> None:
 
 
 def test_an_equal_question_is_answered_again_within_the_bound() -> None:
-    suggest = Suggester(comparisons=len(KEYS))
+    suggest = Suggester(comparisons=2 * len(KEYS))
     assert [suggest.label("comand", KEYS) for _ in range(3)] == ["did you mean `command`?"] * 3
+    assert suggest.label("outptus", KEYS) == "did you mean `outputs`?"

@@ -47,6 +47,7 @@ def test_a_broken_rule_blocks_and_names_field_rule_and_way_out(folder: Folder) -
         ("type: limit, severity: error, field: outputs, max_count: 2", ["`a` has 3 in `outputs`, at most 2 allowed"]),
         ("type: limit, severity: error, field: output_artifacts, resource_type: task, min_count: 1",
          ["`b` has 0 in `output_artifacts`, at least 1 wanted"]),
+        ("type: limit, severity: error, max_count: 3, min_count: 3", []),
         ("type: limit, severity: error, max_count: 2", ["3 resources, at most 2 allowed"]),
         ("type: limit, severity: error, tag: big, min_count: 2, max_count: 4", ["1 resources with the tag big, 2 to 4 allowed"]),
         ("type: warn, severity: error, condition_field: type, condition_value: file", ["`f` has `type: file`"]),
