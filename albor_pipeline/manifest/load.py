@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
-from albor_pipeline.manifest.scope import Scope
+from albor_pipeline.manifest.scope import NAMESPACES, Scope
 from albor_pipeline.manifest.sections import (
     MACHINE_SHOWN,
     POLICY_SHOWN,
@@ -35,6 +36,7 @@ from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Mo
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.places import Places
 
+NAMING = re.compile(r"\{\{\s*(?:" + "|".join(NAMESPACES) + r")\b[^{}]*\}\}")
 SECTIONS = (
     "params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies", "data", "secrets",
     "checks", "moved",
@@ -116,10 +118,10 @@ class _Loader:
         scope = Scope(self._params(root), origins=self._origins)
         secrets = read_secrets(self._reader, root)
         data = read_data(self._reader, self._section(root, "data"), scope)
-        machines = self._machines(root, scope)
-        scope.machines = machines
         scope.data_names = data
         scope.data = data_of(data, self._fetch(project_root(self._path))) if self._fetch is not None else None
+        machines = self._machines(root, scope)
+        scope.machines = machines
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
         check_paths(resources, machines, policy, self._problems)
@@ -151,6 +153,11 @@ class _Loader:
     def _params(self, root: Table) -> Mapping[str, str]:
         found = {key: node for key, (_, node) in self._section(root, "params").items()}
         self._origins.update((f"params.{key}", node) for key, node in found.items())
+        for key, node in found.items():
+            if isinstance(node, Scalar) and (inner := NAMING.search(node.text)):
+                message = f"the param `{key}` holds the template `{inner[0]}`, which is put in as it stands"
+                note = "a param is looked up once and not resolved itself: write the template where the param is used"
+                self._problems.warning("template-in-param", message, self._text.of(node), "", (note,))
         return {key: self._reader.plain_text(node) for key, node in found.items()}
 
     def _machines(self, root: Table, scope: Scope) -> dict[str, Machine]:
@@ -186,6 +193,8 @@ class _Loader:
         reader, context = ResourceReader(self._reader, recipes), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
             reader.add(name, key, node, context)
+        if reader.gave_up:
+            return reader.resources
         recipes.check_required()
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
         resources = references.linked(reader.depends_on, reader.mentions)

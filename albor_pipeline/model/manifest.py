@@ -10,6 +10,7 @@ from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.resource import Resource
 
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
+AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
 SECRET = re.compile("\u27e6secret ([^\u27e6\u27e7]*)\u27e7")
 
 

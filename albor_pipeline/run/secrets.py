@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from albor_pipeline.errors import AlborError, Diagnostic, ManifestError
-from albor_pipeline.model.manifest import SECRET, Manifest
+from albor_pipeline.model.manifest import AGE, SECRET, Manifest
 from albor_pipeline.model.resource import Resource
 
 FOLDER = "/run/secrets"
 PREFIX = "FORJAR_SECRET_"
 AGE_KEY = "FORJAR_AGE_KEY"
-AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
 LIMIT_S = 60.0
 MASKED = "***"
 MIN_MASKED = 4

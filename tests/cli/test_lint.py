@@ -246,7 +246,12 @@ def test_a_linter_that_fails_is_one_warning(project: Project, monkeypatch: pytes
     fake.chmod(0o755)
     monkeypatch.setattr(lint, "_tool", lambda: fake)
     project.manifest(BLOCK).says("validate", out="OK: tale (1 machine, 1 resource)", err="""
-        warning[not-linted]: not all commands were linted: shellcheck exited 4: broken
+        warning[not-linted]: not all commands were linted: shellcheck exited 4: broken: `command` of `build`
+         --> manifests/albor.yaml:6:14
+          |
+        5 |     type: task
+        6 |     command: |
+          |              ^
     """)
 
 
@@ -263,3 +268,10 @@ def test_a_text_that_is_too_long_is_not_linted_and_said_so(project: Project) -> 
     said = project.manifest("t:\n  type: task\n  command: cd /x; ls " + "x" * 20_000).run("validate")
     assert said.exit == 0
     assert "warning[not-linted]: `command` of `t` is too long to be linted\n --> manifests/albor.yaml:6:14\n" in said.err
+
+
+def test_a_text_over_which_the_linter_never_ends_hides_no_other(project: Project) -> None:
+    project.manifest(f"{BROKEN}bad: {{type: task, command: \"{'(' * 4000}\", outputs: [o]}}\n")
+    said = project.run("validate")
+    assert said.exit == 1 and "error[SC1046]: `command` of `build`" in said.err, said.err
+    assert "`command` of `bad`" in said.err, said.err

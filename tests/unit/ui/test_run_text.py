@@ -40,6 +40,8 @@ def test_a_run_begins_with_what_it_may_do_and_where_its_logs_are() -> None:
          ["14:10:02  lambda  data-mix  done       11 min 29 s    data/mixed  4.1 GB  blake3:91d0c4e7"]),
         (StepEvent(MIX, "done", AT, outputs={f"o{i}": OutputProof(None, 1, 5) for i in range(5)}),
          ["14:10:02  lambda  data-mix  done       o0  5 B    o1  5 B    o2  5 B    and 2 more"]),
+        (StepEvent(MIX, "done", AT, outputs={f"o{i}": OutputProof(None, 1, 5) for i in range(4)}),
+         ["14:10:02  lambda  data-mix  done       o0  5 B    o1  5 B    o2  5 B    and 1 more"]),
         (StepEvent(TRAIN, "FAILED", AT, note="exit 1", seconds=39.0, tail=("\x1b[31mno column\x1b[0m", "end"), log="state/x.log"),
          ["14:10:02  intel   train     FAILED     39 s    exit 1", "            | no column", "            | end",
           "            | log: state/x.log"]),
