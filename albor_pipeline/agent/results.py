@@ -98,9 +98,9 @@ class Results:
                 return "%s is not kept" % path
             if look:
                 tree = trees.recall(self._layout, proof["root"])
-                lost = self.store.missing(tree) if tree is not None else "its listing"
+                lost = self.store.missing(tree) if tree is not None else "its listing is gone from the store"
                 if lost:
-                    return "%s: %s is gone from the store" % (path, lost)
+                    return "%s: %s" % (path, lost)
         return ""
 
     def resources(self) -> list[str]:

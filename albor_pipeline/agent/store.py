@@ -65,16 +65,16 @@ class Store:
         return os.path.join(self._objects, digest[:2], digest + ending)
 
     def missing(self, tree: Tree) -> str:
-        """The first entry of a tree that could not be given back, by stat alone; empty when all could."""
-        for entry in tree.entries:
-            if entry[1] == "d":
-                continue
+        """The first entry of a tree that could not be given back, empty when all could; only what stat does not vouch for is read."""
+        for entry in (entry for entry in tree.entries if entry[1] != "d"):
+            path = self.object_path(entry)
             try:
-                info = os.stat(self.object_path(entry))
+                info = os.lstat(path)
             except OSError:
-                return entry[0] or "it"
-            if entry[1] == "f" and info.st_size != entry[4]:
-                return entry[0] or "it"
+                return "%s is gone from the store" % (entry[0] or "it")
+            whole = entry[1] != "f" or (info.st_size == entry[4] and self._cache.digest(path, info) == entry[3])
+            if not whole:
+                return "%s is corrupt in the store" % (entry[0] or "it")
         return ""
 
     def keep(self, path: str, tree: Tree, big: bool = False) -> str:
