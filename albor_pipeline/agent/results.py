@@ -58,12 +58,13 @@ class Results:
             self._add({key: spec.get(key) for key in ("resource", "fingerprint", "parts")}, result)
         return why
 
-    def _path(self, resource: str, fingerprint: str) -> str:
+    def path(self, resource: str, fingerprint: str) -> str:
+        """Where the results of one fingerprint are listed."""
         return os.path.join(self._layout.results, quote(resource), os.path.basename(fingerprint))
 
     def _add(self, about: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Make `result` the last one of its fingerprint."""
-        path = self._path(about["resource"], about["fingerprint"])
+        path = self.path(about["resource"], about["fingerprint"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lock = lock_file(os.path.join(os.path.dirname(path), ".lock"), LOCK_WAIT_S)
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FICLONE = 0x40049409
 COPY_LIMIT_BYTES = 1 << 30
-REFLINK, LINK, COPY = "reflink", "link", "copy"
+SHARED, REFLINK, LINK, COPY = "shared", "reflink", "link", "copy"
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ETXTBSY)
 
@@ -82,11 +82,11 @@ class Store:
         if any(entry[1] == "o" for entry in tree.entries):
             raise StoreError("it holds a device, a socket or a pipe")
         self._copied = 0
-        how = REFLINK
+        how = SHARED
         for entry in tree.entries:
             if entry[1] == "f":
                 used = self._keep_file(place(path, tree.type, entry[0]), entry, None if big else COPY_LIMIT_BYTES)
-                how = max(how, used, key=(REFLINK, LINK, COPY).index)
+                how = max(how, used, key=(SHARED, REFLINK, LINK, COPY).index)
             elif entry[1] == "l":
                 self._put(self.object_path(entry), os.fsencode(os.readlink(place(path, tree.type, entry[0]))))
         return how
@@ -95,7 +95,7 @@ class Store:
         target = self.object_path(entry)
         digest, size = entry[3] or "", entry[4]
         if self._is_good(target, digest, size):
-            return REFLINK
+            return SHARED
         os.makedirs(os.path.dirname(target), exist_ok=True)
         before = os.lstat(path)
         if self._clone(path, target, before):

@@ -35,6 +35,7 @@ VERBS = {
     "accept": "take the outputs of a task as they are for its present declaration",
     "history": "what happened, from the journal",
     "audit": "whether the journal is whole and unchanged",
+    "store": "what is kept of earlier results: list it, check it, clean it",
     "state": "rebuild a lost state folder from the machines, or import what forjar recorded",
 }
 GC_THRESHOLDS = (100_000, 20, 100)

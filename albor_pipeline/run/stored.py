@@ -44,6 +44,12 @@ def stored_of(raw: Mapping[str, Any]) -> Stored:
     return Stored(str(raw["id"]), result, str(raw.get("missing") or ""))
 
 
+def kept_of(fleet: Fleet, key: Key) -> list[Stored]:
+    """Every result that a machine knows of a task, whatever it was made from."""
+    answer = fleet.probe(key.machine, [{"op": "results", "resource": key.resource}])[0]
+    return [stored_of(raw) for raw in answer.get("results") or ()]
+
+
 def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step]) -> Observed:
     """What was observed, with what the stores know of those steps that would run, or may; one request a machine."""
     asked: dict[str, list[tuple[Key, dict[str, Any]]]] = {}

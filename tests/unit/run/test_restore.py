@@ -24,7 +24,7 @@ def done(project: Project, *names: str) -> None:
     before = len(project.starts())
     said = project.run("apply", "--yes")
     assert said.code == 0, said.out + said.err
-    assert project.starts()[before:] == list(names)
+    assert sorted(project.starts()[before:]) == sorted(names)
 
 
 def changes(project: Project) -> dict[str, tuple[str, str]]:
@@ -97,14 +97,14 @@ def test_a_result_that_turns_out_to_be_gone_is_named_and_made_again(pair: Projec
     from albor_pipeline.run import session
 
     flip(pair, 1)
-    take = session.Session._take_leases
+    take = session.Session.take_leases
 
     def late(self: session.Session) -> None:
         take(self)
         for path in objects(pair):
             path.unlink()
 
-    monkeypatch.setattr(session.Session, "_take_leases", late)
+    monkeypatch.setattr(session.Session, "take_leases", late)
     said = pair.run("apply", "--yes")
     assert said.code == 0, said.err
     assert "the result of make cannot be restored: the object " in said.err and "is missing" in said.err
@@ -157,3 +157,34 @@ def test_a_lost_state_and_lost_outputs_come_back_from_the_store(pair: Project) -
     assert action == "restore" and reason.startswith("found on localhost, made in run 0002 at ")
     done(pair, "tell")
     assert (pair.root / "sum.txt").read_text() == "4\n"
+
+
+def test_a_plan_refuses_what_the_disk_has_no_room_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks that wrote a megabyte each are to run again, on a disk that has room for one of them."""
+    from albor_pipeline.run import session
+
+    def manifest(n: int) -> None:
+        project.manifest(*(task(name, f"head -c 1{n}00000 /dev/zero > {name}.bin", f"outputs: [{name}.bin]") for name in ("a", "b")))
+
+    manifest(0)
+    done(project, "a", "b")
+    connect = session.Session.connect
+
+    def full(self: session.Session, keys: object) -> None:
+        connect(self, keys)  # type: ignore[arg-type]
+        for agent in self.fleet.agents.values():
+            agent.hello = {**agent.hello, "disk_free_bytes": free}
+
+    monkeypatch.setattr(session.Session, "connect", full)
+    free = 1_500_000
+    manifest(1)
+    said = project.run("apply", "--yes")
+    assert said.code == 1 and len(project.starts()) == 2
+    assert "error[no-space]: localhost has 1.5 MB free, and what is to be made takes about 2.0 MB: a 1.0 MB, b 1.0 MB" in said.err
+    assert "store gc --dry-run" in said.err
+    free = 3_000_000
+    done(project, "a", "b")
+    free = 1
+    assert changes(project) == {}
+    manifest(0)
+    done(project)
