@@ -103,6 +103,9 @@ class Store:
         try:
             os.chmod(path, before.st_mode & 0o7555)
             os.link(path, target)
+        except FileExistsError:
+            os.chmod(path, before.st_mode & 0o7777)
+            return SHARED
         except OSError as error:
             os.chmod(path, before.st_mode & 0o7777)
             if error.errno not in NO_LINK:

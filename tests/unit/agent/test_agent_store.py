@@ -271,6 +271,21 @@ def test_a_file_that_changes_while_it_is_kept_is_not_kept(bare: Bare, monkeypatc
     assert not [path for path in (bare.root / ".albor/store/objects").rglob("*") if path.is_file()]
 
 
+def test_bytes_that_another_attempt_keeps_at_the_same_moment_are_shared(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare.root / "f").write_text("bytes")
+    (bare.root / "other").write_text("bytes")
+    link = os.link
+
+    def late(source: str, target: str) -> None:
+        if not Path(target).exists():
+            link(bare.root / "other", target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    assert bare.keep("f") == "" and bare.results.listing("t", OLD_FP)[0]["missing"] == ""
+    assert bare.results.listing("t")[0]["kept"] == {"f": "shared"} and (bare.root / "f").stat().st_mode & 0o200
+
+
 CALLS = ("mkdir", "link", "chmod", "rename", "open", "write", "symlink", "replace", "lstat", "stat", "unlink")
 
 
