@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,8 @@ from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Mo
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.places import Places
 
+Further = Callable[[Manifest], Iterable[Diagnostic]]
+FURTHER_LIMIT = 1_000
 NAMING = re.compile(r"\{\{\s*(?:" + "|".join(NAMESPACES) + r")\b[^{}]*\}\}")
 SECTIONS = (
     "params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies", "data", "secrets",
@@ -43,11 +45,14 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None) -> Manifest:
+def load(
+    path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None, further: Further | None = None
+) -> Manifest:
     """The manifest in the file `path`, as the named environment has it; its warnings are in `.warnings`.
 
     `fetch` gives for the project folder what reads a data source; without it `{{data.NAME}}` stays as written, so that
-    checking a manifest runs nothing.
+    checking a manifest runs nothing. `further` is asked for more problems of what could be read of a manifest that cannot
+    be used, so that all of them are in one report.
 
     Raises ManifestError with every problem found, each with its place; never anything else for whatever the file holds.
     """
@@ -57,7 +62,10 @@ def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], 
         loader = _Loader(Text(source), problems, path, environment, fetch)
         manifest = loader.manifest()
     if problems.errors:
-        raise ManifestError(sorted(loader.explained(), key=lambda item: _place(item, source)))
+        found = loader.explained()
+        if further is not None and manifest is not None and len(found) <= FURTHER_LIMIT:
+            found += further(manifest)
+        raise ManifestError(sorted(found, key=lambda item: _place(item, source)))
     assert manifest is not None
     return manifest
 

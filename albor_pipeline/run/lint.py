@@ -42,6 +42,11 @@ def findings(manifest: Manifest, chosen: Iterable[str] | None = None, *, keep: b
     return (*long, *_findings(Path(manifest.root), scripts, keep)) if scripts else long
 
 
+def of_what_was_read(manifest: Manifest) -> tuple[Diagnostic, ...]:
+    """The same of a manifest that has errors elsewhere, so that they are reported together; nothing is written."""
+    return findings(manifest, keep=False)
+
+
 def _too_long(script: Script) -> Diagnostic:
     note = f"only up to {MAX_BYTES:,} characters are; a script in a file of its own can be linted by itself"
     return Diagnostic("warning", "not-linted", f"{script.where} is too long to be linted", script.span, notes=(note,))

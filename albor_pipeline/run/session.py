@@ -73,7 +73,7 @@ class Session:
         cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
     ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
-        manifest = load(path, environment=environment, fetch=fetcher)
+        manifest = load(path, environment=environment, fetch=fetcher, further=lint.of_what_was_read)
         return cls(manifest, state_dir(manifest), write=write)
 
     def __enter__(self) -> Session:

@@ -275,3 +275,21 @@ def test_a_text_over_which_the_linter_never_ends_hides_no_other(project: Project
     said = project.run("validate")
     assert said.exit == 1 and "error[SC1046]: `command` of `build`" in said.err, said.err
     assert "`command` of `bad`" in said.err, said.err
+
+
+def test_shell_errors_and_all_others_are_in_one_report(project: Project) -> None:
+    project.manifest("""
+    a:
+      type: task
+      comand: "true"
+    b:
+      type: task
+      command: if true; then echo x
+      inputs: [nowhere-declared]
+      depends_on: [c]
+    """)
+    for verb in ("validate", "plan"):
+        said = project.run(verb)
+        assert said.exit == 1 and "Traceback" not in said.err
+        for code in ("unknown-key", "unknown-resource", "SC1046"):
+            assert said.err.count(f"[{code}]") == 1, said.err
