@@ -2,7 +2,8 @@
 
     .albor/attempts/<resource>/<n>-<fp12>/
         spec      what was asked (names of env variables only, never their values)
-        alive     flock held by the supervisor from before the folder has its name until the supervisor is gone
+        alive     flock held by the supervisor from before the folder has its name until the supervisor is gone,
+                  who touches it every 2 s
         pid       the supervisor, whose session the task is in: pid, start time, boot, namespace; durable before the task runs
         log heartbeat metrics.jsonl result.json cancel
         proof     the end, durable; a last line names its length, so that a torn one is not taken for a proof

@@ -1,18 +1,21 @@
 """Declared outputs and inputs around one attempt: cleared before, watched meanwhile, digested after. Starts nothing.
 
-Bytes at a declared output are removed only when an attempt of ours explains them: their tree is recorded, or they are
-exactly what a failed attempt of the same resource left. Anything else is kept by rename under .albor/kept and reported.
+Bytes at a declared output are removed only when an attempt of ours explains them: their tree is recorded, they are
+exactly what a failed attempt of the same resource left, or they came to be while one ran that was cut off without a proof.
+Anything else is kept by rename under .albor/kept and reported.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import time
 
-from albor_pipeline.agent import trees
+from albor_pipeline.agent import liveness, trees
 from albor_pipeline.agent.attempts import numbered, read_proof, remove_tree
+from albor_pipeline.agent.child import SLICE_S
 from albor_pipeline.agent.hashing import StatCache
-from albor_pipeline.agent.layout import Layout, quote
+from albor_pipeline.agent.layout import Layout, quote, read_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,12 +46,12 @@ class Files:
         """Remove what lies at the outputs, or keep it aside; `own` True when this attempt itself made it. Raises OutputError."""
         for output in self._outputs:
             matches = _matches(self._layout.path(output["path"]))
-            known: tuple[set[str], set[str]] | None = None
+            known: Known | None = None
             for path in matches:
                 self._refuse_dangerous(path, output["path"])
                 if not own and not output.get("volatile"):
-                    known = known or _known(self._layout, base, output["path"])
-                    if not self._explained(path, *known):
+                    known = known or Known(self._layout, base, output["path"])
+                    if not self._explained(path, known):
                         self._keep(path)
                         continue
                 remove_tree(path)
@@ -58,17 +61,19 @@ class Files:
         if (workdir + "/").startswith(path.rstrip("/") + "/") or (path + "/").startswith(home + "/"):
             raise OutputError("declared output %s would remove the working directory or .albor" % name)
 
-    def _explained(self, path: str, leftovers: set[str], digests: set[str]) -> bool:
+    def _explained(self, path: str, known: Known) -> bool:
         if os.path.islink(path):
             return False
-        if leftovers and trees.signature(path) in leftovers:
+        if known.leftovers and trees.signature(path) in known.leftovers:
+            return True
+        if known.windows and _came_to_be_in(path, known.windows):
             return True
         tree = trees.read_tree(path, self._digest)
         if tree is None:
             return False
         if os.path.exists(os.path.join(self._layout.trees, tree.root)):
             return True
-        return all(entry[1] == "d" or entry[3] in digests for entry in tree.entries)
+        return all(entry[1] == "d" or entry[3] in known.digests for entry in tree.entries)
 
     def _digest(self, path: str, info: os.stat_result) -> str:
         return self._cache.digest(path, info)
@@ -172,17 +177,42 @@ def _matches(pattern: str, follow: bool = False) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True)) if trees.MAGIC.intersection(pattern) else []
 
 
-def _known(layout: Layout, base: str, output: str) -> tuple[set[str], set[str]]:
-    """What earlier attempts of the resource left: signatures of failed ones, file digests of proven outputs."""
-    leftovers: set[str] = set()
-    digests: set[str] = set()
-    for _number, folder in numbered(base):
-        proof = read_proof(folder)
-        if proof is None:
-            continue
-        leftovers.update(proof.get("leftovers") or [])
-        root = (proof["exit"]["outputs"].get(output) or {}).get("root")
-        tree = trees.recall(layout, root) if root else None
-        if tree is not None:
-            digests.update(entry[3] for entry in tree.entries if entry[3])
-    return leftovers, digests
+class Known:
+    """What earlier attempts of a resource left: signatures of failed ones, file digests of proven ones, the time of the last one if it was cut off."""
+
+    def __init__(self, layout: Layout, base: str, output: str) -> None:
+        self.leftovers: set[str] = set()
+        self.digests: set[str] = set()
+        self.windows: list[tuple[float, float]] = []
+        for _number, folder in numbered(base):
+            proof = read_proof(folder)
+            if proof is None:
+                self.windows = _window(folder) or self.windows
+                continue
+            self.windows = []
+            self.leftovers.update(proof.get("leftovers") or [])
+            root = (proof["exit"]["outputs"].get(output) or {}).get("root")
+            tree = trees.recall(layout, root) if root else None
+            if tree is not None:
+                self.digests.update(entry[3] for entry in tree.entries if entry[3])
+
+
+def _window(folder: str) -> list[tuple[float, float]]:
+    """From when to when a cut off attempt ran, by the machine's clock; empty where that is not known.
+
+    Its supervisor touched `alive` every SLICE_S; after a restart of the machine it ran at most until then.
+    """
+    record, alive = read_json(os.path.join(folder, "pid")), os.path.join(folder, "alive")
+    if record is None or liveness.lock_is_held(alive):
+        return []
+    if record.get("boot") != liveness.boot_id():
+        return [(record["at"], time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))]
+    return [(record["at"], os.stat(alive).st_mtime + SLICE_S)]
+
+
+def _came_to_be_in(path: str, windows: Sequence[tuple[float, float]]) -> bool:
+    """True when every inode below a path was last changed within one of these times."""
+    walked = trees.walk(path)
+    stamps = [info.st_ctime for _name, _path, info in walked[1]] if walked else []
+    stamps.append(os.lstat(path).st_ctime)
+    return any(begin <= min(stamps) and max(stamps) <= end for begin, end in windows)

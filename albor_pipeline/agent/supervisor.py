@@ -75,6 +75,7 @@ class Attempt:
         self._spec = spec
         self._folder = folder
         self._base = os.path.dirname(folder)
+        self._alive = os.path.join(folder, "alive")
         self._log_path = os.path.join(folder, "log")
         self._log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         os.dup2(self._log, 1)
@@ -196,6 +197,7 @@ class Attempt:
                 process.stop(self._grace_s)
                 return reason
             cap.apply()
+            os.utime(self._alive)
 
     def _reason(
         self, number: int, deadline: float | None, timeout_s: float | None, pulse: Pulse, heartbeat_s: float | None
@@ -239,6 +241,7 @@ class Attempt:
     def _prove(self, found: verdict.Verdict) -> bool:
         proofs: dict[str, Any] = {}
         leftovers: list[str] = []
+        os.utime(self._alive)
         pause("digesting")
         if found.exit_class == verdict.OK:
             try:

@@ -101,7 +101,7 @@ def test_what_a_task_left_in_another_session_keeps_it_unsupervised(box: Any) -> 
 
 
 @pytest.mark.parametrize("window", ["exited", "digesting"])
-def test_killed_after_the_task_but_before_its_proof_is_lost_and_its_output_kept(
+def test_killed_after_the_task_but_before_its_proof_is_lost_and_its_output_dropped(
     box: Any, monkeypatch: pytest.MonkeyPatch, window: str
 ) -> None:
     monkeypatch.setenv("ALBOR_TEST_PAUSE", f"{window}:30")
@@ -117,7 +117,32 @@ def test_killed_after_the_task_but_before_its_proof_is_lost_and_its_output_kept(
     box.reconnect()
     end = box.run("echo x >> starts; echo 2 > o", outputs=[{"path": "o"}])
     assert end["exit"]["class"] == "ok" and end["number"] == 2
-    assert [(box.root / name).read_text() for name in end["kept"]] == ["1\n"]
+    assert end["kept"] == [] and (box.root / "o").read_text() == "2\n"
+
+
+def test_partial_output_of_an_attempt_that_was_cut_off_is_dropped_but_not_what_was_written_later(box: Any) -> None:
+    script = "mkdir o; echo half > o/part; echo x > started; exec sleep 60"
+    box.start(script, outputs=[{"path": "o"}])
+    box.until((box.root / "started").exists)
+    _cut_off(box, 1)
+    end = box.start("[ ! -e o ] && " + script.replace("started", "again"), outputs=[{"path": "o"}])
+    box.until((box.root / "again").exists)
+    _cut_off(box, end)
+    alive = box.folder(number=2) / "alive"
+    os.utime(alive, (alive.stat().st_atime - 60, alive.stat().st_mtime - 60))
+    (box.root / "o" / "mine").write_text("precious")
+    kept = box.run("mkdir o", outputs=[{"path": "o"}])["kept"]
+    assert [(box.root / name / "mine").read_text() for name in kept] == ["precious"]
+
+
+def _cut_off(box: Any, number: int) -> None:
+    """Kill the supervisor, then the task."""
+    pid = box.record(number=number)["pid"]
+    below = children(pid)
+    os.kill(pid, signal.SIGKILL)
+    for each in below:
+        os.kill(each, signal.SIGKILL)
+    assert box.ended(number=number)["liveness"] == "dead"
 
 
 def test_an_attempt_outlives_its_agent_and_the_next_one_attaches(box: Any) -> None:
