@@ -178,7 +178,10 @@ def _matches(pattern: str, follow: bool = False) -> list[str]:
 
 
 class Known:
-    """What earlier attempts of a resource left: signatures of failed ones, file digests of proven ones, the time of the last one if it was cut off."""
+    """What earlier attempts of a resource left.
+
+    Signatures of failed ones, file digests of proven ones, and when the last one ran if it was cut off.
+    """
 
     def __init__(self, layout: Layout, base: str, output: str) -> None:
         self.leftovers: set[str] = set()

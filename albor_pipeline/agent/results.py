@@ -109,16 +109,22 @@ class Results:
         return sorted(os.listdir(self._layout.results)) if os.path.isdir(self._layout.results) else []
 
     def restore(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the outputs of one result back, and make it the one in force. Raises AttemptError `busy`, `not-kept`; OSError."""
+        """Put the outputs of one result back, and make it the one in force. Raises AttemptError `busy`, `not-kept`; OSError.
+
+        `source` is another workdir of this machine whose store has the result; it is then kept here too.
+        """
         resource, fingerprint = request["resource"], request["fingerprint"]
-        with self._alone(resource), self.store.held():
-            found = [each for each in self.listing(resource, fingerprint) if each["id"] == request["result"]]
+        other = Results(Layout(request["source"]), self._cache) if request.get("source") else self
+        with self._alone(resource), self.store.held(), other.store.held() if other is not self else contextlib.nullcontext():
+            found = [each for each in other.listing(resource, fingerprint) if each["id"] == request["result"]]
             if not found:
                 raise AttemptError("not-kept", "no such result of %s is kept" % resource)
             result = found[0]
             files = Files(self._layout, {**request, "outputs": self._outputs(result)}, self._cache)
             try:
-                self._put_back(result, files, os.path.join(self._layout.attempts, quote(resource)))
+                self._put_back(result, files, os.path.join(self._layout.attempts, quote(resource)), other)
+                if other is not self:
+                    result[KEPT] = self._keep_from(other, result)
             except StoreError as error:
                 raise AttemptError("not-kept", str(error)) from None
             except OutputError as error:
@@ -150,15 +156,26 @@ class Results:
         text = "no room to put %s back: up to %d bytes are needed, %d are free in the working directory; free some, or `store gc`"
         return text % (", ".join(paths), wanted, free)
 
-    def _put_back(self, result: Mapping[str, Any], files: Files, base: str) -> None:
+    def _keep_from(self, other: Results, result: Mapping[str, Any]) -> dict[str, str]:
+        """Keep what was just put in place; what cannot be kept only costs the way back."""
+        kept: dict[str, str] = {}
+        for path, proof in result["outputs"].items():
+            tree = trees.recall(other._layout, proof["root"]) if proof["root"] else None
+            if tree is not None:
+                trees.record(self._layout, tree)
+                with contextlib.suppress(StoreError, OSError):
+                    kept[path] = self.store.keep(self._layout.path(path), tree)
+        return kept
+
+    def _put_back(self, result: Mapping[str, Any], files: Files, base: str, other: Results) -> None:
         built: list[tuple[str, list[tuple[str, str]]]] = []
         try:
             for path in files.paths:
-                tree = trees.recall(self._layout, result["outputs"][path]["root"])
+                tree = trees.recall(other._layout, result["outputs"][path]["root"])
                 if tree is None:
                     raise StoreError("the listing of %s is gone from the store" % path)
                 built.append(self._prepare(self._layout.path(path), tree))
-                self._build(built[-1][0], tree)
+                _build(built[-1][0], tree, other.store)
             files.clear(base)
             for _name, moves in built:
                 for source, target in moves:
@@ -182,16 +199,6 @@ class Results:
         leaves = [entry[0] for entry in tree.entries if entry[1] != "d"]
         return name, [(os.path.join(name, leaf), os.path.join(base, leaf)) for leaf in leaves]
 
-    def _build(self, name: str, tree: trees.Tree) -> None:
-        if tree.type != "file":
-            os.mkdir(name)
-        for entry in tree.entries:
-            where = os.path.join(name, entry[0]) if entry[0] else name
-            if tree.type == "glob":
-                os.makedirs(os.path.dirname(where), exist_ok=True)
-            if entry[1] != "d" or not os.path.isdir(where):
-                self.store.give(entry, where)
-
     @contextlib.contextmanager
     def _alone(self, resource: str) -> Iterator[None]:
         """Hold the resource against every start; raises AttemptError `busy` while an attempt of it runs."""
@@ -207,6 +214,17 @@ class Results:
             yield
         finally:
             os.close(lock)
+
+
+def _build(name: str, tree: trees.Tree, store: Store) -> None:
+    if tree.type != "file":
+        os.mkdir(name)
+    for entry in tree.entries:
+        where = os.path.join(name, entry[0]) if entry[0] else name
+        if tree.type == "glob":
+            os.makedirs(os.path.dirname(where), exist_ok=True)
+        if entry[1] != "d" or not os.path.isdir(where):
+            store.give(entry, where)
 
 
 def result_id(outputs: Mapping[str, Mapping[str, Any]]) -> str:

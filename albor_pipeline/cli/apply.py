@@ -98,4 +98,4 @@ def _code(done: RunReport, plan: Plan) -> int:
         return UnreachableError.exit_code if unreachable and not (done.broken or done.stale) else StalePlan.exit_code
     if done.failed or done.counts.get("cancelled"):
         return EXIT_FAILED
-    return UnreachableError.exit_code if unreachable else EXIT_OK
+    return UnreachableError.exit_code if done.counts.get("unreachable") else EXIT_OK

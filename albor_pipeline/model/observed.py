@@ -51,11 +51,15 @@ class Verified:
 
 @dataclass(frozen=True)
 class Stored:
-    """A result that a machine's store knows; `missing` says why it cannot be given back, empty when it can."""
+    """A result that a machine's store knows; `missing` says why it cannot be given back, empty when it can.
+
+    `machine` is where it lies when that is not where it is wanted.
+    """
 
     id: str
     result: Result
     missing: str = ""
+    machine: str = ""
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def _unknown_entry(f: Facts) -> Decision | None:
     if f.foreign and f.entry is not None:
         return _decision(Action.RUN, "foreign", f"{f.key.machine} is another machine", Action.ADOPT)
     if f.stored is not None and not f.upstream:
-        return _restore(f.stored, "stored", f"found on {f.key.machine}, {_made(f.stored)}", Action.RUN, Action.ADOPT)
+        return _restore(f.stored, "stored", f"found on {f.stored.machine or f.key.machine}, {_made(f.stored)}", Action.RUN, Action.ADOPT)
     if f.cut is not None:
         return _interrupted(f.cut)
     if f.unexplained and not f.attempts:
@@ -210,11 +210,13 @@ def _in_force(f: Facts) -> Decision | None:
 
 
 def _restore(stored: Stored, code: str, text: str, *instead: Action) -> Decision:
-    return Decision(Action.RESTORE, (Action.RESTORE, *instead), Reason(code, text), stored=stored)
+    action = Action.FETCH if stored.machine else Action.RESTORE
+    return Decision(action, (action, *instead), Reason(code, text), stored=stored)
 
 
 def _made(stored: Stored) -> str:
-    return f"made in run {stored.result.run} at {stored.result.at_utc[:16].replace('T', ' ')}"
+    where = f" on {stored.machine}" if stored.machine else ""
+    return f"made{where} in run {stored.result.run} at {stored.result.at_utc[:16].replace('T', ' ')}"
 
 
 def _broken(outputs: Mapping[str, Verified]) -> Reason | None:

@@ -21,7 +21,7 @@ from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
 from albor_pipeline.resources.task import Task
 
-SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE)
+SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE, Action.FETCH)
 HOLDING = (Action.CONFLICT, Action.HOLD, Action.UNKNOWN)
 
 

@@ -25,7 +25,7 @@ from albor_pipeline.state.folder import StateFolder, Transition
 
 POLL_S = 0.5
 HOLDING = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN)
-STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT)
+STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT, Action.SKIP)
 
 
 class Place(Enum):
@@ -235,4 +235,4 @@ def _allowed(action: Action, step: Step) -> bool:
     """Apply may pick what the plan allowed; what starts nothing is always allowed, and ways to run it count as one."""
     if action in step.allowed or action in STARTS_NOTHING:
         return True
-    return (action.executes or action is Action.RESTORE) and any(allowed.executes for allowed in step.allowed)
+    return (action.executes or action in (Action.RESTORE, Action.FETCH)) and any(allowed.executes for allowed in step.allowed)

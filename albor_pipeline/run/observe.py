@@ -105,7 +105,7 @@ class Observer:
     def _view(self, name: str) -> MachineView:
         agent = self.fleet.agents.get(name)
         if agent is None:
-            return MachineView(name, error=self.fleet.errors.get(name, "not asked"))
+            return MachineView(name, error=self.fleet.errors.get(name))
         hello = agent.hello
         return MachineView(
             name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from albor_pipeline.run.workers import Run
 
 Send = Callable[..., None]
+Asked = tuple[Key, dict[str, Any]]
 GONE = "not-kept"
 
 
@@ -52,22 +53,40 @@ def kept_of(fleet: Fleet, key: Key) -> list[Stored]:
 
 def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step]) -> Observed:
     """What was observed, with what the stores know of those steps that would run, or may; one request a machine."""
-    asked: dict[str, list[tuple[Key, dict[str, Any]]]] = {}
+    asked: dict[str, list[Asked]] = {}
     for step in steps:
         if not (step.action.executes or step.action is Action.MAY_RUN) or step.key.machine not in fleet.agents:
             continue
         if may_be_kept(manifest.resources[step.key.resource].fields_on(step.key.machine)):
             wanted = step.fingerprint
-            known = wanted.digest(digest_bytes) if wanted is not None and not wanted.unknown else None
-            item = {"op": "results", "resource": step.key.resource, "fingerprint": known}
+            fingerprint = wanted.digest(digest_bytes) if wanted is not None and not wanted.unknown else None
+            item = {"op": "results", "resource": step.key.resource, "fingerprint": fingerprint}
             asked.setdefault(step.key.machine, []).append((step.key, item))
+    found = _ask(fleet, asked)
+    here = {key for key, known in found.items() if any(not one.missing for one in known)}
+    for there, items in _neighbours(fleet, {machine: [item for item in items if item[0] not in here] for machine, items in asked.items()}):
+        for key, known in _ask(fleet, {there: items}).items():
+            found[key] = (*(replace(one, machine=there) for one in known), *found.get(key, ()))
+    return replace(observed, stored=found) if found else observed
+
+
+def _ask(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> dict[Key, tuple[Stored, ...]]:
     found: dict[Key, tuple[Stored, ...]] = {}
     for machine, items in asked.items():
-        answers = fleet.probe(machine, [item for _, item in items])
+        answers = fleet.probe(machine, [item for _, item in items]) if items else ()
         for (key, _), answer in zip(items, answers, strict=True):
             if answer.get("results"):
                 found[key] = tuple(stored_of(raw) for raw in answer["results"])
-    return replace(observed, stored=found) if found else observed
+    return found
+
+
+def _neighbours(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> Iterator[tuple[str, list[Asked]]]:
+    """Machines of another name that are the same machine: its agent can read their stores, so nothing has to be carried."""
+    for machine, items in asked.items():
+        for other, agent in fleet.agents.items():
+            same = agent.hello["machine_id"] == fleet.agents[machine].hello["machine_id"]
+            if items and other != machine and same:
+                yield other, items
 
 
 class Restoring:
@@ -87,7 +106,9 @@ class Restoring:
         """Put the step among the running ones and ask its machine."""
         key = self._step.key
         args = {"resource": key.resource, "fingerprint": self._wanted.digest(digest_bytes), "result": self._stored.id, "run": self._run.id}
-        event = StepEvent(key, "restoring", self._run.clock(), note=self._reason.text)
+        if self._stored.machine:
+            args["source"] = str(self._run.fleet.agents[self._stored.machine].hello["workdir"])
+        event = StepEvent(key, "fetching" if self._stored.machine else "restoring", self._run.clock(), note=self._reason.text)
         work = Work(self._step, self._wanted, self._since_s)
         return Outcome(key, events=(event,), act=lambda: self._send(key.machine, "restore", self._done, **args), work=work)
 
@@ -98,10 +119,11 @@ class Restoring:
         now, seconds = run.clock(), time.monotonic() - self._since_s
         result = replace(self._stored.result, fingerprint=self._wanted)
         known = run.state.state.entries.get(key) or Entry(key, "task")
-        event = StepEvent(key, "restored", now, seconds=seconds, outputs=result.outputs)
+        word = "fetched" if self._stored.machine else "restored"
+        event = StepEvent(key, word, now, seconds=seconds, outputs=result.outputs)
         notes = tuple(NoteEvent(f"what lay at the outputs of {key.resource} is now {path}") for path in reply.body.get("kept") or ())
         entry = replace(known, in_force=result, current=None)
-        return [Outcome(key, "restored", entry, self._reason.text, (event, *notes), word="restored")]
+        return [Outcome(key, word, entry, self._reason.text, (event, *notes), word=word)]
 
     def _failed(self, why: str) -> Outcome:
         """Nothing was taken away and nothing is recorded, so that the next run tries again."""

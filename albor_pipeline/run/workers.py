@@ -110,7 +110,7 @@ class Workers:
         assert wanted is not None
         if decision.action is Action.ADOPT:
             return self._adopt(step, decision, wanted)
-        if decision.action is Action.RESTORE:
+        if decision.action in (Action.RESTORE, Action.FETCH):
             return Restoring(self._run, step, decision, wanted, self._send).begin()
         task = self._fields(step.key)
         if isinstance(task, Task):

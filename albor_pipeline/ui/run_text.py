@@ -10,7 +10,9 @@ from albor_pipeline.model.plan import Action
 from albor_pipeline.ui import words
 from albor_pipeline.ui.hints import NOTHING_GIVEN, Hints
 
-ORDER = ("done", "created", "updated", "restored", "adopted", "forgotten", "failed", "cancelled", "held", "not started", "unchanged")
+ORDER = (
+    "done", "created", "updated", "restored", "fetched", "adopted", "forgotten", "failed", "cancelled", "held", "not started", "unchanged",
+)  # fmt: skip
 
 
 class RunLines:

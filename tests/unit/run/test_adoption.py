@@ -52,14 +52,14 @@ def test_an_ended_rerun_whose_output_was_edited_since_is_made_again_after_asking
     assert [path.read_text() for path in project.root.glob(".albor/kept/*/first/first.txt")] == ["mine\n"]
 
 
-def test_with_the_state_lost_a_deleted_output_is_made_again_and_the_rest_adopted(project: Project) -> None:
+def test_with_the_state_lost_a_deleted_output_is_put_back_and_the_rest_adopted(project: Project) -> None:
     ladder(project, "one")
     assert project.run("apply").code == 0
     shutil.rmtree(project.root / "state")
     (project.root / "then.txt").unlink()
-    assert {name: action for name, (action, _) in project.actions().items()} == {"first": "adopt", "then": "rerun"}
+    assert {name: action for name, (action, _) in project.actions().items()} == {"first": "adopt", "then": "restore"}
     assert project.run("apply").code == 0
-    assert project.starts() == ["first", "then", "then"]
+    assert project.starts() == ["first", "then"]
 
 
 def test_what_is_there_already_is_adopted_when_its_check_passes_and_its_outputs_exist(project: Project) -> None:

@@ -188,3 +188,40 @@ def test_a_plan_refuses_what_the_disk_has_no_room_for(project: Project, monkeypa
     assert changes(project) == {}
     manifest(0)
     done(project)
+
+
+def test_a_result_of_another_folder_of_this_machine_is_fetched_and_kept_here_too(project: Project) -> None:
+    top = "machines:\n  one: { addr: localhost, workdir: one }\n  two: { addr: localhost, workdir: two }\n"
+    make = ("make", "mkdir o; echo 1 > o/x; ln -s x o/l", "outputs: [o]")
+    for name in ("one", "two"):
+        (project.root / name).mkdir()
+    project.manifest(task(*make, "machine: one"), top=top)
+    assert project.run("apply").code == 0 and project.starts("one/starts.log") == ["make"]
+    project.manifest(task(*make, "machine: [one, two]"), top=top)
+    steps = project.run("plan", "--json").json()["steps"]
+    found = {step["machine"]: (step["action"], step["reason"]["text"]) for step in steps}
+    assert found["two"][0] == "fetch" and found["two"][1].startswith("found on one, made on one in run 0001 at ")
+    said = project.run("apply")
+    assert said.code == 0 and "Done: 1 fetched, 1 unchanged." in said.out, said.out + said.err
+    assert project.starts("two/starts.log") == [] and (project.root / "two/o/l").readlink() == Path("x")
+    (project.root / "two/o/x").unlink()
+    (project.root / "one/.albor/store/results/make").rename(project.root / "elsewhere")
+    said = project.run("apply")
+    assert said.code == 0 and "Done: 1 restored, 1 unchanged." in said.out and (project.root / "two/o/x").read_text() == "1\n"
+
+
+def test_the_project_on_another_host_is_adopted_and_nothing_runs(pair: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole folder was copied: the state names a machine that this one is not, the attempts prove what is there."""
+    from albor_pipeline.run import fleet
+
+    greeted = fleet.greeted
+
+    def elsewhere(client: fleet.AgentClient, attempts: str = "all") -> fleet.AgentClient:
+        found = greeted(client, attempts)
+        found.hello = {**found.hello, "machine_id": "another"}
+        return found
+
+    monkeypatch.setattr(fleet, "greeted", elsewhere)
+    assert {action for action, _ in pair.actions().values()} == {"adopt"}
+    done(pair)
+    assert changes(pair) == {} and pair.run("drift").code == 0
