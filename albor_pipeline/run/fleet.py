@@ -47,13 +47,16 @@ class Fleet:
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
 
-    def open(self, names: Sequence[str]) -> None:
-        """Connect to machines that are not connected yet; one that does not answer is noted. Raises as launch() does."""
+    def open(self, names: Sequence[str], known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Connect to machines that are not connected yet; one that does not answer is noted. Raises as launch() does.
+
+        `known` has for a machine the attempts that need not be told (run/attempts.py).
+        """
         self.launch(names)
         while self._loading:
             name, client = self._loading.popitem()
             try:
-                self.agents[name] = greeted(client)
+                self.agents[name] = greeted(client, known=(known or {}).get(name))
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
 

@@ -22,7 +22,7 @@ from albor_pipeline.resources.python_env import PythonEnv, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run import stageplans
-from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
+from albor_pipeline.run.attempts import attempt_of, recorded, tree_of, verified_of
 from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
@@ -67,8 +67,8 @@ class Observer:
 
     def observe(self, chosen: Sequence[Key], state: State) -> Observed:
         """Everything about these resources, whose project files are read, and the machines they are on."""
-        self._machines = {name: self._view(name) for name in self.manifest.machines}
         self._entries = state.entries
+        self._machines = {name: self._view(name, state.lineage) for name in self.manifest.machines}
         items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
         for key in chosen:
             if key.machine in self.fleet.agents:
@@ -100,16 +100,17 @@ class Observer:
         reads = [path for answer in stages.values() for path in answer.reads]
         return present(self.manifest, [*reads, *paths_of_checks(self.manifest)])
 
-    def _view(self, name: str) -> MachineView:
+    def _view(self, name: str, lineage: str) -> MachineView:
         agent = self.fleet.agents.get(name)
         if agent is None:
             return MachineView(name, error=self.fleet.errors.get(name, "not asked"))
         hello = agent.hello
+        on_record = [recorded(self._entries[Key(resource, name)], lineage) for resource in hello["unchanged"]]
         return MachineView(
             name,
             machine_id=str(hello["machine_id"]),
             boot_id=str(hello["boot_id"]),
-            attempts=tuple(attempt_of(raw) for raw in hello["attempts"]),
+            attempts=(*map(attempt_of, hello["attempts"]), *on_record),
             facts=hello,
         )
 

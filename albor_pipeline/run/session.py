@@ -21,6 +21,7 @@ from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run import lint, moved, stored
+from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, holder, newest_lineage
@@ -87,10 +88,13 @@ class Session:
             if not self._broken:
                 raise
 
-    def connect(self, keys: Iterable[Key]) -> None:
-        """Open the machines of these resources, and check that none of them knows a later state than ours."""
+    def connect(self, keys: Iterable[Key], *, told: bool = True) -> None:
+        """Open the machines of these resources, and check that none of them knows a later state than ours.
+
+        `told` False: attempts that the state has on record are not told, only that they still are the newest.
+        """
         names = self._machines(keys)
-        self.fleet.open(names)
+        self.fleet.open(names, None if told else known_attempts(self.state))
         if self.folder.is_new and self._continue_lineage():
             self.fleet.open(names)
         self._check_places()
@@ -146,7 +150,7 @@ class Session:
         self.observer.read_project(keys)
         if self._write:
             moved.record(self.folder, moved.moves(self.manifest, self.folder.state.entries))
-        self.connect(chosen | known)
+        self.connect(chosen | known, told=False)
         self.observed = self.observer.observe(keys, self.state)
         self.observer.problems.raise_if_errors()
         self._options = Options(

@@ -81,9 +81,9 @@ class AgentClient:
         self._inbox: deque[Message] = deque()
         self._closed = False
 
-    def greet(self, attempts: str = "all") -> Mapping[str, Any]:
-        """Ask hello and keep its answer in `hello`. Raises UnreachableError, AgentError."""
-        self.hello = self.request("hello", attempts=attempts, wait_s=HELLO_TIMEOUT_S)
+    def greet(self, attempts: str = "all", known: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Ask hello and keep its answer in `hello`; `known` names attempts that need not be told. Raises UnreachableError, AgentError."""
+        self.hello = self.request("hello", attempts=attempts, known=known, wait_s=HELLO_TIMEOUT_S)
         return self.hello
 
     def submit(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
