@@ -113,7 +113,10 @@ def ensure_available() -> None:
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> str:
     """The BLAKE3 digest of `data` as 64 hex characters. Raises DigestUnavailable."""
-    hasher = new_hasher()
+    if _make is None:
+        ensure_available()
+    assert _make is not None
+    hasher = _make(1)
     hasher.update(data)
     return hasher.hexdigest()
 
