@@ -226,7 +226,10 @@ class ResourceReader:
     def _common(self, name: str, span: Span, table: Table, block: Block, scope: Scope) -> CommonFields | None:
         items = table.items
         values = {key: self._reader.raw(items[key][1], scope) for key in COMMON if key in items}
-        block = replace(block, model=CommonFields, extra=(*block.extra, *keys_of(block.model)))
+        extra = (*block.extra, *keys_of(block.model))
+        block = Block(
+            block.owner, block.span, block.noun, CommonFields, block.shown, extra, block.later, block.names, block.later_inside
+        )
         common = self._reader.model(CommonFields, table, values, block)
         if common is None:
             return None

@@ -88,13 +88,10 @@ class Session:
             if not self._broken:
                 raise
 
-    def connect(self, keys: Iterable[Key], *, told: bool = True) -> None:
-        """Open the machines of these resources, and check that none of them knows a later state than ours.
-
-        `told` False: attempts that the state has on record are not told, only that they still are the newest.
-        """
+    def connect(self, keys: Iterable[Key]) -> None:
+        """Open the machines of these resources, and check that none of them knows a later state than ours."""
         names = self._machines(keys)
-        self.fleet.open(names, None if told else known_attempts(self.state))
+        self.fleet.open(names)
         if self.folder.is_new and self._continue_lineage():
             self.fleet.open(names)
         self._check_places()
@@ -146,12 +143,15 @@ class Session:
         moved.check(self.manifest, self.folder.state.entries)
         keys = [key for key in self.graph.order if key in chosen]
         self.fleet.launch(self._machines(chosen | known))
+        self.fleet.call(known_attempts(self.state))
         self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, deep=wish.deep)
         self.observer.read_project(keys)
         if self._write:
             moved.record(self.folder, moved.moves(self.manifest, self.folder.state.entries))
-        self.connect(chosen | known, told=False)
-        self.observed = self.observer.observe(keys, self.state)
+        self.connect(chosen | known)
+        self.observer.ask(keys, self.state)
+        linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
+        self.observed = self.observer.observe(keys)
         self.observer.problems.raise_if_errors()
         self._options = Options(
             targets=targets,
@@ -162,7 +162,6 @@ class Session:
         plan = self._make_plan()
         self.observed, before = stored.look(self.manifest, self.fleet, self.observed, plan.steps), self.observed
         plan = plan if self.observed is before else self._make_plan()
-        linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)

@@ -11,9 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.manifest import Machine
@@ -112,10 +111,10 @@ class LocalTransport:
         return LocalChannel(process, ours, errors)
 
 
-def greeted(client: AgentClient, attempts: str = "all", known: Mapping[str, Any] | None = None) -> AgentClient:
+def greeted(client: AgentClient, attempts: str = "all") -> AgentClient:
     """The client once its agent has said hello; one that cannot is closed. Raises UnreachableError."""
     try:
-        client.greet(attempts, known)
+        client.greet(attempts)
     except AgentError as error:
         client.close()
         raise UnreachableError.of("unreachable", f"{client.machine}: its agent cannot work: {error.message}") from None
