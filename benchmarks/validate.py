@@ -22,6 +22,7 @@ from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Options, make_plan
 from albor_pipeline.run import lint
 from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder
 from benchmarks.common import OURS, UNUSUAL, folder, in_turns, row, seconds
 
@@ -102,8 +103,9 @@ def plan(where: Path, machines: int) -> float:
     manifest = load(path)
     built = graph.build(manifest)
     state = StateFolder.open(where / "state", manifest.name, write=False).state
-    observer = Observer(manifest, built, state, Answers(names))  # type: ignore[arg-type]
-    observed = observer.observe(built.order)
+    observer = Observer(manifest, built, Answers(names), Vault(manifest))  # type: ignore[arg-type]
+    observer.read_project(built.order)
+    observed = observer.observe(built.order, state)
     made = make_plan(manifest, built, state, observed, Options(), observer.inputs)
     told = [*lint.findings(manifest, keep=True), *(item for item in made.diagnostics if item.level == "error")]
     if told or len(made.steps) != machines * 100:

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-SLOW = ("cli", "conformance", "crash", "property", "unit/agent", "unit/run")
+SLOW = (
+    "cli/", "conformance/", "crash/", "property/", "rules/test_imports.py", "stages/test_framework_cli.py",
+    "stages/test_plan_is_pure.py", "unit/agent/", "unit/run/", "unit/ui/test_live.py",
+)  # fmt: skip
+ALL_TORCH = "\npytestmark = pytest.mark.torch\n"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,10 +25,20 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--update-golden is for people: CI compares goldens and never writes them")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The inner loop reads no file whose tests are all left out: half of its time would go into imports, torch's above all."""
+    left_out = config.getoption("markexpr")
+    if collection_path.suffix != ".py" or collection_path.name == "conftest.py":
+        return None
+    if "not slow" in left_out and _is_slow(collection_path):
+        return True
+    return True if "not torch" in left_out and ALL_TORCH in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folders whose tests start processes, or search for inputs, are not in the inner loop."""
+    """Tests that start processes, or search for inputs, are not in the inner loop."""
     for item in items:
-        if item.path.relative_to(TESTS).as_posix().startswith(tuple(f"{folder}/" for folder in SLOW)):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 
@@ -34,6 +48,10 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def _is_slow(path: Path) -> bool:
+    return path.is_relative_to(TESTS) and path.relative_to(TESTS).as_posix().startswith(SLOW)
 
 
 @pytest.fixture

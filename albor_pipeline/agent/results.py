@@ -9,18 +9,19 @@ Giving one back is exclusive with every attempt of the resource, and takes nothi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
-from albor_pipeline.agent import attempts, hashing, trees
+from albor_pipeline.agent import attempts, facts, hashing, trees
 from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, replace_file, temporary, to_json, utc
-from albor_pipeline.agent.outputs import Files
+from albor_pipeline.agent.outputs import Files, OutputError
 from albor_pipeline.agent.store import Store, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
 VERSION = 1
@@ -57,12 +58,13 @@ class Results:
             self._add({key: spec.get(key) for key in ("resource", "fingerprint", "parts")}, result)
         return why
 
-    def _path(self, resource: str, fingerprint: str) -> str:
+    def path(self, resource: str, fingerprint: str) -> str:
+        """Where the results of one fingerprint are listed."""
         return os.path.join(self._layout.results, quote(resource), os.path.basename(fingerprint))
 
     def _add(self, about: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Make `result` the last one of its fingerprint."""
-        path = self._path(about["resource"], about["fingerprint"])
+        path = self.path(about["resource"], about["fingerprint"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         lock = lock_file(os.path.join(os.path.dirname(path), ".lock"), LOCK_WAIT_S)
         try:
@@ -97,9 +99,9 @@ class Results:
                 return "%s is not kept" % path
             if look:
                 tree = trees.recall(self._layout, proof["root"])
-                lost = self.store.missing(tree) if tree is not None else "its listing"
+                lost = self.store.missing(tree) if tree is not None else "its listing is gone from the store"
                 if lost:
-                    return "%s: %s is gone from the store" % (path, lost)
+                    return "%s: %s" % (path, lost)
         return ""
 
     def resources(self) -> list[str]:
@@ -119,6 +121,12 @@ class Results:
                 self._put_back(result, files, os.path.join(self._layout.attempts, quote(resource)))
             except StoreError as error:
                 raise AttemptError("not-kept", str(error)) from None
+            except OutputError as error:
+                raise AttemptError("io", str(error)) from None
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise AttemptError("io", self._no_room(result, files.paths)) from None
             self._cache.save()
             about = {key: result.pop(key) for key in ("resource", "fingerprint", "parts")}
             del result["missing"]
@@ -135,6 +143,12 @@ class Results:
             if now is None or now.root != proof["root"]:
                 off.append({"path": path})
         return off
+
+    def _no_room(self, result: Mapping[str, Any], paths: Sequence[str]) -> str:
+        wanted = sum(result["outputs"][path]["size_bytes"] for path in paths)
+        free = facts.disk_free_bytes(self._layout.workdir)
+        text = "no room to put %s back: up to %d bytes are needed, %d are free in the working directory; free some, or `store gc`"
+        return text % (", ".join(paths), wanted, free)
 
     def _put_back(self, result: Mapping[str, Any], files: Files, base: str) -> None:
         built: list[tuple[str, list[tuple[str, str]]]] = []

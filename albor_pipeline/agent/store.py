@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FICLONE = 0x40049409
 COPY_LIMIT_BYTES = 1 << 30
-REFLINK, LINK, COPY = "reflink", "link", "copy"
+SHARED, REFLINK, LINK, COPY = "shared", "reflink", "link", "copy"
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ETXTBSY)
 
@@ -65,16 +65,16 @@ class Store:
         return os.path.join(self._objects, digest[:2], digest + ending)
 
     def missing(self, tree: Tree) -> str:
-        """The first entry of a tree that could not be given back, by stat alone; empty when all could."""
-        for entry in tree.entries:
-            if entry[1] == "d":
-                continue
+        """The first entry of a tree that could not be given back, empty when all could; only what stat does not vouch for is read."""
+        for entry in (entry for entry in tree.entries if entry[1] != "d"):
+            path = self.object_path(entry)
             try:
-                info = os.stat(self.object_path(entry))
+                info = os.lstat(path)
             except OSError:
-                return entry[0] or "it"
-            if entry[1] == "f" and info.st_size != entry[4]:
-                return entry[0] or "it"
+                return "%s is gone from the store" % (entry[0] or "it")
+            whole = entry[1] != "f" or (info.st_size == entry[4] and self._cache.digest(path, info) == entry[3])
+            if not whole:
+                return "%s is corrupt in the store" % (entry[0] or "it")
         return ""
 
     def keep(self, path: str, tree: Tree, big: bool = False) -> str:
@@ -82,11 +82,11 @@ class Store:
         if any(entry[1] == "o" for entry in tree.entries):
             raise StoreError("it holds a device, a socket or a pipe")
         self._copied = 0
-        how = REFLINK
+        how = SHARED
         for entry in tree.entries:
             if entry[1] == "f":
                 used = self._keep_file(place(path, tree.type, entry[0]), entry, None if big else COPY_LIMIT_BYTES)
-                how = max(how, used, key=(REFLINK, LINK, COPY).index)
+                how = max(how, used, key=(SHARED, REFLINK, LINK, COPY).index)
             elif entry[1] == "l":
                 self._put(self.object_path(entry), os.fsencode(os.readlink(place(path, tree.type, entry[0]))))
         return how
@@ -95,7 +95,7 @@ class Store:
         target = self.object_path(entry)
         digest, size = entry[3] or "", entry[4]
         if self._is_good(target, digest, size):
-            return REFLINK
+            return SHARED
         os.makedirs(os.path.dirname(target), exist_ok=True)
         before = os.lstat(path)
         if self._clone(path, target, before):
@@ -103,6 +103,9 @@ class Store:
         try:
             os.chmod(path, before.st_mode & 0o7555)
             os.link(path, target)
+        except FileExistsError:
+            os.chmod(path, before.st_mode & 0o7777)
+            return SHARED
         except OSError as error:
             os.chmod(path, before.st_mode & 0o7777)
             if error.errno not in NO_LINK:

@@ -15,6 +15,7 @@ from albor_pipeline.agent import attempts, child, facts, files, hashing, livenes
 from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
+from albor_pipeline.agent.sweep import Sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,8 +223,24 @@ def look_at_slots(server: Server, _stream: Stream, body: Mapping[str, Any]) -> d
 
 def restore(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Put the outputs of a kept result back; {"outputs", "kept"}, the second being what was moved out of their way."""
+    server.lease.require()
     with server.store_lock:
         return server.results.restore({**body, "lineage": server.lineage})
+
+
+def store_list(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
+    """Every result that the store knows."""
+    return {"results": Sweep(server.layout, server.results).listing()}
+
+
+def store_verify(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
+    """Read every object again; the corrupt ones are set aside and named."""
+    return Sweep(server.layout, server.results).verify()
+
+
+def store_clean(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Take away what nobody needs, or say what that would be."""
+    return Sweep(server.layout, server.results).clean(body)
 
 
 def head(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,6 +277,9 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "code_has": (code_has, False),
     "code_put": (code_put, True),
     "restore": (restore, True),
+    "store_list": (store_list, True),
+    "store_verify": (store_verify, True),
+    "store_clean": (store_clean, True),
     "lease": (lease, False),
     "slots": (look_at_slots, True),
     "head": (head, True),

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import NoReturn
 
@@ -25,7 +26,7 @@ VERBS = {
     "template": "one resource with everything resolved, as YAML",
     "fmt": "order and indent a manifest; comments stay",
     "explain": "what a type or a field means, and what it takes",
-    "schema": "the JSON Schema of a manifest, for editors; or its page in Markdown",
+    "schema": "the JSON Schema of a manifest or a recipe, for editors; or the page in Markdown",
     "completion": "a script that lets bash, zsh or fish complete this command",
     "logs": "the log of a task's last attempt",
     "ps": "what is running",
@@ -34,6 +35,7 @@ VERBS = {
     "accept": "take the outputs of a task as they are for its present declaration",
     "history": "what happened, from the journal",
     "audit": "whether the journal is whole and unchanged",
+    "store": "what is kept of earlier results: list it, check it, clean it",
     "state": "rebuild a lost state folder from the machines, or import what forjar recorded",
 }
 GC_THRESHOLDS = (100_000, 20, 100)
@@ -55,6 +57,7 @@ def entry() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; faults of the user are shown without a traceback."""
+    args = argparse.Namespace()
     try:
         parser = _parser(argv)
         args = parser.parse_args(argv)
@@ -64,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         code: int = import_module(f"albor_pipeline.cli.{args.verb}").run(args)
         return code
     except AlborError as error:
-        return _show(error, argv)
+        return _show(error, argv, args)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -116,9 +119,12 @@ def _unknown(verb: str) -> AlborError:
     return UsageError.of("usage", f"there is no verb `{verb}`", *hint, "to see what there is: albor-pipeline --help")
 
 
-def _show(error: AlborError, argv: Sequence[str]) -> int:
+def _show(error: AlborError, argv: Sequence[str], args: argparse.Namespace) -> int:
     from albor_pipeline.ui import diagnostics
+    from albor_pipeline.ui.hints import Hints
 
+    hints = Hints.of(args)
+    error.diagnostics = tuple(replace(item, notes=tuple(map(hints.completed, item.notes))) for item in error.diagnostics)
     if "--json" in argv:
         from albor_pipeline.ui import documents
 

@@ -21,6 +21,7 @@ from albor_pipeline.run.limits import Leave
 from albor_pipeline.run.session import Papers, Session, Wish
 from albor_pipeline.run.signals import Interrupts
 from albor_pipeline.ui import diagnostics, documents, plan_text, run_text
+from albor_pipeline.ui.hints import Hints
 from albor_pipeline.ui.live import reporter
 
 
@@ -51,16 +52,16 @@ def run(args: argparse.Namespace) -> int:
         warnings = [*session.manifest.warnings, *plan.diagnostics]
         sys.stderr.write(diagnostics.render_all(warnings, colour=False) if warnings else "")
         if not plan.changes:
-            common.out([documents.text(documents.of_plan(plan))] if args.json else [plan_text.plan_lines(plan)[-1]])
+            common.out([documents.text(documents.of_plan(plan))] if args.json else [plan_text.plan_lines(plan, Hints.of(args))[-1]])
             return EXIT_OK
         _ask(plan, args.yes)
-        with reporter(plan, sys.stderr) as report, Interrupts(_told) as interrupts:
+        with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(_told) as interrupts:
             papers = Papers(_bytes(documents.of_plan(plan)), lambda done: _bytes(documents.of_report(done)))
             done = session.apply(plan, wish, papers, report, interrupts.leave)
     if args.json:
         common.out([documents.text(documents.of_report(done))])
     else:
-        common.out(run_text.report_lines(done, f"albor-pipeline status {plan.manifest}"))
+        common.out(run_text.report_lines(done, Hints.of(args), plan.manifest))
     return _code(done, plan)
 
 

@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Follow it; exits 0 when it ended well, 3 when it did not."""
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
+        common.tell_unmasked(session.vault.missing())
         key = sorted(common.keys_of(args.task, session.manifest))[0]
         attempt = newest(session, key, None)
         follower = Follower(session, key, attempt.number)

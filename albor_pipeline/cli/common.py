@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from albor_pipeline.errors import ManifestError, UsageError
+from albor_pipeline.errors import Diagnostic, ManifestError, UsageError
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.resource import Key
 
@@ -100,6 +100,12 @@ def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | N
     if args.group:
         chosen = frozenset(key for key in chosen if manifest.resources[key.resource].group in args.group)
     return chosen
+
+
+def tell_unmasked(missing: Iterable[Diagnostic]) -> None:
+    """Say in one line which secrets cannot be read now, so that nothing masks them in what a task wrote."""
+    if reasons := "; ".join(dict.fromkeys(item.message for item in missing)):
+        err([f"warning: secrets may stand below, since they cannot be masked: {reasons}"])
 
 
 def out(lines: Iterable[str]) -> None:

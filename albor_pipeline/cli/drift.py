@@ -11,6 +11,7 @@ from albor_pipeline.errors import EXIT_DRIFT, EXIT_OK, UnreachableError
 from albor_pipeline.run.drift import findings
 from albor_pipeline.run.session import Session
 from albor_pipeline.ui import documents, status_text
+from albor_pipeline.ui.hints import Hints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         "findings": found,
         "seconds": round(time.monotonic() - began, 3),
     }
-    common.out([documents.text(document)] if args.json else status_text.drift_lines(document))
+    common.out([documents.text(document)] if args.json else status_text.drift_lines(document, Hints.of(args)))
     if document["drift_count"]:
         return EXIT_DRIFT
     return UnreachableError.exit_code if found else EXIT_OK

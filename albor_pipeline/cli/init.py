@@ -7,8 +7,13 @@ from pathlib import Path
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, UsageError
+from albor_pipeline.manifest.jsonschema import schema
+from albor_pipeline.ui import manifest_page
+from albor_pipeline.ui.hints import Hints
 
+SCHEMA = common.FOLDER / "manifest.schema.json"
 MANIFEST = """\
+# yaml-language-server: $schema=manifest.schema.json
 version: "1.0"
 name: {name}
 
@@ -35,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write manifests/albor.yaml, and .gitignore where there is none."""
+    """Write manifests/albor.yaml, the schema that editors check it with, and .gitignore where there is none."""
     root = Path(args.folder).resolve()
     path = root / common.DEFAULT
     if path.exists():
@@ -46,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     ignore = root / ".gitignore"
     if not ignore.exists():
         ignore.write_text(IGNORE)
+    if not (schema_path := root / SCHEMA).exists():
+        schema_path.write_text("".join(f"{line}\n" for line in manifest_page.schema_lines(schema())))
     shown = Path(args.folder) / common.DEFAULT
-    common.out([f"Wrote {shown}.", f"To see what it would do: albor-pipeline plan {shown}"])
+    common.out([f"Wrote {shown}.", f"To see what it would do: {Hints(str(shown)).again('plan')}"])
     return EXIT_OK

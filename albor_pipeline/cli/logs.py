@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
+        common.tell_unmasked(session.vault.missing())
         for key in sorted(common.keys_of(args.task, session.manifest)):
             follower = Follower(session, key, newest(session, key, args.attempt).number)
             follower.print_log(sys.stdout.write, follow=args.follow)

@@ -9,6 +9,7 @@ from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_CHANGES, EXIT_OK, UnreachableError
 from albor_pipeline.run.session import Session, Wish
 from albor_pipeline.ui import diagnostics, documents, plan_text
+from albor_pipeline.ui.hints import Hints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         common.out([documents.text(documents.of_plan(plan))])
     else:
         sys.stderr.write(diagnostics.render_all(warnings, colour=False) if warnings else "")
-        common.out(plan_text.plan_lines(plan, every=args.all))
+        common.out(plan_text.plan_lines(plan, Hints.of(args), every=args.all))
     if plan.unreachable:
         return UnreachableError.exit_code
     return EXIT_CHANGES if args.detailed_exitcode and plan.changes else EXIT_OK

@@ -23,7 +23,10 @@ def run(args: argparse.Namespace) -> int:
     """Print it; copies that differ from machine to machine are documents of their own."""
     manifest = load(common.find_manifest(args.manifest), environment=args.env)
     keys = common.keys_of(args.resource, manifest)
-    resource = manifest.resources[next(iter(keys)).resource]
+    resource = manifest.resources[args.resource.partition("@")[0]]
+    if resource.fields is None:
+        note = "`plan` reads it: this command runs nothing"
+        raise ManifestError.of("not-known-yet", f"`{resource.id}` takes a number or a name from a data source", note, span=resource.span)
     machines = tuple(name for name in resource.machines if any(key.machine == name for key in keys))
     if args.machine is not None and args.machine not in machines:
         near = closest(args.machine, machines)

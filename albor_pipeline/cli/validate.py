@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(args: argparse.Namespace) -> tuple[Manifest, tuple[Diagnostic, ...]]:
-    manifest = load(common.find_manifest(args.manifest), environment=args.env)
+    manifest = load(common.find_manifest(args.manifest), environment=args.env, further=lint.of_what_was_read)
     found = (*manifest.warnings, *findings(manifest))
     if any(item.level == "error" for item in found) or (args.strict and found):
         raise ManifestError(found)

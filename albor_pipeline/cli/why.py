@@ -12,7 +12,9 @@ from albor_pipeline.model.plan import Action, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan import reasons
 from albor_pipeline.run.session import Session, Wish
+from albor_pipeline.run.stored import kept_of
 from albor_pipeline.ui import documents, why_text
+from albor_pipeline.ui.hints import Hints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +29,23 @@ def run(args: argparse.Namespace) -> int:
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         keys = common.keys_of(args.task, session.manifest)
         plan = session.plan(Wish(keys))
-        documented = [_document(session, step) for step in plan.steps if step.key in keys]
+        documented = [{**_document(session, step), "kept": _kept(session, step)} for step in plan.steps if step.key in keys]
     if args.json:
         common.out([documents.text({**documents.head("why"), "resources": documented})])
     else:
         for document in documented:
-            common.out(why_text.why_lines(document))
+            common.out(why_text.why_lines(document, Hints.of(args)))
     return EXIT_OK
+
+
+def _kept(session: Session, step: Step) -> list[dict[str, Any]]:
+    """The results of the wanted fingerprint that its machine keeps, last in force last."""
+    if step.kind != "task" or step.fingerprint is None or step.key.machine not in session.fleet.agents:
+        return []
+    entry = session.state.entries.get(step.key)
+    mine = (entry.in_force.run, entry.in_force.outputs) if entry and entry.in_force else None
+    found = [one for one in kept_of(session.fleet, step.key) if not step.fingerprint.changes(one.result.fingerprint)]
+    return [{"id": one.id, "run": one.result.run, "in_force": (one.result.run, one.result.outputs) == mine} for one in found]
 
 
 def _document(session: Session, step: Step) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from albor_pipeline.errors import Span
 from albor_pipeline.manifest.nodes import Node, Scalar, Sequence, Table
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.scope import Scope
@@ -50,7 +51,8 @@ def read_checks(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scop
             note = f"declared machines: {', '.join(scope.machines)}"
             reader.problems.error("unknown-machine", message, place, label, (note,))
             continue
-        checks.append(Check(name, fields.machine, fields.command, fields.expect_exit, fields.description, span))
+        at = reader.text.of(table.items["command"][1])
+        checks.append(Check(name, fields.machine, fields.command, fields.expect_exit, fields.description, span, at))
     return tuple(checks)
 
 
@@ -65,14 +67,31 @@ def read_moved(
         reader.problems.error("wrong-type", f"`moved` must be a list, not {node.what}", reader.text.of(node))
         return ()
     found: list[Moved] = []
+    taken: dict[tuple[str, str], Span] = {}
     for index, item in enumerate(node.items, start=1):
         table = reader.table(item, f"`moved` {index}") or Table(item.start)
         span = reader.text.span(item.start, item.start + 1)
         block = Block(f"`moved` {index}", span, "a move", MovedFields, names={"from": "before"})
         fields = reader.model(MovedFields, table, reader.raw(table, None), block)
-        if fields is not None:
+        if fields is not None and _is_new(reader, fields, table, taken):
             found += _moves(reader, fields, table, resources, groups, machines)
     return tuple(found)
+
+
+def _is_new(reader: Reader, fields: MovedFields, table: Table, taken: dict[tuple[str, str], Span]) -> bool:
+    """Whether no other move is from the same name or to the same name: one row of the state cannot be two, nor two rows one."""
+    good = True
+    for word, name in (("from", fields.before), ("to", fields.to)):
+        place = reader.text.of(table.items[word][1])
+        first = taken.setdefault((word, name), place)
+        if first is not place:
+            reader.problems.error("moved-twice", f"two moves are {word} `{name}`", place, f"first at {first}")
+            good = False
+    if "@" in fields.before:
+        message, note = f"`{fields.before}` is no name", "a resource moves on all its machines; a machine moves by its own name"
+        reader.problems.error("bad-name", message, reader.text.of(table.items["from"][1]), "", (note,))
+        good = False
+    return good
 
 
 def _moves(

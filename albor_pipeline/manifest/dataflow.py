@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import dirname
 from typing import NamedTuple
 
 from albor_pipeline.errors import Problems, Span
 from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.resources.file import File
 from albor_pipeline.resources.places import MAGIC, Place, Places, fixed, folders, overlaps, parts
 from albor_pipeline.resources.task import Task
 
@@ -27,11 +29,16 @@ class _Made(NamedTuple):
 
 
 def check_outputs(resources: Mapping[str, Resource], places: Places, problems: Problems) -> None:
-    """Note two tasks whose outputs are the same or nested in one place, and a task whose input lies in its own outputs."""
+    """Note two tasks whose outputs are the same or nested in one place, an input in one's own outputs, a file declared twice."""
     taken = _Taken()
+    files: dict[Place, Resource] = {}
     for resource in resources.values():
         for key in resource.copies():
             task = resource.fields_on(key.machine)
+            if isinstance(task, File) and resource.kind == "file":
+                first = files.setdefault(places.of(key.machine, task.path), resource)
+                if first is not resource:
+                    _note_same_file(resource, first, task.path, problems)
             if not isinstance(task, Task):
                 continue
             for index, output in enumerate(task.outputs):
@@ -52,13 +59,15 @@ class _Taken:
         self._below: dict[Place, list[Place]] = {}
         self._globs: dict[Place, list[Place]] = {}
         self._left = MAX_COMPARED
+        self._folder = ""
+        self._folders: tuple[str, ...] = ()
 
     def add(self, place: Place, made: _Made) -> None:
         if place in self._at:
             return
         self._at[place] = made
         machine, path = place
-        for folder in folders(path):
+        for folder in self._above(path):
             self._below.setdefault((machine, folder), []).append(place)
         if MAGIC & set(path):
             self._globs.setdefault((machine, fixed(path)), []).append(place)
@@ -79,10 +88,18 @@ class _Taken:
     def _near(self, place: Place) -> Iterator[Place]:
         machine, path = place
         yield place
-        for folder in folders(path):
+        for folder in self._above(path):
             yield machine, folder
-            yield from self._some(self._globs.get((machine, folder), ()))
+            if self._globs:
+                yield from self._some(self._globs.get((machine, folder), ()))
         yield from self._some(self._below.get((machine, fixed(path)), ()))
+
+    def _above(self, path: str) -> tuple[str, ...]:
+        """The folders above a path; those of a path in the same folder as the last one are known."""
+        folder = dirname(path)
+        if folder != self._folder or not folder:
+            self._folder, self._folders = folder, tuple(folders(path))
+        return self._folders
 
     def _some(self, places: Sequence[Place]) -> Sequence[Place]:
         chosen = places[: max(self._left, 0)] if len(places) > 1 else places
@@ -95,6 +112,12 @@ def _note(made: _Made, other: _Made, same: bool, problems: Problems) -> None:
     whom = other.key.resource if other.key.resource != made.key.resource else str(other.key)
     line = f", declared at line {other.span.line}" if other.span is not None else ""
     problems.error("output-overlap", f"output `{made.text}` of `{made.key.resource}` {what} `{whom}`{line}", made.span)
+
+
+def _note_same_file(resource: Resource, first: Resource, path: str, problems: Problems) -> None:
+    message = f"`{resource.id}` and `{first.id}` are one file, `{path}`: each run would undo what the other one did"
+    note = f"`{first.id}` is declared at {first.span}"
+    problems.warning("same-file", message, resource.spans.get("path", resource.span), "", (note,))
 
 
 def _check_inputs(resource: Resource, key: Key, task: Task, places: Places, problems: Problems) -> None:

@@ -8,7 +8,16 @@ from functools import cache
 from typing import Any
 
 from albor_pipeline.manifest import later
-from albor_pipeline.manifest.jsonschema import COMMON, SECTIONS, SOME_NAME, Section, definitions, words
+from albor_pipeline.manifest.jsonschema import (
+    COMMON,
+    RECIPE_SECTIONS,
+    REF,
+    SECTIONS,
+    SOME_NAME,
+    Section,
+    definitions,
+    words,
+)
 from albor_pipeline.manifest.schema import nested
 from albor_pipeline.manifest.sections import CommonFields, Head
 from albor_pipeline.model.about import BlockAbout, FieldAbout
@@ -18,18 +27,19 @@ from albor_pipeline.resources.registry import KINDS
 
 WHOLE = "manifest"
 ANY_TYPE = "resource"
+RECIPE_FILE = "recipe-file"
 
 
 @cache
 def blocks() -> tuple[BlockAbout, ...]:
-    """The manifest itself, its sections, what every resource takes, then each type in the order of the registry."""
+    """The manifest itself, its sections, what every resource takes, a recipe file, then each type in the order of the registry."""
     sections = tuple(
         BlockAbout(section.noun, _about(section.model), _fields(section.model, later_keys=section.later))
         for section in SECTIONS.values()
         if section.model is not None and section.model is not CommonFields
     )
     everywhere = BlockAbout(ANY_TYPE, _about(CommonFields), _common())
-    return (_whole(), *sections, everywhere, *(_kind(kind) for kind in KINDS.values()))
+    return (_whole(), *sections, everywhere, _recipe_file(), *(_kind(kind) for kind in KINDS.values()))
 
 
 def _common(later_keys: Collection[str] = later.RESOURCE) -> tuple[FieldAbout, ...]:
@@ -39,6 +49,15 @@ def _common(later_keys: Collection[str] = later.RESOURCE) -> tuple[FieldAbout, .
 def _whole() -> BlockAbout:
     sections = tuple(FieldAbout(name, _takes(section), section.about, False) for name, section in SECTIONS.items())
     return BlockAbout(WHOLE, "A whole manifest.", (*_fields(Head), *sections))
+
+
+def _recipe_file() -> BlockAbout:
+    fields = []
+    for name, section in RECIPE_SECTIONS.items():
+        model = section.model if section.holds == "one" else None
+        takes = words({"$ref": REF.format(model=model.__name__)}, definitions()) if model else _takes(section)
+        fields.append(FieldAbout(name, takes, section.about, model is not None, fields=_fields(model)))
+    return BlockAbout(RECIPE_FILE, "A file in recipes/: resources that `type: recipe` uses with inputs.", tuple(fields))
 
 
 def _takes(section: Section) -> str:

@@ -19,11 +19,16 @@ LATER = frozenset(("promotion",))
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
+def _address(value: Any) -> Any:
+    """An address, or a template of one, which is resolved where the environment is chosen."""
+    return value if isinstance(value, str) and "{{" in value else host_address(value)
+
+
 class MachineOverride(Fields):
     """What an environment says of a machine."""
 
     addr: Annotated[
-        str, BeforeValidator(host_address), Field(description="its address in this environment")
+        str, BeforeValidator(_address), Field(description="its address in this environment")
     ]
 
 

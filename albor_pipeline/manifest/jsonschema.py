@@ -1,12 +1,13 @@
-"""The JSON Schema (draft 7) of a manifest, from the fields of the registry: what editors complete and check. Reads no manifest.
+"""The JSON Schema (draft 7) of a manifest and of a recipe file, from the fields of the registry: what editors complete and check.
 
-It allows whatever the loader accepts without a warning: text takes any raw scalar, every value may be a template, an optional key may be
-null. What depends on several keys, on names or on files is left to `validate`. Draft 7 with `if` and `then` for each type is what
-yaml-language-server follows best.
+It allows whatever the loader accepts: text takes any raw scalar, every value may be a template, an optional key may be null. A key that
+the loader only warns of is allowed and only described, since yaml-language-server shows every problem as an error. What depends on
+several keys, on names or on files is left to `validate`. Draft 7 with `if` and `then` for each type is what it follows best.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -19,7 +20,9 @@ from albor_pipeline.manifest.afterwards import CheckFields, MovedFields
 from albor_pipeline.manifest.conditions import ConditionFields
 from albor_pipeline.manifest.environments import EnvironmentFields
 from albor_pipeline.manifest.expand import CopyFields
+from albor_pipeline.manifest.flat import FOREIGN
 from albor_pipeline.manifest.policies import RuleFields
+from albor_pipeline.manifest.recipes import RecipeFields
 from albor_pipeline.manifest.sections import CommonFields, Head, MachineFields, OutputFields, PolicyFields
 from albor_pipeline.manifest.sources import DATA_LATER, SECRETS_LATER, DataFields, SecretsFields
 from albor_pipeline.resources.base import Kind
@@ -59,7 +62,12 @@ SECTIONS: Mapping[str, Section] = {
     "moved": Section("move", "resources and machines that had another name", MovedFields, "list"),
     "outputs": Section("output", "values that the pipeline publishes, by name", OutputFields),
 }
+RECIPE_SECTIONS: Mapping[str, Section] = {
+    "recipe": Section("head", "what the recipe is called and what it takes", RecipeFields, "one"),
+    "resources": SECTIONS["resources"],
+}
 COMMON: tuple[type[Fields], ...] = (CommonFields, CopyFields, ConditionFields)
+NO_EFFECT = {"description": "a key of other types of resources: it has no effect on this one"}
 
 
 class _Generator(GenerateJsonSchema):
@@ -145,7 +153,7 @@ def words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 @cache
 def definitions() -> dict[str, Any]:
     """The schema of every model of the format, by class name; a model inside another is a reference."""
-    models: set[type[Fields]] = {Head, *COMMON, *(kind.model for kind in KINDS.values())}
+    models: set[type[Fields]] = {Head, RecipeFields, *COMMON, *(kind.model for kind in KINDS.values())}
     models |= {section.model for section in SECTIONS.values() if section.model is not None}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, made = models_json_schema(
@@ -186,10 +194,12 @@ def of_kind(kind: Kind) -> dict[str, Any]:
     other = {
         written: {**own["properties"][name], "description": SPELLING.format(name=name)} for written, name in kind.names.items()
     }
+    foreign = "|".join(map(re.escape, sorted(FOREIGN.get(kind.name, ()))))
     return {
         "description": own.get("description", ""),
         "type": "object",
         "properties": {**common, **own["properties"], **other, "type": {"const": kind.name}},
+        **({"patternProperties": {f"^({foreign})$": NO_EFFECT}} if foreign else {}),
         "required": ["type", *needed],
         "additionalProperties": False,
     }
@@ -222,16 +232,41 @@ def _section(name: str, section: Section) -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The schema of a whole manifest."""
     head = definitions()[Head.__name__]
+    return _file("albor-pipeline manifest", head["properties"], SECTIONS, head["required"])
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The schema of a whole recipe file."""
+    return _file("albor-pipeline recipe", {}, RECIPE_SECTIONS, ["recipe"])
+
+
+def _file(title: str, head: Mapping[str, Any], sections: Mapping[str, Section], required: Iterable[str]) -> dict[str, Any]:
     kinds = {f"type-{name}": of_kind(kind) for name, kind in KINDS.items()}
-    models: tuple[type[Fields], ...] = (Head, *COMMON, *(kind.model for kind in KINDS.values()))
-    whole = {model.__name__ for model in models}
-    parts = {name: form for name, form in definitions().items() if name not in whole}
+    known = {"resource": _resource(), **kinds, **definitions()}
+    properties = {**head, **{name: _section(name, section) for name, section in sections.items()}}
+    named = _named(properties, known)
     return {
         "$schema": DRAFT,
-        "title": "albor-pipeline manifest",
+        "title": title,
         "type": "object",
-        "properties": {**head["properties"], **{name: _section(name, section) for name, section in SECTIONS.items()}},
-        "required": head["required"],
+        "properties": properties,
+        "required": list(required),
         "additionalProperties": False,
-        "definitions": {"resource": _resource(), **kinds, **parts},
+        "definitions": {name: form for name, form in known.items() if name in named},
     }
+
+
+def _named(form: Any, known: Mapping[str, Any]) -> set[str]:
+    """The definitions that a schema refers to, and those that these refer to."""
+    found: set[str] = set()
+    waiting = [form]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            name = str(item.get("$ref", "")).rsplit("/", 1)[-1]
+            if name and name not in found:
+                found.add(name)
+                waiting.append(known[name])
+        if isinstance(item, Mapping | list):
+            waiting += item.values() if isinstance(item, Mapping) else item
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import References, check_cycles
 from albor_pipeline.manifest.resources import ResourceReader
 from albor_pipeline.manifest.schema import Block, Reader
-from albor_pipeline.manifest.scope import Scope
+from albor_pipeline.manifest.scope import NAMESPACES, Scope
 from albor_pipeline.manifest.sections import (
     MACHINE_SHOWN,
     POLICY_SHOWN,
@@ -35,17 +36,23 @@ from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Mo
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.places import Places
 
+Further = Callable[[Manifest], Iterable[Diagnostic]]
+FURTHER_LIMIT = 1_000
+NAMING = re.compile(r"\{\{\s*(?:" + "|".join(NAMESPACES) + r")\b[^{}]*\}\}")
 SECTIONS = (
     "params", "machines", "resources", "policy", "outputs", "includes", "environments", "policies", "data", "secrets",
     "checks", "moved",
 )  # fmt: skip
 
 
-def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None) -> Manifest:
+def load(
+    path: Path, *, environment: str | None = None, fetch: Callable[[Path], Fetch] | None = None, further: Further | None = None
+) -> Manifest:
     """The manifest in the file `path`, as the named environment has it; its warnings are in `.warnings`.
 
     `fetch` gives for the project folder what reads a data source; without it `{{data.NAME}}` stays as written, so that
-    checking a manifest runs nothing.
+    checking a manifest runs nothing. `further` is asked for more problems of what could be read of a manifest that cannot
+    be used, so that all of them are in one report.
 
     Raises ManifestError with every problem found, each with its place; never anything else for whatever the file holds.
     """
@@ -55,7 +62,10 @@ def load(path: Path, *, environment: str | None = None, fetch: Callable[[Path], 
         loader = _Loader(Text(source), problems, path, environment, fetch)
         manifest = loader.manifest()
     if problems.errors:
-        raise ManifestError(sorted(loader.explained(), key=lambda item: _place(item, source)))
+        found = loader.explained()
+        if further is not None and manifest is not None and len(found) <= FURTHER_LIMIT:
+            found += further(manifest)
+        raise ManifestError(sorted(found, key=lambda item: _place(item, source)))
     assert manifest is not None
     return manifest
 
@@ -116,10 +126,10 @@ class _Loader:
         scope = Scope(self._params(root), origins=self._origins)
         secrets = read_secrets(self._reader, root)
         data = read_data(self._reader, self._section(root, "data"), scope)
-        machines = self._machines(root, scope)
-        scope.machines = machines
         scope.data_names = data
         scope.data = data_of(data, self._fetch(project_root(self._path))) if self._fetch is not None else None
+        machines = self._machines(root, scope)
+        scope.machines = machines
         policy = self._policy(root, machines)
         resources = self._resources(root, scope)
         check_paths(resources, machines, policy, self._problems)
@@ -135,6 +145,7 @@ class _Loader:
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
             secrets=replace(secrets, names=self._reader.secrets), checks=checks, moved=self._moved,
+            data=tuple(data.values()),
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:
@@ -150,6 +161,11 @@ class _Loader:
     def _params(self, root: Table) -> Mapping[str, str]:
         found = {key: node for key, (_, node) in self._section(root, "params").items()}
         self._origins.update((f"params.{key}", node) for key, node in found.items())
+        for key, node in found.items():
+            if isinstance(node, Scalar) and (inner := NAMING.search(node.text)):
+                message = f"the param `{key}` holds the template `{inner[0]}`, which is put in as it stands"
+                note = "a param is looked up once and not resolved itself: write the template where the param is used"
+                self._problems.warning("template-in-param", message, self._text.of(node), "", (note,))
         return {key: self._reader.plain_text(node) for key, node in found.items()}
 
     def _machines(self, root: Table, scope: Scope) -> dict[str, Machine]:
@@ -185,6 +201,8 @@ class _Loader:
         reader, context = ResourceReader(self._reader, recipes), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
             reader.add(name, key, node, context)
+        if reader.gave_up:
+            return reader.resources
         recipes.check_required()
         references = References(reader.resources, self._problems, reader.groups, reader.contexts)
         resources = references.linked(reader.depends_on, reader.mentions)
@@ -225,5 +243,6 @@ def _policy(fields: PolicyFields) -> Policy:
         stop_on_first=fields.failure == "stop_on_first",
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
-        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, deny_paths=fields.deny_paths,
+        on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, on_drift=fields.notify.on_drift,
+        deny_paths=fields.deny_paths,
     )  # fmt: skip

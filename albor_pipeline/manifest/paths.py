@@ -11,6 +11,7 @@ from albor_pipeline.model.manifest import Machine, Policy
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.build import Build
 from albor_pipeline.resources.file import File
+from albor_pipeline.resources.task import Task
 
 OF_ROOT = ("/etc/", "/usr/lib/systemd/", "/boot/", "/var/lib/", "/opt/", "/usr/local/bin/", "/usr/local/sbin/")
 
@@ -39,6 +40,8 @@ def _written(resource: Resource) -> Iterator[tuple[str, str]]:
         path = getattr(fields, field, None)
         if path is not None:
             yield field, path
+        for index, output in enumerate(fields.outputs if isinstance(fields, Task) else ()):
+            yield f"outputs.{index}", output.path
 
 
 def _check_rights(resource: Resource, file: File, machines: Mapping[str, Machine], problems: Problems) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -12,10 +13,16 @@ from albor_pipeline.errors import Problems, Span
 from albor_pipeline.manifest.nodes import Sequence, Table
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.fields import Count, Fields, Text
+from albor_pipeline.resources.fields import Count, Fields, Text, parse_bytes, parse_seconds
 from albor_pipeline.resources.registry import KINDS
+from albor_pipeline.resources.task import Output as TaskOutput
 
 BLOCKING = ("require", "deny", "assert")
+CONDITION = ("condition_field", "condition_value")
+BOUNDS = ("max_count", "min_count")
+IDLE = {  # what a type does not look at
+    "require": (*CONDITION, *BOUNDS), "deny": BOUNDS, "warn": BOUNDS, "assert": ("field", *BOUNDS), "limit": CONDITION,
+}  # fmt: skip
 OWN = ("id", "type", "machine", "depends_on", "tags")
 
 
@@ -111,7 +118,20 @@ def _fits(reader: Reader, rule: RuleFields, table: Table, block: Block) -> bool:
                 place = reader.text.of(table.items[name][1])
                 label = reader.suggest.label(word, known)
                 reader.problems.error("unknown-field", f"{whose} {has} field `{word}`", place, label)
+    _warn_of_idle(reader, rule, table, block)
     return reader.problems.error_count == before
+
+
+def _warn_of_idle(reader: Reader, rule: RuleFields, table: Table, block: Block) -> None:
+    """Warn of every key that a rule of this type does not look at."""
+    idle = IDLE[rule.type]
+    if rule.type in ("deny", "warn") and rule.condition_field is not None:
+        idle = ("field", *idle)
+    for name in idle:
+        if getattr(rule, name) is not None:
+            message = f"`{name}` has no effect on {block.owner}, because it is of type `{rule.type}`"
+            message += " and has a `condition_field`" if name == "field" and rule.type != "assert" else ""
+            reader.problems.warning("no-effect", message, reader.text.of(table.items[name][0]))
 
 
 def _known_fields(kind: str | None) -> set[str]:
@@ -128,8 +148,17 @@ def check_policies(rules: Iterable[Rule], resources: Mapping[str, Resource], pro
                 _note(rule, f"{len(matching)} {_what(rule.fields)}, {_bounds(rule.fields)}", rule.span, problems)
             continue
         for resource in matching:
-            for text, field in _broken(rule.fields, resource):
+            found = dict.fromkeys(broken for copy in _each_copy(resource) for broken in _broken(rule.fields, copy))
+            for text, field in found:
                 _note(rule, f"`{resource.id}` {text}", resource.spans.get(field, resource.span), problems)
+
+
+def _each_copy(resource: Resource) -> Iterator[Resource]:
+    """The resource with the fields that it has on each of its machines, once where they are the same."""
+    yield resource
+    for fields in resource.fields_by_machine.values():
+        if fields is not None and fields is not resource.fields:
+            yield replace(resource, fields=fields)
 
 
 def _applies(rule: RuleFields, resource: Resource) -> bool:
@@ -180,7 +209,17 @@ def _is_empty(value: Any) -> bool:
 def _equals(value: Any, wanted: str | None) -> bool:
     if isinstance(value, tuple | list):
         return any(_equals(item, wanted) for item in value)
-    return _shown(value) == wanted
+    if isinstance(value, TaskOutput):
+        return value.path == wanted
+    return _shown(value) == wanted or (isinstance(value, int | float) and not isinstance(value, bool) and value == _amount(wanted))
+
+
+def _amount(text: str | None) -> float | None:
+    """The number that a rule writes as a time or a size: `10m`, `20GB`."""
+    for parse in (parse_seconds, parse_bytes):
+        with suppress(ValueError):
+            return parse(text)
+    return None
 
 
 def _shown(value: Any) -> str:

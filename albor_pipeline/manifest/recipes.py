@@ -32,29 +32,33 @@ def _plain(value: Any) -> Any:
 class InputFields(Fields):
     """One input that a recipe declares."""
 
-    type: Literal["string", "int", "bool", "path", "enum"] = "string"
-    description: str = ""
-    default: Annotated[str | None, BeforeValidator(_plain)] = None
-    min: Annotated[str | None, BeforeValidator(_plain)] = None
-    max: Annotated[str | None, BeforeValidator(_plain)] = None
-    choices: tuple[str, ...] = ()
+    type: Annotated[Literal["string", "int", "bool", "path", "enum"], Field(description="what its values are")] = "string"
+    description: Annotated[str, Field(description="a sentence for readers")] = ""
+    default: Annotated[
+        str | None, BeforeValidator(_plain), Field(description="the value when none is given; without one it must be given")
+    ] = None
+    min: Annotated[str | None, BeforeValidator(_plain), Field(description="the smallest value of an int")] = None
+    max: Annotated[str | None, BeforeValidator(_plain), Field(description="the largest value of an int")] = None
+    choices: Annotated[tuple[str, ...], Field(description="the values that an enum may have")] = ()
 
 
 class RequiredFields(Fields):
     """Another recipe that must be used too."""
 
-    recipe: Text
-    version: Text | None = None
+    recipe: Annotated[Text, Field(description="its name")]
+    version: Annotated[Text | None, Field(description="its version; any when this is left out")] = None
 
 
 class RecipeFields(Fields):
     """The head of a recipe file."""
 
-    name: Text
-    version: Text | None = None
-    description: str = ""
-    inputs: Mapping[str, InputFields] = Field(default_factory=dict)
-    requires: tuple[RequiredFields, ...] = ()
+    name: Annotated[Text, Field(description="the name of the recipe")]
+    version: Annotated[Text | None, Field(description="its version; a manifest uses one version of a recipe")] = None
+    description: Annotated[str, Field(description="a sentence for readers")] = ""
+    inputs: Annotated[
+        Mapping[str, InputFields], Field(description="what whoever uses it may set, by name: `{{inputs.NAME}}`")
+    ] = Field(default_factory=dict)
+    requires: Annotated[tuple[RequiredFields, ...], Field(description="other recipes that the manifest must use too")] = ()
 
 
 class FileFields(Fields):

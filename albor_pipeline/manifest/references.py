@@ -99,7 +99,7 @@ class References:
         if self._is_too_much(len(members), span):
             return
         for member in members:
-            yield from self._checked(resource, Reference(word, member, machine or None), span)
+            yield from self._checked(resource, Reference(word, member, machine or None, None, span))
 
     def _is_too_much(self, more: int, span: Span | None) -> bool:
         """Whether there are more dependencies than any honest manifest has; noted once."""
@@ -127,7 +127,7 @@ class References:
         if self._is_too_much(len(members), span):
             return
         for member in members:
-            yield from self._checked(resource, Reference(word, member, machine or None, output), span)
+            yield from self._checked(resource, Reference(word, member, machine or None, output, span))
 
     def _split(self, text: str, prefix: str) -> tuple[tuple[str, ...] | None, str | None]:
         if (found := self._find(text, prefix)) is not None:
@@ -150,14 +150,14 @@ class References:
             message = f"`{resource.id}` runs in `{word}`, which is a {environment.kind} and no python_env"
             self._error("wrong-kind", message, span)
         else:
-            yield from self._checked(resource, Reference(word, environment.id), span)
+            yield from self._checked(resource, Reference(word, environment.id, None, None, span))
 
-    def _checked(self, resource: Resource, reference: Reference, span: Span | None) -> Iterator[Reference]:
-        other = self._resources[reference.resource]
+    def _checked(self, resource: Resource, reference: Reference) -> Iterator[Reference]:
+        other, span = self._resources[reference.resource], reference.span
         if other.id == resource.id:
             self._error("self-reference", f"`{resource.id}` refers to itself", span)
         elif other.fields is None:
-            yield replace(reference, span=span)
+            yield reference
         elif reference.machine is not None and reference.machine not in other.machines:
             message = f"`{reference.text}`: `{other.id}` is not on a machine `{reference.machine}`"
             self._error("unknown-machine", message, span, "", (f"it is on: {', '.join(other.machines)}",))
@@ -168,7 +168,7 @@ class References:
             as_path = f"a file of that name is written `./{reference.resource}.{reference.output}`"
             self._error("unknown-output", message, span, "", (f"its outputs: {declared}", as_path))
         else:
-            yield replace(reference, span=span)
+            yield reference
 
     def _makes(self, other: Resource, word: str) -> bool:
         return isinstance(other.fields, Task) and any(word in output.names for output in other.fields.outputs)
@@ -176,6 +176,8 @@ class References:
     def _unknown(self, resource: Resource, name: str, prefix: str, span: Span | None, verb: str) -> None:
         if "{{" in name:
             return  # a template without a value, which is noted or not known yet
+        if self._is_inside_a_wrong_one(name, prefix):
+            return
         if prefix not in self._near:
             inside = (other for other in self._resources if other.startswith(prefix))
             self._near[prefix] = {other.removeprefix(prefix): other for other in inside}
@@ -192,6 +194,12 @@ class References:
             label = f"did you mean `{known}`, declared at {line}?" if place else f"did you mean `{known}`?"
         message = f"`{resource.id}` {verb} `{name}`, which is not declared"
         self._error("unknown-resource", message, span, label)
+
+    def _is_inside_a_wrong_one(self, name: str, prefix: str) -> bool:
+        """Whether it would lie in an instance of a recipe that is wrong: that is noted, and nobody knows what it holds."""
+        above = [name[: match.start()] for match in re.finditer("/", name)]
+        known = (self._resources.get(members[0]) for word in above if (members := self._find(word, prefix)))
+        return any(item is not None and item.fields is None for item in known)
 
     def _span(self, resource: Resource, path: str) -> Span | None:
         return resource.spans.get(path, resource.span)

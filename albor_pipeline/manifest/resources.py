@@ -28,8 +28,10 @@ COMMON = tuple(CommonFields.model_fields)
 EXPANDING = (*expand.KEYS, "when")
 NAME = re.compile(r"[^\W_][\w.+-]*(?:/[\w.+-]+)*")
 MAX_NAME = 200
+TYPES_NOTE = f"types: {', '.join(KINDS)}"
 MAX_RESOURCES = 50_000
 MAX_INSTANCES = 2_000
+MAX_MISTAKES = 5_000  # five times as many as are shown; the rest of such a manifest is not read
 SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",)}
 
 
@@ -37,7 +39,7 @@ class ResourceReader:
     """Collects resources; one that is wrong is kept with fields None, so that what refers to it is still checked.
 
     `groups` gives for a name that stands for several resources (a recipe, `count`, `for_each`) all of them; a resource
-    that is on no machine because of its `when` is a group of none.
+    that is on no machine because of its `when` is a group of none. `gave_up`: not all were read, so nobody knows what is declared.
     """
 
     def __init__(self, reader: Reader, recipes: Recipes) -> None:
@@ -53,12 +55,18 @@ class ResourceReader:
         self.mentions: dict[str, dict[str, tuple[str, ...]]] = {}
         self.groups: dict[str, tuple[str, ...]] = {}
         self.contexts: dict[str, Context] = {}
+        self.gave_up = False
 
     def add(self, name: str, key: Scalar, node: Node, context: Context) -> None:
         """Read one entry of a `resources` section; of copies with the same mistake the first one is told."""
-        if len(self._order) > MAX_RESOURCES:
+        if len(self._order) > MAX_RESOURCES or self.gave_up:
             return
         span = self._reader.text.of(key)
+        if self._reader.problems.error_count >= MAX_MISTAKES:
+            self.gave_up = True
+            message = f"a manifest with {MAX_MISTAKES:,} mistakes is not read any further; here `{shorten(name)}` would come next"
+            self._reader.problems.error("too-many", message, span)
+            return
         name = context.prefix + name
         if not NAME.fullmatch(name) or len(name) > MAX_NAME:
             note = "a name is made of letters, digits, `-`, `_`, `.` and `+`"
@@ -74,8 +82,9 @@ class ResourceReader:
             if len(self._order) > MAX_RESOURCES:
                 break
             inner = context if copy.scope is context.scope else replace(context, scope=copy.scope)
-            if "when" in node.items:
-                condition = Condition(node.items["when"][1], copy.scope)
+            when = node.get("when")
+            if when is not None and not (isinstance(when, Scalar) and when.is_null):
+                condition = Condition(when, copy.scope)
                 inner = replace(inner, conditions=(*inner.conditions, condition))
             if self._reader.problems.error_count > wrong:
                 self._keep(Resource(name + copy.suffix, "", (), None, span=copy.span), inner)
@@ -120,8 +129,10 @@ class ResourceReader:
                     message = f"a manifest has at most {MAX_INSTANCES:,} instances of recipes; `{name}` is one more"
                     self._reader.problems.error("too-large", message, span)
                 return
-            self._recipe(name, span, node, context)
-            self._group(name, span, before)
+            if self._recipe(name, span, node, context):
+                self._group(name, span, before)
+            else:
+                self._keep(Resource(name, "recipe", (), None, span=span), context)
             return
         resource = self._read(name, span, node, context)
         if resource.fields is not None and (context.conditions or not resource.machines):
@@ -150,7 +161,8 @@ class ResourceReader:
         label = f"first at {other.span}" if other is not None and other.span is not None else ""
         self._reader.problems.error("duplicate-resource", f"two resources are named `{name}`", span, label)
 
-    def _recipe(self, name: str, span: Span, table: Table, context: Context) -> None:
+    def _recipe(self, name: str, span: Span, table: Table, context: Context) -> bool:
+        """Read what an instance holds; False when the instance itself is wrong, and nothing of it is known."""
         block = Block(
             f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE | {"arch"}
         )
@@ -161,7 +173,7 @@ class ResourceReader:
         words = self.depends_on.pop(name, ())
         entry = self._recipes.entry(name, span, table, context, block)
         if common is None or entry is None:
-            return
+            return False
         if "machine" in table.items:
             entry = replace(entry, machines=common.machine)
         spans = NodeSpans(self._reader.text, table, {})
@@ -170,6 +182,7 @@ class ResourceReader:
         entry = replace(entry, group=common.resource_group or entry.group)
         for inner, (key, node) in self._recipes.resources(entry).items():
             self.add(inner, key, node, entry)
+        return True
 
     def _read(self, name: str, span: Span, node: Node, context: Context) -> Resource:
         nothing = Resource(name, "", (), None, span=span)
@@ -203,33 +216,29 @@ class ResourceReader:
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
             name, kind.name, machines, fields, (), tags, span, spans, per_machine,
-            common.resource_group or context.group, common.sudo, self._reader.take_not_yet(),
+            common.resource_group or context.group, common.sudo, _hooks(common), self._reader.take_not_yet(),
         )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:
         node = table.get("type")
-        problems = self._reader.problems
-        note = f"types: {', '.join(KINDS)}"
+        problems, note = self._reader.problems, TYPES_NOTE
         if not isinstance(node, Scalar) or node.is_null:
             place = span if node is None else self._reader.text.of(node)
             problems.error("missing-key", f"resource `{name}` needs `type`", place, "", (note,))
             return None
         kind = KINDS.get(node.text)
-        place = self._reader.text.of(node)
         if kind is None:
-            label = self._reader.suggest.label(node.text, KINDS)
+            label, place = self._reader.suggest.label(node.text, tuple(KINDS)), self._reader.text.of(node)
             problems.error("unknown-type", f"there is no type `{shorten(node.text)}`", place, label, (note,))
         elif node.text in later.TYPES:
-            self._reader.note_not_yet(f"type `{node.text}`", place)
+            self._reader.note_not_yet(f"type `{node.text}`", self._reader.text.of(node))
         return kind
 
     def _common(self, name: str, span: Span, table: Table, block: Block, scope: Scope) -> CommonFields | None:
         items = table.items
         values = {key: self._reader.raw(items[key][1], scope) for key in COMMON if key in items}
         extra = (*block.extra, *keys_of(block.model))
-        block = Block(
-            block.owner, block.span, block.noun, CommonFields, block.shown, extra, block.later, block.names, block.later_inside
-        )
+        block = Block(block.owner, block.span, block.noun, CommonFields, block.shown, extra, block.later, block.names)
         common = self._reader.model(CommonFields, table, values, block)
         if common is None:
             return None
@@ -265,3 +274,8 @@ class ResourceReader:
         fields = self._reader.model(kind.model, table, values, block)
         scope.current = None
         return fields
+
+
+def _hooks(common: CommonFields) -> dict[str, str]:
+    given = {"pre_apply": common.pre_apply, "post_apply": common.post_apply}
+    return {key: command for key, command in given.items() if command is not None}

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from albor_pipeline.errors import Diagnostic, Problems, Span
 from albor_pipeline.manifest.names import Suggester
 from albor_pipeline.manifest.nodes import NULLS, Node, Scalar, Sequence, Table, Text, shorten
-from albor_pipeline.manifest.scope import NOT_KNOWN_YET, Scope
+from albor_pipeline.manifest.scope import NOT_KNOWN_YET, SECRET_NOTE, Scope
 from albor_pipeline.manifest.template import EXPRESSION, is_whole, resolve
+from albor_pipeline.model.manifest import AGE
 from albor_pipeline.resources.fields import Fields, Quoted, declared, keys_of, typed
 
 Model = TypeVar("Model", bound=Fields)
@@ -106,6 +107,8 @@ class Reader:
             text = node.text
             if scope is not None and "{{" in text:
                 return self._template(node, scope)
+            if scope is not None and "ENC[" in text:
+                self._check_marker(node, text, scope)
             if node.quoted:
                 return Quoted(text)
             return None if text in NULLS else text
@@ -226,7 +229,13 @@ class Reader:
 
     def _template(self, node: Scalar, scope: Scope) -> str:
         text = self.resolved(node, node.text, scope)
+        self._check_marker(node, text, scope)
         return Quoted(text) if node.quoted and not is_whole(node.text) else text
+
+    def _check_marker(self, node: Scalar, text: str, scope: Scope) -> None:
+        """Note an encrypted value where it would stay as it is: it is opened in the same places as a secret."""
+        if not scope.secrets_allowed and AGE.search(text):
+            self.problems.error("secret-place", "an `ENC[age,...]` value cannot stand here", self.text.of(node), "", (SECRET_NOTE,))
 
     def _place(self, node: Scalar, number: int) -> Span:
         source, base = self.text.at(node.start)

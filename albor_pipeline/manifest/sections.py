@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from albor_pipeline.manifest.transports import ContainerFields, PepitaFields
-from albor_pipeline.resources.fields import Bytes, Count, Fields, Flag, PathText, Seconds, Text, parse_count, wrong
+from albor_pipeline.resources.fields import (
+    Bytes,
+    Count,
+    Fields,
+    Flag,
+    PathText,
+    Positive,
+    Seconds,
+    Text,
+    Variables,
+    parse_count,
+    wrong,
+)
 from albor_pipeline.resources.formats import Port
 
 MACHINE_SHOWN = ("addr", "hostname", "user", "arch", "roles", "port", "workdir", "slots", "env", "ssh_key", "transport")
@@ -55,7 +67,7 @@ class MachineFields(Fields):
     port: Annotated[Port | None, Field(description="the port of its SSH server")] = None
     workdir: Annotated[Text | None, Field(description="the folder on it that all relative paths start from")] = None
     slots: Annotated[SlotFields | None, Field(description="what tasks may use of it at once")] = None
-    env: Annotated[Mapping[str, str], Field(description="environment variables of every task on it")] = Field(default_factory=dict)
+    env: Annotated[Variables, Field(description="environment variables of every task on it")] = Field(default_factory=dict)
     ssh_key: Annotated[PathText | None, Field(description="the private key to log in with")] = None
     transport: Annotated[
         Literal["ssh", "local", "container", "pepita"] | None,
@@ -99,12 +111,6 @@ class LogFields(Fields):
     max_total_size: Annotated[Bytes, Field(description="the size of all logs of a machine")] = 500 << 20
 
 
-def _from_one(value: Any) -> Any:
-    if parse_count(value) < 1:
-        raise wrong("a whole number from 1")
-    return value
-
-
 def _percentage(value: Any) -> Any:
     if parse_count(value) > 100:
         raise wrong("a whole number from 0 to 100")
@@ -120,7 +126,7 @@ class PolicyFields(Fields):
     ] = "stop_on_first"
     parallel_machines: Annotated[Flag, Field(description="whether machines work at the same time")] = True
     parallel_resources: Annotated[Flag, Field(description="whether resources of one machine are worked on at the same time")] = True
-    max_parallel: Annotated[Count | None, Field(description="how many resources are worked on at once")] = None
+    max_parallel: Annotated[Positive | None, Field(description="how many resources are worked on at once")] = None
     pre_apply: Annotated[Text | None, Field(description="a shell command before the run; when it fails nothing starts")] = None
     post_apply: Annotated[Text | None, Field(description="a shell command after a run in which everything succeeded")] = None
     notify: Annotated[NotifyFields, Field(description="shell commands that are told how a run ended")] = NotifyFields()
@@ -129,8 +135,7 @@ class PolicyFields(Fields):
     ] = True
     lock_file: Annotated[Flag, Field(description="whether the result is recorded")] = True
     serial: Annotated[
-        Count | None, BeforeValidator(_from_one, json_schema_input_type=Count),
-        Field(description="how many machines are worked on in one batch"),
+        Positive | None, Field(description="how many machines are worked on in one batch")
     ] = None
     max_fail_percentage: Annotated[
         Count | None,

@@ -15,6 +15,9 @@ from albor_pipeline.model.manifest import DataSource, SecretSource
 from albor_pipeline.resources.fields import Fields, Text
 
 Fetch = Callable[[DataSource], Mapping[str, str]]
+IDLE_DATA = {"forjar-state": ("value",), "file": ("state_dir", "outputs")}
+IDLE_DATA |= {"command": IDLE_DATA["file"], "dns": IDLE_DATA["file"]}
+IDLE_SECRETS = {"env": ("path", "file"), "file": ("file",), "sops": ("path",), "op": ("file",)}
 DATA_LATER = frozenset(("config", "max_staleness"))
 SECRETS_LATER = frozenset(("ephemeral",))
 
@@ -54,10 +57,20 @@ def read_data(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scope:
             message = f"data source `{name}` needs `value`, because it is of type `{fields.type}`"
             reader.problems.error("missing-key", message, span)
             continue
+        value = table.get("value")
+        at = span if value is None else reader.text.of(value)
+        _warn_of_idle(reader, fields, table, IDLE_DATA[fields.type], f"{block.owner}, because it is of type `{fields.type}`")
         sources[name] = DataSource(
-            name, fields.type, fields.value or "", fields.default, fields.state_dir, fields.outputs, span
+            name, fields.type, fields.value or "", fields.default, fields.state_dir, fields.outputs, span, at
         )
     return sources
+
+
+def _warn_of_idle(reader: Reader, fields: Fields, table: Table, names: tuple[str, ...], whom: str) -> None:
+    """Warn of every key of `names` that asks for something, and is not looked at."""
+    for name in names:
+        if name in table.items and getattr(fields, name) != type(fields).model_fields[name].default:
+            reader.problems.warning("no-effect", f"`{name}` has no effect on {whom}", reader.text.of(table.items[name][0]))
 
 
 def data_of(sources: Mapping[str, DataSource], fetch: Fetch) -> Callable[[str, str], str]:
@@ -103,4 +116,6 @@ def read_secrets(reader: Reader, root: Table) -> SecretSource:
         return SecretSource()
     if fields.provider == "sops" and fields.file is None:
         reader.problems.error("missing-key", "`secrets` needs `file`, because its provider is `sops`", span)
+    idle = IDLE_SECRETS[fields.provider]
+    _warn_of_idle(reader, fields, table, idle, f"`secrets`, because the provider is `{fields.provider}`")
     return SecretSource(fields.provider, fields.path, fields.file, span)

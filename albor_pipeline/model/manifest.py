@@ -10,6 +10,7 @@ from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.resource import Resource
 
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
+AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
 SECRET = re.compile("\u27e6secret ([^\u27e6\u27e7]*)\u27e7")
 
 
@@ -63,6 +64,7 @@ class Policy:
     post_apply: str | None = None
     on_success: str | None = None
     on_failure: str | None = None
+    on_drift: str | None = None
     deny_paths: tuple[str, ...] = ()
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False, compare=False)
@@ -80,7 +82,7 @@ class Output:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read."""
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read. `at` places `value`."""
 
     name: str
     type: str
@@ -89,6 +91,7 @@ class DataSource:
     state_dir: str = "state"
     outputs: tuple[str, ...] = ()
     span: Span | None = None
+    at: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,10 @@ class SecretSource:
 
 @dataclass(frozen=True)
 class Check:
-    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns."""
+    """A command that must end with `expect_exit` on its machine after a fully successful apply; one that does not only warns.
+
+    `at` places the command.
+    """
 
     name: str
     machine: str
@@ -112,6 +118,7 @@ class Check:
     expect_exit: int = 0
     description: str = ""
     span: Span | None = None
+    at: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,7 @@ class Manifest:
     environment: str | None = None
     secrets: SecretSource = SecretSource()
     checks: tuple[Check, ...] = ()
+    data: tuple[DataSource, ...] = ()
     moved: tuple[Moved, ...] = ()
 
     @property

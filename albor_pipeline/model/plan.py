@@ -65,6 +65,7 @@ class Step:
     after: tuple[Key, ...] = ()
     fingerprint: Fingerprint | None = None
     seconds: float | None = None
+    disk_bytes: float | None = None
     notes: tuple[str, ...] = ()
 
     @property

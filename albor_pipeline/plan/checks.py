@@ -47,10 +47,32 @@ def of_steps(
             and not (observed.code.get(step.key) or task.inputs or resource.depends_on)
         ):
             unwatched[step.key.resource] = None
+    yield from _space(observed, steps)
     if unwatched:
         names = ", ".join(list(unwatched)[:SHOWN]) + (f" and {len(unwatched) - SHOWN} more" if len(unwatched) > SHOWN else "")
         note = "declare `inputs`, or name a project script in the command"
         yield Diagnostic("warning", "only-text", f"only the command text is watched: {names}", notes=(note,))
+
+
+def _space(observed: Observed, steps: Iterable[Step]) -> Iterator[Diagnostic]:
+    """Too little room for what the steps of a machine will write: outputs by what the stage says, else as large as the last ones."""
+    needed: dict[str, dict[str, float]] = {}
+    for step in steps:
+        if step.action.executes and step.disk_bytes:
+            needed.setdefault(step.key.machine, {})[step.key.resource] = step.disk_bytes
+    for machine, sizes in needed.items():
+        view = observed.machines.get(machine)
+        free = view.facts.get("disk_free_bytes") if view is not None and view.error is None else None
+        if isinstance(free, int) and sum(sizes.values()) > free:
+            most = sorted(sizes, key=lambda name: -sizes[name])[:SHOWN]
+            parts = ", ".join(f"{name} {_megabytes(sizes[name])}" for name in most)
+            about = _megabytes(sum(sizes.values()))
+            message = f"{machine} has {_megabytes(free)} free, and what is to be made takes about {about}: {parts}"
+            yield Diagnostic("error", "no-space", message, notes=("free some, or see what `store gc --dry-run` would free",))
+
+
+def _megabytes(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def _stage(resource: Resource, key: Key, task: Task, answer: StageAnswer, inputs: Inputs) -> Iterator[Diagnostic]:

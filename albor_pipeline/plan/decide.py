@@ -163,7 +163,7 @@ def _finished(f: Facts) -> Decision | None:
             return None
         broken = _broken(f.made)
         if broken is not None:
-            return _decision(Action.RERUN, broken.code, broken.text)
+            return None if f.stored is not None else _decision(Action.RERUN, broken.code, broken.text)
         text = f"found on {f.key.machine}, made at {end.at_utc[:16].replace('T', ' ')}"
         return _decision(Action.ADOPT, "finished-attempt", text, attempt=attempt)
     return None

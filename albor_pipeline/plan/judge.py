@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
-from albor_pipeline.model.observed import Observed, Stored, Tree, Verified
+from albor_pipeline.model.observed import Observed, StageAnswer, Stored, Tree, Verified
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
-from albor_pipeline.model.state import Entry, OutputProof, State
+from albor_pipeline.model.state import Entry, OutputProof, Result, State
 from albor_pipeline.plan import checks, fingerprint
 from albor_pipeline.plan.decide import Decision, Facts, decide
 from albor_pipeline.plan.graph import Graph
@@ -225,5 +225,13 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
         after=judge.graph.before.get(key, ()),
         fingerprint=wanted,
         seconds=result.seconds if result else judge.options.estimates.get(key),
+        disk_bytes=_disk_bytes(judge.observed.stages.get(key), result),
     )
+
+
+def _disk_bytes(answer: StageAnswer | None, result: Result | None) -> float | None:
+    """What a run will write: outputs and checkpoints as its stage says, else as much as the outputs of last time."""
+    if answer is not None and "disk_bytes" in answer.estimates:
+        return answer.estimates["disk_bytes"]
+    return sum(proof.size_bytes for proof in result.outputs.values()) if result is not None else None
 

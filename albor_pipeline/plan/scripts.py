@@ -13,7 +13,8 @@ from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.fields import Fields
 
 BASH, SH = "bash", "sh"
-COMMANDS = {"command": BASH, "resume_command": BASH, "completion_check": BASH, "pre_apply": SH, "post_apply": SH}
+COMMANDS = {"command": BASH, "resume_command": BASH, "completion_check": BASH}
+BY_SH = ("cron",)
 HOOKS = ("pre_apply", "post_apply", "on_success", "on_failure", "on_drift")
 NOT_SHELL = ("docker", "image")
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,@%+ ")
@@ -50,28 +51,41 @@ class Remark:
 
 def scripts_of(manifest: Manifest, chosen: Iterable[str] | None = None) -> Iterator[Script]:
     """Every shell text that needs a look, of all resources or of some; plain words are left out, there is nothing to say of them."""
+    return (script for script in _all(manifest, manifest.resources if chosen is None else chosen) if not _is_plain(script.text))
+
+
+def _all(manifest: Manifest, chosen: Iterable[str]) -> Iterator[Script]:
     policy = manifest.policy
     for name in HOOKS:
-        text = getattr(policy, name, None)
-        if isinstance(text, str) and not _is_plain(text):
+        text = getattr(policy, name)
+        if text is not None:
             yield Script(text, SH, f"`{name}` of the policy", policy.spans.get(name) or policy.spans.get(f"notify.{name}"))
-    names = manifest.resources if chosen is None else chosen
-    for resource in (manifest.resources[name] for name in names):
+    for source in manifest.data:
+        if source.type == "command":
+            yield Script(source.value, SH, f"`value` of data source `{source.name}`", source.at)
+    for check in manifest.checks:
+        yield Script(check.command, SH, f"`command` of check `{check.name}`", check.at)
+    for resource in (manifest.resources[name] for name in chosen):
+        for name, text in resource.hooks.items():
+            yield Script(text, SH, f"`{name}` of `{resource.id}`", resource.spans.get(name) or resource.span)
         for fields in (resource.fields, *resource.fields_by_machine.values()):
             if isinstance(fields, Fields) and resource.kind not in NOT_SHELL:
-                yield from _in_block(resource, fields, "", frozenset(getattr(fields, "env", None) or ()))
+                shells = {"command": SH} if resource.kind in BY_SH else {}
+                yield from _in_block(resource, fields, "", frozenset(getattr(fields, "env", None) or ()), {**COMMANDS, **shells})
 
 
-def _in_block(resource: Resource, fields: Fields, prefix: str, known: frozenset[str]) -> Iterator[Script]:
-    for name, shell in _shape(type(fields)):
+def _in_block(
+    resource: Resource, fields: Fields, prefix: str, known: frozenset[str], shells: Mapping[str, str]
+) -> Iterator[Script]:
+    for name, holds_blocks in _shape(type(fields)):
         value = getattr(fields, name)
-        if shell is not None:
-            if isinstance(value, str) and not _is_plain(value):
+        if not holds_blocks:
+            if value is not None:
                 span = resource.spans.get(prefix + name) or resource.span
-                yield Script(value, shell, f"`{prefix}{name}` of `{resource.id}`", span, known)
+                yield Script(value, shells[name], f"`{prefix}{name}` of `{resource.id}`", span, known)
         else:
             for word, inner in _inner(value):
-                yield from _in_block(resource, inner, f"{prefix}{name}.{word}", known)
+                yield from _in_block(resource, inner, f"{prefix}{name}.{word}", known, shells)
 
 
 def _inner(value: Any) -> Iterator[tuple[str, Fields]]:
@@ -82,14 +96,14 @@ def _inner(value: Any) -> Iterator[tuple[str, Fields]]:
 
 
 @lru_cache(maxsize=256)
-def _shape(model: type[Fields]) -> tuple[tuple[str, str | None], ...]:
-    """The fields of a model that are shell text (with the shell) or blocks that hold some (None)."""
-    found: list[tuple[str, str | None]] = []
+def _shape(model: type[Fields]) -> tuple[tuple[str, bool], ...]:
+    """The fields of a model that are shell text (False) or blocks that hold some (True)."""
+    found: list[tuple[str, bool]] = []
     for name, info in model.model_fields.items():
         if name in COMMANDS:
-            found.append((name, COMMANDS[name]))
+            found.append((name, False))
         elif any(_shape(block) for block in _blocks(info.annotation) if block is not model):
-            found.append((name, None))
+            found.append((name, True))
     return tuple(found)
 
 

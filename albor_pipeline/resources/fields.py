@@ -126,6 +126,14 @@ def parse_count(value: object) -> int:
     return number
 
 
+def parse_positive(value: object) -> int:
+    """A whole number that is not zero."""
+    number = parse_count(value)
+    if number < 1:
+        raise wrong("a whole number from 1")
+    return number
+
+
 def _quantity(value: object, units: Mapping[str, float], what: str) -> float:
     if isinstance(value, int | float):
         return float(value)
@@ -187,6 +195,14 @@ def _not_blank(value: Any) -> Any:
     return value
 
 
+def _variables(value: Any) -> Any:
+    """The names and texts that an operating system takes as an environment."""
+    for name, text in value.items() if isinstance(value, dict) else ():
+        if not name or "=" in name or "\0" in f"{name}{text}":
+            raise wrong("a mapping of names to texts, a name neither empty nor with `=`, and no NUL in either")
+    return value
+
+
 def _path(value: Any) -> Any:
     if isinstance(value, str) and len(value) > MAX_PATH:
         raise wrong(f"a path of at most {MAX_PATH:,} characters")
@@ -209,6 +225,10 @@ Text = Annotated[str, BeforeValidator(_not_blank), WithJsonSchema({"title": "tex
 PathText = Annotated[str, BeforeValidator(_path), WithJsonSchema({"title": "path", **SCALAR})]
 Flag = Annotated[bool, BeforeValidator(parse_flag), _form("true or false", {"type": "boolean"})]
 Count = Annotated[int, BeforeValidator(parse_count), _form("whole number", {"type": "integer", "minimum": 0}, text="^0b[01]+$")]
+Positive = Annotated[
+    int, BeforeValidator(parse_positive), _form("whole number from 1", {"type": "integer", "minimum": 1}, text="^0b[01]+$")
+]
+Variables = Annotated[Mapping[str, str], BeforeValidator(_variables, json_schema_input_type=Mapping[str, str])]
 Seconds = Annotated[
     float,
     BeforeValidator(parse_seconds),

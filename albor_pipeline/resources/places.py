@@ -6,6 +6,7 @@ they mount (`lambda:/srv/models` is a path of lambda). Links on a disk are not f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -18,6 +19,7 @@ from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.resource import Resource
 
 MAGIC = frozenset("*?[")
+WILD = re.compile(r"\*|\?|\[!?\]?[^\]]*\]|\[")
 MAX_MOUNTS = 8
 Place = tuple[str, str]
 
@@ -111,8 +113,15 @@ def meets(one: Sequence[str], two: Sequence[str]) -> bool:
     if not one or not two or "**" in (one[0], two[0]):
         return True
     both_open = bool(MAGIC & set(one[0])) and bool(MAGIC & set(two[0]))
-    same = both_open or fnmatchcase(one[0], two[0]) or fnmatchcase(two[0], one[0])
+    same = _may_agree(one[0], two[0]) if both_open else fnmatchcase(one[0], two[0]) or fnmatchcase(two[0], one[0])
     return same and meets(one[1:], two[1:])
+
+
+def _may_agree(one: str, two: str) -> bool:
+    """False when no name can be of both patterns, because they begin or end otherwise: `*.txt` and `*.json`."""
+    (head, *_, tail), (other_head, *_, other_tail) = WILD.split(one), WILD.split(two)
+    begins = head.startswith(other_head) or other_head.startswith(head)
+    return begins and (tail.endswith(other_tail) or other_tail.endswith(tail))
 
 
 def overlaps(one: Sequence[str], two: Sequence[str]) -> bool:

@@ -17,8 +17,10 @@ from albor_pipeline.resources.fields import (
     Fields,
     Flag,
     PathText,
+    Positive,
     Seconds,
     Text,
+    Variables,
     typed,
     wrong,
 )
@@ -53,7 +55,7 @@ class Needs(Fields):
 class Retry(Fields):
     """How often the same attempt is made again, after which waiting, and for which exit classes."""
 
-    attempts: Annotated[Count, Field(description="how many attempts in all")] = 3
+    attempts: Annotated[Positive, Field(description="how many attempts in all")] = 3
     backoff: Annotated[Seconds, Field(description="how long to wait before the next attempt")] = 10.0
     on: Annotated[
         tuple[RetryOn, ...],
@@ -102,7 +104,7 @@ class Task(Fields):
         tuple[Output, ...], BeforeValidator(_outputs, json_schema_input_type=tuple[PathText | Output, ...]), CONTENT,
         Field(description="what it makes; a missing one is a failure, a changed one is drift"),
     ] = ()
-    env: Annotated[Mapping[str, str], CONTENT, Field(description="environment variables")] = Field(default_factory=dict)
+    env: Annotated[Variables, CONTENT, Field(description="environment variables")] = Field(default_factory=dict)
     python: Annotated[
         Text | None, CONTENT,
         Field(description="the python_env whose interpreter it runs in, or a path of an interpreter"),
@@ -150,6 +152,7 @@ class Task(Fields):
     keep: Annotated[Flag, POLICY, Field(description="whether a service goes on after the last task that needs it")] = (
         False
     )
+    name: Annotated[Text | None, DOC, Field(description="a name for readers")] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
@@ -162,6 +165,8 @@ class Task(Fields):
             raise wrong("given either a `command` or a `stage` with its `config`")
         if self.stage is not None and self.config is None:
             raise wrong("given the `config` of its stage: a path or a mapping")
+        if self.stage is not None and self.resume_command is not None:
+            raise wrong("a command to have a `resume_command`; a stage resumes by itself")
         if self.command is not None and (self.config is not None or self.set):
             raise wrong("a stage to have a `config` or `set`; a command takes arguments")
         return self

@@ -38,6 +38,7 @@ class Follower:
 
     def __init__(self, session: Session, key: Key, number: int) -> None:
         self._agent = session.fleet.agents[key.machine]
+        self._vault = session.vault
         self._key = key
         self._number = number
 
@@ -49,7 +50,8 @@ class Follower:
         raise AlborError.of("no-attempt", f"attempt {self._number} of `{self._key.resource}` was collected")
 
     def print_log(self, write: Callable[[str], object], *, follow: bool) -> Attempt:
-        """Write the log from its beginning; with `follow` until the attempt has ended."""
+        """Write the log from its beginning, secrets masked; with `follow` until the attempt has ended."""
+        masker = self._vault.masker()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         position = 0
         while True:
@@ -63,10 +65,11 @@ class Follower:
                 }
                 reply = self._agent.request("log", **args)
                 data, position = bytes(reply["data"]), int(reply["to"])
-                write(decoder.decode(data))
+                write(masker.feed(decoder.decode(data)))
                 if not data:
                     break
             if not follow or attempt.liveness not in (Liveness.ALIVE, Liveness.UNSUPERVISED):
+                write(masker.feed(decoder.decode(b"", final=True)) + masker.end())
                 return attempt
             time.sleep(PAUSE_S)
 

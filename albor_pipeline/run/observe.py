@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -28,6 +29,7 @@ from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.presence import present
 from albor_pipeline.run.secrets import Vault
+from albor_pipeline.run.spec import BASH
 
 OTHER_NAMES = {"yaml": "pyyaml"}
 TOGETHER = 1000  # items of a request: the machine looks at the first while the next are put together
@@ -176,7 +178,7 @@ class Observer:
         items += self._made_items(key, result)
         items += [self.input_item(key, each.path) for each in self.inputs.of(key) if each.output is None]
         if task.completion_check is not None and (entry is None or result is None):
-            check = {"op": "sh", "script": task.completion_check, "timeout_s": 60.0}
+            check = {"op": "sh", "script": f"exec {BASH} -c {shlex.quote(task.completion_check)}", "timeout_s": 60.0}
             items.append((check, lambda raw: self._take_check(key, raw)))
         if entry is None or (task.completion_check is not None and result is None):
             items += [self.input_item(key, output.path) for output in task.outputs]

@@ -11,23 +11,58 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from albor_pipeline.errors import AlborError, Diagnostic, ManifestError
-from albor_pipeline.model.manifest import SECRET, Manifest
+from albor_pipeline.model.manifest import AGE, SECRET, Manifest
 from albor_pipeline.model.resource import Resource
 
 FOLDER = "/run/secrets"
 PREFIX = "FORJAR_SECRET_"
 AGE_KEY = "FORJAR_AGE_KEY"
-AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
 LIMIT_S = 60.0
 MASKED = "***"
 MIN_MASKED = 4
+
+
+class Masker:
+    """A text that comes in pieces, with secrets replaced, also those cut in two; what may be the beginning of one is held back."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = sorted({value for value in values if len(value) >= MIN_MASKED}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._values)) or r"(?!)")
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What can be shown by now."""
+        text = self._held + text
+        limit = self._beginning(text)
+        shown, at = [], 0
+        for found in self._pattern.finditer(text):
+            if found.start() >= limit:
+                break
+            shown += [text[at : found.start()], MASKED]
+            at = found.end()
+        limit = max(at, limit)
+        self._held = text[limit:]
+        return "".join([*shown, text[at:limit]])
+
+    def end(self) -> str:
+        """The rest; the beginning of a secret that was never finished is replaced too."""
+        rest, self._held = self._held, ""
+        return MASKED if len(rest) >= MIN_MASKED else rest
+
+    def _beginning(self, text: str) -> int:
+        """Where the first unfinished secret begins at the end of the text; its length when there is none."""
+        longest = len(self._values[0]) - 1 if self._values else 0
+        for at in range(max(0, len(text) - longest), len(text)):
+            if any(len(value) > len(text) - at and value.startswith(text[at:]) for value in self._values):
+                return at
+        return len(text)
 
 
 class Vault:
@@ -41,6 +76,11 @@ class Vault:
 
     def check(self) -> None:
         """Fetch every secret that the manifest names; raises ManifestError with all that are not there, at their places."""
+        if problems := self.missing():
+            raise ManifestError(problems)
+
+    def missing(self) -> tuple[Diagnostic, ...]:
+        """Fetch every secret that the manifest names; what is said of those that are not there."""
         problems: list[Diagnostic] = []
         for name, span in self._source.names.items():
             try:
@@ -54,8 +94,7 @@ class Vault:
                     self._opened(text)
             except AlborError as error:
                 problems.append(replace(error.diagnostics[0], span=resource.span))
-        if problems:
-            raise ManifestError(problems)
+        return tuple(problems)
 
     def reveal(self, text: str) -> str:
         """The text with its secrets put in."""
@@ -74,10 +113,12 @@ class Vault:
 
     def mask(self, text: str) -> str:
         """The text with every secret that is known by now replaced."""
-        for value in sorted(self._values.values(), key=len, reverse=True):
-            if len(value) >= MIN_MASKED:
-                text = text.replace(value, MASKED)
-        return text
+        masker = self.masker()
+        return masker.feed(text) + masker.end()
+
+    def masker(self) -> Masker:
+        """What masks every secret that is known by now in a text that comes in pieces."""
+        return Masker(self._values.values())
 
     def _fields(self, fields: Any) -> Any:
         content = getattr(fields, "content", None)

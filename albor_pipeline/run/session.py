@@ -74,7 +74,7 @@ class Session:
         cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
     ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
-        manifest = load(path, environment=environment, fetch=fetcher)
+        manifest = load(path, environment=environment, fetch=fetcher, further=lint.of_what_was_read)
         return cls(manifest, state_dir(manifest), write=write)
 
     def __enter__(self) -> Session:
@@ -97,6 +97,13 @@ class Session:
         self._check_places()
         for name, agent in self.fleet.agents.items():
             self._check_head(name, agent.hello.get("head"))
+
+    def open_machines(self, names: Iterable[str]) -> None:
+        """Open these machines, or all; one that does not answer is in `fleet.errors`. Raises ManifestError for an unknown name."""
+        unknown = sorted(set(names) - set(self.manifest.machines))
+        if unknown:
+            raise ManifestError.of("unknown-machine", f"there is no machine `{unknown[0]}` in {self.manifest.path}")
+        self.fleet.open(sorted(names) or sorted(self.manifest.machines))
 
     def _machines(self, keys: Iterable[Key]) -> list[str]:
         return sorted({key.machine for key in keys if key.machine in self.manifest.machines})
@@ -192,7 +199,7 @@ class Session:
         from albor_pipeline.run.workers import Run, Workers
 
         assert self.observer is not None
-        self._take_leases()
+        self.take_leases()
         run_id, folder = self.folder.new_run(after=self._last_run_seen(), manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
         self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
@@ -237,7 +244,7 @@ class Session:
         resolved = folder.resolve()
         return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(resolved)
 
-    def _take_leases(self) -> None:
+    def take_leases(self) -> None:
         """Be the only controller of this lineage on each machine; raises LockedError with the holder's words."""
         for name, agent in self.fleet.agents.items():
             try:

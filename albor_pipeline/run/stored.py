@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from albor_pipeline.run.workers import Run
 
 Send = Callable[..., None]
+GONE = "not-kept"
 
 
 def stored_of(raw: Mapping[str, Any]) -> Stored:
@@ -41,6 +42,12 @@ def stored_of(raw: Mapping[str, Any]) -> Stored:
         summary=raw.get("summary") or {},
     )
     return Stored(str(raw["id"]), result, str(raw.get("missing") or ""))
+
+
+def kept_of(fleet: Fleet, key: Key) -> list[Stored]:
+    """Every result that a machine knows of a task, whatever it was made from."""
+    answer = fleet.probe(key.machine, [{"op": "results", "resource": key.resource}])[0]
+    return [stored_of(raw) for raw in answer.get("results") or ()]
 
 
 def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step]) -> Observed:
@@ -87,7 +94,7 @@ class Restoring:
     def _done(self, reply: Message) -> list[Outcome]:
         key, run = self._step.key, self._run
         if reply.error is not None:
-            return [self._without(reply.error.message)]
+            return [self._without(reply.error.message) if reply.error.code == GONE else self._failed(reply.error.message)]
         now, seconds = run.clock(), time.monotonic() - self._since_s
         result = replace(self._stored.result, fingerprint=self._wanted)
         known = run.state.state.entries.get(key) or Entry(key, "task")
@@ -95,6 +102,11 @@ class Restoring:
         notes = tuple(NoteEvent(f"what lay at the outputs of {key.resource} is now {path}") for path in reply.body.get("kept") or ())
         entry = replace(known, in_force=result, current=None)
         return [Outcome(key, "restored", entry, self._reason.text, (event, *notes), word="restored")]
+
+    def _failed(self, why: str) -> Outcome:
+        """Nothing was taken away and nothing is recorded, so that the next run tries again."""
+        event = StepEvent(self._step.key, "FAILED", self._run.clock(), note=why)
+        return Outcome(self._step.key, events=(event,), word="failed", failed=True)
 
     def _without(self, why: str) -> Outcome:
         run, key = self._run, self._step.key

@@ -10,6 +10,7 @@ from albor_pipeline.model.events import Event, ProgressEvent, Reporter, StepEven
 from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.ui import words
+from albor_pipeline.ui.hints import NOTHING_GIVEN, Hints
 from albor_pipeline.ui.run_text import RunLines
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ STYLES = {"FAILED": "bold red", "done": "green", "created": "green", "updated": 
 
 
 @contextmanager
-def reporter(plan: Plan, stream: TextIO) -> Iterator[Reporter]:
+def reporter(plan: Plan, stream: TextIO, hints: Hints = NOTHING_GIVEN) -> Iterator[Reporter]:
     """A reporter for one run; on a terminal it draws with rich, elsewhere it prints lines."""
-    lines = RunLines(list(plan.machines), [step.key.resource for step in plan.changes])
+    lines = RunLines(list(plan.machines), [step.key.resource for step in plan.changes], hints)
     if not stream.isatty():
         yield _plain(lines, stream)
         return

@@ -6,6 +6,7 @@ from collections import Counter
 
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.ui import words
+from albor_pipeline.ui.hints import Hints
 
 GOES = {
     Action.CREATE: "to create", Action.RUN: "to run", Action.RERUN: "to re-run", Action.UPDATE: "to update",
@@ -15,11 +16,11 @@ GOES = {
 }  # fmt: skip
 
 
-def plan_lines(plan: Plan, *, every: bool = False) -> list[str]:
+def plan_lines(plan: Plan, hints: Hints, *, every: bool = False) -> list[str]:
     """The whole plan: what changes with its reason, a summary, the longest chain and what to type."""
     lines = [*heading(plan), ""]
     shown = plan.steps if every else plan.changes
-    lines += words.columns([row(step) for step in shown])
+    lines += words.columns([row(step, hints) for step in shown])
     unchanged = len(plan.steps) - len(plan.changes)
     if unchanged and not every and plan.changes:
         lines.append(f"    {unchanged} unchanged (--all lists them)")
@@ -33,7 +34,7 @@ def plan_lines(plan: Plan, *, every: bool = False) -> list[str]:
     if plan.longest_chain and plan.longest_chain_s:
         chain = " > ".join(key.resource for key in plan.longest_chain)
         lines.append(f"Longest chain: {chain}, about {words.seconds(plan.longest_chain_s)} by earlier runs or estimates.")
-    lines.append(f"Nothing was changed. To do this: albor-pipeline apply {plan.manifest}")
+    lines.append(f"Nothing was changed. To do this: {hints.at(plan.manifest).again('apply')}")
     return lines
 
 
@@ -45,9 +46,10 @@ def heading(plan: Plan) -> list[str]:
     return [f"{plan.pipeline}: {where}, {state}"]
 
 
-def row(step: Step) -> tuple[str, ...]:
+def row(step: Step, hints: Hints) -> tuple[str, ...]:
     """The cells of one step."""
-    return (f"{step.action.glyph} {step.key.resource}", step.kind, step.key.machine, step.action.word, step.reason.text)
+    reason = hints.reason(step.reason.text) if step.action is Action.CONFLICT else step.reason.text
+    return (f"{step.action.glyph} {step.key.resource}", step.kind, step.key.machine, step.action.word, reason)
 
 
 def summary(plan: Plan) -> str:

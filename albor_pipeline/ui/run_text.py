@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from albor_pipeline.model.events import Event, NoteEvent, RunReport, RunStarted, StepEvent
+from albor_pipeline.model.plan import Action
 from albor_pipeline.ui import words
+from albor_pipeline.ui.hints import NOTHING_GIVEN, Hints
 
 ORDER = ("done", "created", "updated", "restored", "adopted", "forgotten", "failed", "cancelled", "held", "not started", "unchanged")
 
@@ -14,7 +16,8 @@ ORDER = ("done", "created", "updated", "restored", "adopted", "forgotten", "fail
 class RunLines:
     """Turns events into lines; widths are those of the longest names, so that columns stand still."""
 
-    def __init__(self, machines: list[str], resources: list[str]) -> None:
+    def __init__(self, machines: list[str], resources: list[str], hints: Hints = NOTHING_GIVEN) -> None:
+        self._hints = hints
         self._machine = max((len(name) for name in machines), default=0)
         self._resource = max((len(name) for name in resources), default=0)
 
@@ -42,7 +45,7 @@ class RunLines:
             return event.note or (f"last time {words.seconds(event.seconds)}" if event.seconds is not None else "")
         parts = [words.seconds(event.seconds)] if event.seconds is not None else []
         if event.note:
-            parts.append(event.note)
+            parts.append(self._hints.reason(event.note) if event.word == Action.CONFLICT.word else event.note)
         for path, proof in list(event.outputs.items())[:3]:
             parts.append("  ".join(part for part in (path, words.size(proof.size_bytes), words.digest(proof.root)) if part))
         if len(event.outputs) > 3:
@@ -50,7 +53,7 @@ class RunLines:
         return "    ".join(parts)
 
 
-def report_lines(report: RunReport, command: str) -> list[str]:
+def report_lines(report: RunReport, hints: Hints, manifest: str) -> list[str]:
     """What became of the run, the table of artifacts, what the tasks said, and what the manifest publishes."""
     counts = words.counted(report.counts, ORDER) or "nothing was done"
     lines = [""]
@@ -60,14 +63,15 @@ def report_lines(report: RunReport, command: str) -> list[str]:
     if report.interrupted:
         lines.append(f"Interrupted: {counts}.")
         for key in report.still_running:
-            lines.append(f"  {key.resource} goes on on {key.machine}; to watch it: albor-pipeline attach {key.resource}")
+            lines.append(f"  {key.resource} goes on on {key.machine}; to watch it: {hints.again('attach', key.resource)}")
         return [*lines, "State is saved. The same command continues."]
     if report.failed:
         first = "Stopped at the first failure: " if report.stopped else "Finished with failures: "
         return [*lines, f"{first}{counts}.", "State is saved. Fix the cause and run the same command; finished work is not repeated."]
     if report.counts.get("held"):
-        return [*lines, f"Not everything could be done: {counts}.", "To see why: albor-pipeline plan"]
-    return [*lines, f"Done: {counts}.", *artifact_lines(report), *([] if report.summaries else [f"To see it: {command}"])]
+        return [*lines, f"Not everything could be done: {counts}.", f"To see why: {hints.again('plan')}"]
+    see = [] if report.summaries else [f"To see it: {hints.at(manifest).again('status')}"]
+    return [*lines, f"Done: {counts}.", *artifact_lines(report), *see]
 
 
 def artifact_lines(report: RunReport) -> list[str]:

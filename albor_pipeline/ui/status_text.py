@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from albor_pipeline.ui import words
+from albor_pipeline.ui.hints import Hints
 
 STATES = ("converged", "failed", "pending", "running", "interrupted")
 
@@ -42,7 +43,7 @@ def note_lines(row: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def drift_lines(document: Mapping[str, Any]) -> list[str]:
+def drift_lines(document: Mapping[str, Any], hints: Hints) -> list[str]:
     """Each finding on a line, then the counts and the way out."""
     machines = words.count(document["machines_checked"], "machine")
     checked = words.count(document["checked"], "converged resource")
@@ -56,7 +57,7 @@ def drift_lines(document: Mapping[str, Any]) -> list[str]:
         lines.append("")
     lines.append(f"{drifted} drifted, {unknown} unknown, {document['checked'] - touched} as recorded.")
     if drifted:
-        lines.append("To see and do the repair: albor-pipeline plan, then apply")
+        lines.append(f"To see and do the repair: {hints.again('plan')}, then {hints.short('apply')}")
     return lines
 
 

@@ -6,19 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from albor_pipeline.ui import words
+from albor_pipeline.ui.hints import Hints
 
 
-def why_lines(document: Mapping[str, Any]) -> list[str]:
+def why_lines(document: Mapping[str, Any], hints: Hints) -> list[str]:
     """What is recorded, what will be done, each part with its change, and what may follow."""
     name = document["resource"]
     done = f"done in run {document['run']}" if document["run"] else "never done"
     origin = f" ({document['origin']})" if document["origin"] not in (None, "made") else ""
     lines = [f"{name} on {document['machine']}: {done}{origin}, {document['verdict']}."]
     lines += words.columns([(part["group"], part["state"], part["text"]) for part in document["parts"]])
+    kept = document.get("kept") or ()
+    if len(kept) > 1:
+        told = ", ".join(f"{one['id']} (run {one['run']}{', in force' if one['in_force'] else ''})" for one in kept)
+        lines.append(f"  results  {len(kept)} results of this are kept: {told}")
+        lines.append(f"           to choose: {hints.again('state', 'use', name, 'RESULT')}")
     if document["then"]:
         lines.append(f"Then may run, if its output changes: {', '.join(document['then'])}.")
     if document["changed"] and document["run"]:
-        lines.append(f"To keep what exists: albor-pipeline accept {name}")
+        lines.append(f"To keep what exists: {hints.again('accept', name)}")
     return lines
 
 

@@ -59,6 +59,12 @@ def test_a_converged_machine_is_not_applied_again(converged: Project) -> None:
     converged.says("apply", out="Nothing to do: 3 unchanged.").does("audit")
 
 
+def test_the_name_that_a_task_may_have_counts_as_it_did_there(project: Project) -> None:
+    project.file("in.txt", "a\n").file("o", "").manifest("job: {type: task, name: nightly, command: ls > o, output_artifacts: [o]}")
+    project.file(LOCK, lock(row("job", digest=digest_bytes(b"task\0nightly\0ls > o"))))
+    assert "Imported 1 of 1." in project.run("state", "import", "forjar-state").out
+
+
 def test_without_the_import_it_would_be(converged: Project) -> None:
     assert "Plan: 2 to run" in converged.run("plan").out
 

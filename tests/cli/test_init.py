@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 from cli.builder import Project
 
 
@@ -27,3 +30,17 @@ def test_init_refuses_to_overwrite_a_manifest(project: Project) -> None:
     project.file("manifests/albor.yaml", "mine\n")
     project.says("init", exit=64, err="error[exists]: ROOT/manifests/albor.yaml exists already; nothing was written")
     project.holds("manifests/albor.yaml", "mine\n")
+
+
+def test_editors_find_the_schema_of_the_manifest_that_init_makes(project: Project) -> None:
+    project.does("init")
+    found = re.match(r"# yaml-language-server: \$schema=(\S+)\n", (project.root / "manifests/albor.yaml").read_text())
+    assert found
+    schema = (project.root / "manifests" / found[1]).read_text()
+    assert schema == project.run("schema").out
+    assert json.loads(schema)["title"] == "albor-pipeline manifest"
+
+
+def test_init_leaves_a_schema_that_is_there_alone(project: Project) -> None:
+    project.file("manifests/manifest.schema.json", "mine\n").does("init")
+    project.holds("manifests/manifest.schema.json", "mine\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
+from albor_pipeline.manifest.describe import blocks
 from albor_pipeline.run import lint
 from cli.builder import Project
 
@@ -96,6 +98,94 @@ def test_hooks_of_the_policy_are_linted_as_what_runs_them(project: Project) -> N
     assert found == {"SC3010": 4, "SC2164": 6}
 
 
+EVERYWHERE = """\
+version: "1.0"
+name: tale
+policy:
+  pre_apply: cd /1; ls
+  post_apply: cd /2; ls
+  notify:
+    on_success: cd /3; ls
+    on_failure: cd /4; ls
+    on_drift: cd /5; ls
+data:
+  one: { type: command, value: cd /6; ls }
+  two: { type: file, value: cd /no; ls }
+checks:
+  good:
+    command: cd /7; ls
+resources:
+  task:
+    type: task
+    pre_apply: cd /8; ls
+    post_apply: cd /9; ls
+    command: cd /10; ls
+    resume_command: cd /11; ls
+    completion_check: cd /12; ls
+    quality_gate: { command: cd /13; ls, parse: exit_code }
+    health_check: { command: cd /14; ls }
+  steps:
+    type: task
+    task_mode: pipeline
+    stages:
+      - { name: a, command: "true" }
+      - { name: b, command: cd /15; ls }
+  build:
+    type: build
+    build_machine: localhost
+    source: a
+    target: b
+    command: cd /16; ls
+    completion_check: cd /17; ls
+  cron: { type: cron, name: c, schedule: "@daily", command: cd /18; ls }
+  group: { type: recipe, recipe: one }
+  container: { type: docker, name: d, image: x, command: cd /no; ls }
+"""
+RECIPE = """\
+recipe: { name: one }
+resources:
+  inner:
+    type: file
+    path: /x
+    content: x
+    pre_apply: cd /19; ls
+"""
+NO_SCRIPT = {"user.shell", "policy.notify", "docker.command", "image.command"}
+
+
+def test_every_shell_text_of_a_manifest_is_linted_at_its_own_line(project: Project) -> None:
+    project.file("manifests/albor.yaml", EVERYWHERE).file("manifests/recipes/one.yaml", RECIPE)
+    told = [item for item in project.json("validate")["warnings"] if item["code"] == "SC2164"]
+    lines = {"manifests/albor.yaml": EVERYWHERE.splitlines(), "manifests/recipes/one.yaml": RECIPE.splitlines()}
+    found = [lines[item["at"]["file"]][item["at"]["line"] - 1][item["at"]["column"] - 1 :].split(";")[0] for item in told]
+    assert sorted(found) == sorted(f"cd /{number}" for number in range(1, 20))
+
+
+def test_what_is_not_run_by_bash_may_not_be_written_for_it(project: Project) -> None:
+    project.file("manifests/albor.yaml", EVERYWHERE.replace("cd /", "echo $RANDOM; cd /")).file("manifests/recipes/one.yaml", RECIPE)
+    told = {item["message"].split(": ")[0] for item in project.json("validate")["warnings"] if item["code"] == "SC3028"}
+    assert {"`value` of data source `one`", "`command` of check `good`", "`pre_apply` of `task`", "`command` of `cron`"} <= told
+    assert not any("of `task`" in place for place in told - {"`pre_apply` of `task`", "`post_apply` of `task`"})
+
+
+def test_every_field_that_is_said_to_be_shell_is_linted() -> None:
+    """A new field of that kind has to be in the manifest above, or to be named as one that no shell reads."""
+    said = {
+        f"{block.name}.{path}"
+        for block in blocks()
+        for field in (*block.fields, *(block.common if block.name == "task" else ()))
+        for path, inner in field.walk()
+        if re.search(r"\bshell\b", inner.about) or path.split(".")[-1] == "command"
+    }
+    linted = {
+        "policy.pre_apply", "policy.post_apply", "policy.notify.on_success", "policy.notify.on_failure", "policy.notify.on_drift",
+        "check.command", "resource.pre_apply", "resource.post_apply", "task.pre_apply", "task.post_apply", "task.command",
+        "task.resume_command", "task.completion_check", "task.quality_gate.command", "task.health_check.command",
+        "task.stages.command", "build.command", "build.completion_check", "cron.command",
+    }  # fmt: skip
+    assert said == linted | NO_SCRIPT
+
+
 def test_variables_that_a_task_declares_are_known(project: Project) -> None:
     project.manifest('t: { type: task, command: "echo \\"$word $other\\"", env: { word: x } }')
     assert [item["message"] for item in project.json("validate")["warnings"]] == [
@@ -156,7 +246,12 @@ def test_a_linter_that_fails_is_one_warning(project: Project, monkeypatch: pytes
     fake.chmod(0o755)
     monkeypatch.setattr(lint, "_tool", lambda: fake)
     project.manifest(BLOCK).says("validate", out="OK: tale (1 machine, 1 resource)", err="""
-        warning[not-linted]: not all commands were linted: shellcheck exited 4: broken
+        warning[not-linted]: not all commands were linted: shellcheck exited 4: broken: `command` of `build`
+         --> manifests/albor.yaml:6:14
+          |
+        5 |     type: task
+        6 |     command: |
+          |              ^
     """)
 
 
@@ -173,3 +268,28 @@ def test_a_text_that_is_too_long_is_not_linted_and_said_so(project: Project) -> 
     said = project.manifest("t:\n  type: task\n  command: cd /x; ls " + "x" * 20_000).run("validate")
     assert said.exit == 0
     assert "warning[not-linted]: `command` of `t` is too long to be linted\n --> manifests/albor.yaml:6:14\n" in said.err
+
+
+def test_a_text_over_which_the_linter_never_ends_hides_no_other(project: Project) -> None:
+    project.manifest(f"{BROKEN}bad: {{type: task, command: \"{'(' * 4000}\", outputs: [o]}}\n")
+    said = project.run("validate")
+    assert said.exit == 1 and "error[SC1046]: `command` of `build`" in said.err, said.err
+    assert "`command` of `bad`" in said.err, said.err
+
+
+def test_shell_errors_and_all_others_are_in_one_report(project: Project) -> None:
+    project.manifest("""
+    a:
+      type: task
+      comand: "true"
+    b:
+      type: task
+      command: if true; then echo x
+      inputs: [nowhere-declared]
+      depends_on: [c]
+    """)
+    for verb in ("validate", "plan"):
+        said = project.run(verb)
+        assert said.exit == 1 and "Traceback" not in said.err
+        for code in ("unknown-key", "unknown-resource", "SC1046"):
+            assert said.err.count(f"[{code}]") == 1, said.err

@@ -66,6 +66,34 @@ def test_a_secret_reaches_its_use_and_no_file_of_ours(
     assert logs == ["the key is ***\n"]
 
 
+PRINTS = """
+use:
+  type: task
+  command: echo "the key is $KEY"; touch out.txt
+  outputs: [out.txt]
+  env: {KEY: "{{secrets.api-key}}"}
+"""
+
+
+def test_what_a_task_wrote_is_shown_with_its_secrets_masked(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORJAR_SECRET_API_KEY", SECRET)
+    project.manifest(PRINTS).does("apply").says("logs", "use", out="the key is ***")
+    project.says("attach", "use", out="the key is ***", err="use, attempt 1: ended well. The next apply records it.")
+    monkeypatch.setattr("albor_pipeline.run.follow.CHUNK_BYTES", 3)
+    project.says("logs", "use", "-f", out="the key is ***")
+
+
+def test_a_secret_that_cannot_be_read_any_more_cannot_be_masked_and_that_is_said(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORJAR_SECRET_API_KEY", SECRET)
+    project.manifest(PRINTS).does("apply")
+    monkeypatch.delenv("FORJAR_SECRET_API_KEY")
+    why = "the secret `api-key` is not there: the environment has no `FORJAR_SECRET_API_KEY`"
+    warning = f"warning: secrets may stand below, since they cannot be masked: {why}"
+    project.says("logs", "use", out=f"the key is {SECRET}", err=warning)
+
+
 def test_a_changed_secret_changes_the_file_and_not_the_task(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.file("expected", SECRET).manifest(TASK.replace("ROOT", str(project.root)))
     monkeypatch.setenv("FORJAR_SECRET_API_KEY", SECRET)

@@ -129,6 +129,15 @@ def test_the_resolved_resource_means_the_same(project: Project, name: str) -> No
     assert {ref.resource for ref in again.resources[name].depends_on} == {ref.resource for ref in whole.resources[name].depends_on}
 
 
+@pytest.mark.parametrize("field", ["timeout", "count", "machine"])
+def test_what_only_a_plan_knows_is_said_and_no_traceback(project: Project, field: str) -> None:
+    value = '"{{data.d}}"'
+    project.manifest(f"t: {{type: task, command: x, {field}: {value}}}", "data: {d: {type: command, value: echo 5}}\n")
+    said = project.run("template", "t")
+    assert (said.exit, said.out) == (1, "")
+    assert said.err.startswith("error[not-known-yet]: `t` takes a number or a name from a data source\n")
+
+
 def test_an_unknown_name_gets_the_closest(project: Project) -> None:
     project.manifest(RESOURCES, HEAD).says("template", "wrods", exit=1, err="""
         error[unknown-resource]: there is no resource `wrods` in manifests/albor.yaml

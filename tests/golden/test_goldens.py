@@ -28,6 +28,7 @@ from albor_pipeline.plan.judge import Options, make_plan
 from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
 from albor_pipeline.state.codec import entry_from_json
 from albor_pipeline.ui import diagnostics, documents, plan_text
+from albor_pipeline.ui.hints import Hints
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/observed.json"))
@@ -113,7 +114,7 @@ def shown(case: Path) -> dict[str, str]:
     except ManifestError as error:
         return {"diagnostics.txt": diagnostics.render_all(error.diagnostics)}
     files = {
-        "plan.txt": "".join(f"{line}\n" for line in plan_text.plan_lines(plan)),
+        "plan.txt": "".join(f"{line}\n" for line in plan_text.plan_lines(plan, Hints())),
         "plan.json": documents.text(documents.of_plan(plan)) + "\n",
     }
     return files | ({"diagnostics.txt": diagnostics.render_all(plan.diagnostics)} if plan.diagnostics else {})
@@ -132,6 +133,7 @@ def test_the_plan_reads_as_reviewed(name: str, monkeypatch: pytest.MonkeyPatch, 
     assert {file: (case / file).read_text() for file in EXPECTED if (case / file).exists()} == found
 
 
+@pytest.mark.slow
 def test_continuous_integration_never_rewrites_a_golden() -> None:
     command = [sys.executable, "-m", "pytest", "--update-golden", "--collect-only", "-p", "no:cacheprovider", str(HERE)]
     done = subprocess.run(command, env={**os.environ, "CI": "true"}, capture_output=True, text=True, check=False)

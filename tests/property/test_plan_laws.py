@@ -52,6 +52,7 @@ SILENT: dict[str, Any] = {
     "cache": False,
     "state": "present",
     "description": "what it is for",
+    "name": "nightly",
     "tags": ["slow"],
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 KINDS = {"string": str, "boolean": bool, "array": list, "object": dict, "null": type(None)}
 KNOWN = {
     "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const", "default", "definitions", "description", "enum",
-    "exclusiveMinimum", "if", "items", "minimum", "pattern", "properties", "required", "then", "title", "type",
+    "exclusiveMinimum", "if", "items", "minimum", "pattern", "patternProperties", "properties", "required", "then", "title", "type",
 }  # fmt: skip
 
 
@@ -45,11 +45,15 @@ def _inside(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any], at:
         yield from (f"{at}.{name}: missing" for name in schema.get("required", ()) if name not in value)
         declared, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
         for name, item in value.items():
-            if name in declared:
-                yield from problems(item, declared[name], whole, f"{at}.{name}")
-            elif rest is False:
+            forms = [declared[name]] if name in declared else []
+            forms += [form for pattern, form in schema.get("patternProperties", {}).items() if re.search(pattern, name)]
+            for form in forms:
+                yield from problems(item, form, whole, f"{at}.{name}")
+            if forms:
+                continue
+            if rest is False:
                 yield f"{at}.{name}: unknown"
-            elif isinstance(rest, dict):
+            if isinstance(rest, dict):
                 yield from problems(item, rest, whole, f"{at}.{name}")
 
 

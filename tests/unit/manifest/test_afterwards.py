@@ -36,6 +36,9 @@ def test_a_move_of_a_group_is_one_of_each_member(folder: Folder) -> None:
         ("moved: [{to: t}]", "`moved` 1 needs `from`", "7:9"),
         ("moved: [{from: a, to: tt}]", "`a` moved to `tt`, which is neither a resource nor a machine", "7:23"),
         ("moved: [{from: c, to: t}]", "`c` is still declared", "7:16"),
+        ("moved: [{from: a, to: t}, {from: b, to: t}]", "two moves are to `t`", "7:41"),
+        ("moved: [{from: a, to: t}, {from: a, to: box}]", "two moves are from `a`", "7:34"),
+        ("moved: [{from: a@box, to: t}]", "`a@box` is no name", "7:16"),
         ("moved: [{form: c, to: t}]", "did you mean `from`?", "7:10"),
     ],
 )

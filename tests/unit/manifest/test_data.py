@@ -31,6 +31,12 @@ def test_a_template_takes_what_the_source_gives_or_its_default(folder: Folder) -
     assert folder.load(fetch=fetch({"rev": "1"})).resources["t"].fields.timeout_s == 7.0
 
 
+def test_a_machine_may_be_where_a_source_says(folder: Folder) -> None:
+    folder.manifest("machines: {m: {addr: '{{ data.limit }}'}}\n" + DATA + "resources:\n  t: {type: task, machine: m, command: x}\n")
+    assert folder.load(fetch=fetch({"limit": "10.0.0.7"})).machines["m"].addr == "10.0.0.7"
+    assert list(folder.load().machines) == ["m"]
+
+
 def test_without_a_reader_nothing_is_run_and_nothing_is_wrong(folder: Folder) -> None:
     folder.manifest(DATA + TASK)
     assert list(folder.load().resources) == ["t"]
@@ -104,3 +110,40 @@ def test_a_secret_where_it_would_be_written_is_refused(folder: Folder, field: st
     folder.manifest(f"resources:\n  t: {{type: task, {field}}}\n")
     found = folder.says()
     assert message in found and found.count("error[") == 1
+
+
+MARKER = "ENC[age,YWdlLWVuY3J5cHRpb24ub3JnL3Yx]"
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        (f"command: 'x {MARKER}'", 1),
+        ("command: 'x {{params.k}}'", 1),
+        (f"command: x, outputs: ['{MARKER}']", 1),
+        (f"command: x, env: {{K: '{MARKER}', L: '{{{{params.k}}}}'}}", 0),
+        ("command: 'x ENC[age,...]'", 0),
+    ],
+)
+def test_an_encrypted_value_is_refused_where_it_would_stay_encrypted(folder: Folder, field: str, wrong: int) -> None:
+    folder.manifest(f"params: {{k: '{MARKER}'}}\nresources:\n  t: {{type: task, {field}}}\n")
+    if wrong:
+        assert folder.says().count("error[secret-place]: an `ENC[age,...]` value cannot stand here\n") == wrong
+    else:
+        assert "t" in folder.load().resources
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("data: {a: {type: file, value: x, state_dir: s, outputs: [o]}}", ["state_dir", "outputs"]),
+        ("data: {a: {type: forjar-state, value: x}}", ["value"]),
+        ("data: {a: {type: dns, value: x, state_dir: state, outputs: []}}", []),
+        ("secrets: {provider: env, path: p, file: f}", ["path", "file"]),
+        ("secrets: {provider: sops, path: p, file: f}", ["path"]),
+        ("secrets: {provider: op, path: p, file: null}", []),
+    ],
+)
+def test_a_key_that_another_kind_of_source_looks_at_is_a_warning(folder: Folder, text: str, told: list[str]) -> None:
+    found = folder.manifest(f"{text}\n").warns()
+    assert found.count("warning[no-effect]") == len(told) and all(f"`{name}` has no effect on " in found for name in told), found

@@ -32,6 +32,15 @@ def test_params_and_addresses_are_those_of_the_environment(
     assert (manifest.machines["box"].addr, manifest.machines["box"].user) == (addr, "ann")
 
 
+def test_the_address_of_an_environment_may_be_a_template(folder: Folder) -> None:
+    folder.manifest(
+        "params: {ip: 10.0.0.1}\nmachines: {box: {addr: h}}\nenvironments:\n"
+        "  prod: {params: {ip: 10.0.0.2}, machines: {box: {addr: '{{ params.ip }}'}}}\n"
+        "resources:\n  t: {type: task, machine: box, command: x}\n"
+    )
+    assert (folder.load().machines["box"].addr, folder.load(environment="prod").machines["box"].addr) == ("h", "10.0.0.2")
+
+
 def test_a_wrong_value_of_an_environment_is_shown_there(folder: Folder) -> None:
     text = "params: {limit: 5}\nenvironments:\n  prod: {params: {limit: soon}}\n"
     folder.manifest(text + 'resources:\n  t: {type: task, command: x, timeout: "{{params.limit}}"}\n')

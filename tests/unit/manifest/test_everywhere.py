@@ -15,6 +15,7 @@ NO_FIELD = "given the `field` to look at, since it parses JSON"
 LONG = "x" * 1_001
 NO_LONG = "a regular expression of at most 1000 characters"
 NO_REGEX = "a regular expression (missing ), unterminated subpattern at position 0)"
+VARIABLES = "a mapping of names to texts, a name neither empty nor with `=`, and no NUL in either"
 MOVE = "`SOURCE:DESTINATION`, or a mapping of `artifact`, `to` and `from`"
 
 
@@ -64,12 +65,14 @@ def test_a_denied_path_is_an_error_however_it_is_written(tmp_path: Path) -> None
     text += '  a: {type: file, path: "{{params.dir}}/shadow"}\n  b: {type: file, path: /etc/x/../shadow}\n'
     text += "  c: {type: mount, source: x, path: /srv/a/b}\n  d: {type: file, path: /opt/x/bin}\n"
     text += "  e: {type: file, path: /etc/shadow-}\n  f: {type: file, path: /opt/x/y/bin}\n"
+    text += "  h: {type: task, command: x, outputs: [y, /srv/o]}\n"
     text += "  g: {type: build, build_machine: localhost, command: x, source: y, target: /srv/z}\n"
-    assert report(tmp_path, text) == [
+    assert [line for line in report(tmp_path, text) if "the policy denies" in line] == [
         '`a` writes `/etc/shadow`, which the policy denies: `/etc/shadow` ["{{params.dir}}/shadow"]',
         "`b` writes `/etc/x/../shadow`, which the policy denies: `/etc/shadow` [/etc/x/../shadow]",
         "`c` writes `/srv/a/b`, which the policy denies: `/srv/**` [/srv/a/b]",
         "`d` writes `/opt/x/bin`, which the policy denies: `/opt/*/bin` [/opt/x/bin]",
+        "`h` writes `/srv/o`, which the policy denies: `/srv/**` [/srv/o]",
         "`g` writes `/srv/z`, which the policy denies: `/srv/**` [/srv/z]",
     ]
 
@@ -118,6 +121,7 @@ def test_a_mistake_in_a_machine_is_told(tmp_path: Path, fields: str, says: str) 
     ("fields", "says"),
     [
         ("serial: 0", "`serial` of the policy must be a whole number from 1, not `0` [0]"),
+        ("max_parallel: 0", "`max_parallel` of the policy must be a whole number from 1, not `0` [0]"),
         ("max_fail_percentage: 101", "`max_fail_percentage` of the policy must be a whole number from 0 to 100, not `101` [101]"),
         ("tripwire: on", "`tripwire` of the policy must be true or false, not `on` [on]"),
         ("security_gate: hgh", "`security_gate` of the policy cannot be `hgh` [hgh] did you mean `high`?"),
@@ -195,12 +199,21 @@ def test_a_pipeline_needs_no_command(tmp_path: Path) -> None:
         ("gather: [{form: x, artifact: a, to: b}]", "`gather.0` of task `it` has no key `form` [form] did you mean `from`?"),
         ("ranks_on: [localhost, bx]", "`ranks_on` of `it` names machine `bx`, which is not declared [bx]"),
         ("gpu_device: gpu0", "`gpu_device` of task `it` must be a whole number, not `gpu0` [gpu0]"),
+        ("retry: {attempts: 0}", "`retry.attempts` of task `it` must be a whole number from 1, not `0` [0]"),
+        ("env: {A=B: c}", f"`env` of task `it` must be {VARIABLES} [{{A=B: c}}]"),
+        ("env: {'': c}", f"`env` of task `it` must be {VARIABLES} [{{'': c}}]"),
+        ('env: {A: "\\0"}', f'`env` of task `it` must be {VARIABLES} [{{A: "\\0"}}]'),
         ("state: absent", "`state` of task `it` cannot be `absent` [absent]"),
         ("task_inputs: [a], inputs: [b]", "task `it` has both `inputs` and `task_inputs`, two spellings of one key [task_inputs]"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_task_is_told(tmp_path: Path, fields: str, says: str) -> None:
     assert report(tmp_path, resource("task", f"{TASK}, {fields}")) == [says]
+
+
+def test_a_stage_takes_no_command_to_resume_it(tmp_path: Path) -> None:
+    (says,) = report(tmp_path, resource("task", "stage: pack, config: c.yaml, resume_command: x"))
+    assert says == "task `it` must be a command to have a `resume_command`; a stage resumes by itself [it]"
 
 
 @pytest.mark.parametrize("expression", ["a{9999999999}", "(" * 499 + ")" * 499])

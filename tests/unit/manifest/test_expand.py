@@ -170,6 +170,11 @@ def test_when_reads_the_item_of_a_copy(folder: Folder) -> None:
     assert list(folder.load().resources) == ["t-y"]
 
 
+def test_what_is_written_out_and_empty_is_no_condition_and_no_copies(folder: Folder) -> None:
+    folder.manifest("resources:\n  t: {type: task, command: x, when: null, count: , for_each: ~}\n")
+    assert list(folder.load().resources) == ["t"]
+
+
 @pytest.mark.parametrize(
     ("when", "message"),
     [

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from unit.manifest.json_schema import problems
 
 from albor_pipeline.errors import Problems, Source
 from albor_pipeline.manifest import sections
-from albor_pipeline.manifest.jsonschema import DRAFT, SECTIONS, schema
+from albor_pipeline.manifest.flat import FOREIGN
+from albor_pipeline.manifest.jsonschema import DRAFT, SECTIONS, recipe_schema, schema
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.nodes import Text, compose
 from albor_pipeline.manifest.resources import COMMON, EXPANDING
@@ -53,6 +54,27 @@ resources:
     env: {A: 1, B: "{{params.a}}"}
   stage: {type: task, stage: pack, config: {seq_len: 256}, set: {optimizer.lr: 3e-4}}
 """
+WHOLE, RECIPES = schema(), recipe_schema()
+RECIPE = """
+recipe:
+  name: site
+  version: 2
+  inputs:
+    domain: {type: string, description: its name}
+    port: {type: int, default: 80, min: 1, max: 65535}
+    mode: {type: enum, choices: [a, b], default: }
+  requires: [{recipe: base, version: 1.0}, {recipe: other}]
+resources:
+  page: {type: file, path: "/srv/{{inputs.domain}}", content: x, count: 2, depends_on: [other]}
+  other: {type: recipe, recipe: base, inputs: {a: 1}}
+"""
+RECIPE_MISTAKES = {
+    "resources: {}": ".recipe: missing",
+    "recipe: {name: x}\nname: y": ".name: unknown",
+    "recipe: {version: 1}": ".recipe: none of the forms",
+    "recipe: {name: x, inputs: {a: {typ: int}}}": ".recipe: none of the forms",
+    "recipe: {name: x}\nresources: {a: {type: fil}}": ".resources: none of the forms",
+}
 MISTAKES = {
     "name: x": ".version: missing",
     'version: "1.0"': ".name: missing",
@@ -89,7 +111,7 @@ def _read(text: str) -> Any:
 
 
 def _told(text: str) -> list[str]:
-    return list(problems(_read(text), schema(), schema()))
+    return list(problems(_read(text), WHOLE, WHOLE))
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -110,21 +132,50 @@ def test_a_mistake_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("resource", WRONG)
 def test_a_mistake_in_a_resource_is_refused(resource: str) -> None:
-    found = list(problems(_read(resource), schema()["definitions"]["resource"], schema()))
+    found = list(problems(_read(resource), WHOLE["definitions"]["resource"], WHOLE))
     assert found and all(line.endswith(WRONG[resource]) for line in found)
 
 
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_key_that_the_loader_only_warns_of_is_accepted(name: str) -> None:
+    form = WHOLE["definitions"][f"type-{name}"]
+    said = problems(dict.fromkeys(FOREIGN[name], "x"), form, WHOLE)
+    assert sorted(said) == sorted(f".{key}: missing" for key in form["required"])
+
+
+def test_the_loader_warns_of_a_key_that_is_accepted_for_that(tmp_path: Path) -> None:
+    text = 'version: "1.0"\nname: x\nresources:\n  a: {type: file, path: /a, content: x, uid: 5, ports: [1], enabled: false, image: }\n'
+    (tmp_path / "flat.yaml").write_text(text)
+    assert [item.code for item in load(tmp_path / "flat.yaml").warnings] == ["no-effect"] * 2
+    assert _told(text) == []
+
+
+def test_a_recipe_file_that_loads_is_accepted_and_a_mistake_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "site.yaml").write_text(RECIPE)
+    (tmp_path / "recipes" / "base.yaml").write_text("recipe: {name: base, version: 1.0, inputs: {a: {}}}")
+    (tmp_path / "recipes" / "other.yaml").write_text("recipe: {name: other}")
+    use = "".join(f"  {name}: {{type: recipe, recipe: {name}{more}}}\n" for name, more in (
+        ("site", ", inputs: {domain: d, mode: a}"), ("base", ", inputs: {a: 1}"), ("other", ""),
+    ))  # fmt: skip
+    (tmp_path / "uses.yaml").write_text(f'version: "1.0"\nname: x\nresources:\n{use}')
+    assert "site/page-0" in load(tmp_path / "uses.yaml").resources
+    assert list(problems(_read(RECIPE), RECIPES, RECIPES)) == []
+    for text, said in RECIPE_MISTAKES.items():
+        assert list(problems(_read(text), RECIPES, RECIPES)) == [said]
+
+
 def test_every_type_has_its_rule_and_every_reference_leads_somewhere() -> None:
-    whole = schema()
+    whole = WHOLE
     assert whole["$schema"] == DRAFT
     assert whole["definitions"]["resource"]["properties"]["type"]["enum"] == list(KINDS)
-    named = set(re.findall(r"'#/definitions/([^']+)'", str(whole)))
-    assert named == set(whole["definitions"])
+    for form in (whole, RECIPES):
+        assert set(re.findall(r"'#/definitions/([^']+)'", str(form))) == set(form["definitions"])
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_type_completes_every_key_that_the_loader_takes(name: str) -> None:
-    form = schema()["definitions"][f"type-{name}"]
+    form = WHOLE["definitions"][f"type-{name}"]
     own = {field.alias or key for key, field in KINDS[name].model.model_fields.items()}
     known = {*own, *KINDS[name].names, *COMMON, *EXPANDING}
     assert set(form["properties"]) == known
@@ -142,4 +193,4 @@ def test_a_shipped_manifest_names_the_schema_that_editors_read() -> None:
     for path in sorted((ROOT / "manifests").glob("*.yaml")):
         found = re.match(r"# yaml-language-server: \$schema=(\S+)\n", path.read_text())
         assert found and (path.parent / found[1]).is_file(), path
-        assert yaml.safe_load((path.parent / found[1]).read_text()) == schema()
+        assert json.loads((path.parent / found[1]).read_text()) == WHOLE

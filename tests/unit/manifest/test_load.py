@@ -219,3 +219,30 @@ def test_many_resources_cost_little_more_than_the_yaml(tmp_path: Path) -> None:
     begin = time.process_time()
     assert len(read(tmp_path, text).resources) == 2_000
     assert time.process_time() - begin < beside + 0.5
+
+
+def test_a_manifest_of_thousands_of_mistakes_is_not_read_to_its_end(tmp_path: Path) -> None:
+    many = "".join(f"  t{i}: {{type: task, comand: x, command: x, depends_on: [t{i + 1}]}}\n" for i in range(6_000))
+    *told, last = problems(tmp_path, f"{HEAD}resources:\n{many}")
+    assert len(told) == 5_000 and {item.code for item in told} == {"unknown-key"}
+    assert (last.code, last.message) == (
+        "too-many", "a manifest with 5,000 mistakes is not read any further; here `t5000` would come next",
+    )  # fmt: skip
+
+
+def test_a_template_in_a_param_is_said_to_stay_one(tmp_path: Path) -> None:
+    text = f"{HEAD}params: {{a: '{{{{ params.b }}}}/x', b: '{{{{ .Values.c }}}}', c: '{{{{secrets.k}}}}', d: '{{{{{{{{item'}}\n"
+    told = read(tmp_path, text).warnings
+    assert [(item.code, item.message) for item in told] == [
+        ("template-in-param", "the param `a` holds the template `{{ params.b }}`, which is put in as it stands"),
+        ("template-in-param", "the param `c` holds the template `{{secrets.k}}`, which is put in as it stands"),
+    ]
+
+
+def test_one_file_declared_twice_is_a_warning(tmp_path: Path) -> None:
+    text = f"{HEAD}machines: {{m: {{addr: localhost, workdir: /srv}}}}\nresources:\n  a: {{type: file, path: x, content: 1}}\n"
+    text += "  b: {type: file, path: ./x, content: 2}\n  c: {type: file, machine: m, path: x}\n"
+    text += "  d: {type: file, machine: m, path: /srv/x/y}\n"
+    assert [item.message for item in read(tmp_path, text).warnings] == [
+        "`b` and `a` are one file, `./x`: each run would undo what the other one did",
+    ]

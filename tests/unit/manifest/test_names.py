@@ -37,4 +37,10 @@ def test_distance_counts_a_swap_as_one_edit_and_stops_at_the_limit() -> None:
 def test_suggestions_end_when_their_bound_is_spent() -> None:
     suggest = Suggester(comparisons=len(KEYS))
     assert suggest.label("comand", KEYS) == "did you mean `command`?"
-    assert suggest.label("comand", KEYS) == ""
+    assert suggest.label("comandd", KEYS) == ""
+
+
+def test_an_equal_question_is_answered_again_within_the_bound() -> None:
+    suggest = Suggester(comparisons=2 * len(KEYS))
+    assert [suggest.label("comand", KEYS) for _ in range(3)] == ["did you mean `command`?"] * 3
+    assert suggest.label("outptus", KEYS) == "did you mean `outputs`?"

@@ -42,9 +42,12 @@ def test_a_broken_rule_blocks_and_names_field_rule_and_way_out(folder: Folder) -
         ("type: deny, resource_type: file", ["`f` is one of the resources of type file"]),
         ("type: deny, field: mode", ["`f` has `mode`"]),
         ("type: deny, condition_field: tags, condition_value: big", ["`a` has `tags: big`"]),
+        ("type: deny, condition_field: timeout, condition_value: 1m", ["`a` has `timeout: 1m`"]),
+        ("type: deny, condition_field: outputs, condition_value: a2", ["`a` has `outputs: a2`"]),
         ("type: limit, severity: error, field: outputs, max_count: 2", ["`a` has 3 in `outputs`, at most 2 allowed"]),
         ("type: limit, severity: error, field: output_artifacts, resource_type: task, min_count: 1",
          ["`b` has 0 in `output_artifacts`, at least 1 wanted"]),
+        ("type: limit, severity: error, max_count: 3, min_count: 3", []),
         ("type: limit, severity: error, max_count: 2", ["3 resources, at most 2 allowed"]),
         ("type: limit, severity: error, tag: big, min_count: 2, max_count: 4", ["1 resources with the tag big, 2 to 4 allowed"]),
         ("type: warn, severity: error, condition_field: type, condition_value: file", ["`f` has `type: file`"]),
@@ -57,6 +60,32 @@ def test_each_type_of_rule_finds_what_it_is_for(folder: Folder, rule: str, found
         return
     text = folder.says()
     assert text.count("error[policy-") == len(found) and all(f"mind: {item}\n" in text for item in found), text
+
+
+def test_a_rule_judges_the_fields_of_every_machine(folder: Folder) -> None:
+    folder.manifest(
+        "policies: [{type: deny, message: mind, condition_field: path, condition_value: b.txt}]\n"
+        "machines: {a: {addr: localhost, workdir: a}, b: {addr: localhost, workdir: b}}\n"
+        "resources:\n  f: {type: file, machine: [a, b], path: '{{machine.self.name}}.txt'}\n"
+    )
+    assert folder.says().count("mind: `f` has `path: b.txt`\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "keys"),
+    [
+        ("type: require, field: type, condition_field: mode, condition_value: 0777", ["condition_field", "condition_value"]),
+        ("type: assert, field: mode, condition_field: cache, condition_value: true", ["field"]),
+        ("type: deny, field: owner, condition_field: mode, condition_value: 0700", ["field"]),
+        ("type: limit, max_count: 9, condition_field: mode, condition_value: 0777", ["condition_field", "condition_value"]),
+        ("type: warn, max_count: 9, min_count: 1, tag: none", ["max_count", "min_count"]),
+    ],
+)
+def test_a_key_that_a_rule_of_its_type_does_not_look_at_is_a_warning(folder: Folder, rule: str, keys: list[str]) -> None:
+    folder.manifest(f"policies:\n  - {{message: mind, severity: warning, {rule}}}\n{RESOURCES}")
+    found = folder.warns()
+    assert found.count("warning[no-effect]") == len(keys), found
+    assert all(f"`{key}` has no effect on policy rule 1, because it is of type" in found for key in keys), found
 
 
 @pytest.mark.parametrize(

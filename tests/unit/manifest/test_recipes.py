@@ -224,6 +224,17 @@ def test_a_recipe_file_that_is_none_is_explained(folder: Folder, text: str, mess
     assert message in found and found.count("error[") == 1
 
 
+def test_of_a_wrong_instance_nothing_is_said_that_lies_inside_it(folder: Folder) -> None:
+    folder.file("recipes/web.yaml", "recipe: {name: w}\nresources:\n  r: {type: task, command: x, outputs: [o]}\n")
+    folder.manifest(
+        "resources:\n  a: {type: recipe, recipe: web, priority: 1}\n"
+        "  t: {type: task, command: x, depends_on: [a, a/r], triggers: [a/r]}\n  u: {type: task, command: x, depends_on: [b/r]}\n"
+    )
+    found = folder.says()
+    assert "recipe `a` has no key `priority`" in found and "`u` depends on `b/r`, which is not declared" in found
+    assert found.count("error[") == 2, found
+
+
 def test_a_folder_named_as_a_recipe_is_refused(folder: Folder) -> None:
     (folder.root / "recipes" / "web.yaml").mkdir(parents=True)
     folder.manifest("resources:\n  a: {type: recipe, recipe: web}\n")

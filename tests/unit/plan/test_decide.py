@@ -9,7 +9,7 @@ import pytest
 
 from albor_pipeline.model.attempt import Attempt, Exit, ExitClass, Liveness
 from albor_pipeline.model.fingerprint import Fingerprint
-from albor_pipeline.model.observed import FileChange, Observation, Verified
+from albor_pipeline.model.observed import FileChange, Observation, Stored, Verified
 from albor_pipeline.model.plan import OVERWRITES, Action
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, OutputProof, Result, Status
@@ -27,6 +27,7 @@ RUNNING_NEW = Current(NEW, "0008", 4, AT, Status.RUNNING)
 FAILED = Entry(KEY, "task", current=Current(OLD, "0007", 3, AT, Status.FAILED, "error", "exit 1", "state/runs/0007/train@lambda.3.log"))
 GOOD = Exit(ExitClass.OK, 0, "", 5.0, AT, {"out": OutputProof("bb", 1, 10)})
 
+KEPT = Stored("0123456789ab", replace(RESULT, run="0005", at_utc="2026-02-28T10:00:00Z"))
 BAD = Exit(ExitClass.ERROR, 7, "exit 7", 5.0, AT)
 
 
@@ -42,6 +43,7 @@ class Row:
     says: str
     allows: tuple[Action, ...] = ()
     forbids: tuple[Action, ...] = ()
+    code: str = ""
 
 
 BASE = Facts(KEY, wanted=OLD)
@@ -54,7 +56,6 @@ ROWS = (
     Row("nothing known", BASE, Action.RUN, "new"),
     Row("finished attempt, state knows nothing", replace(BASE, attempts=(attempt(Liveness.ENDED, exit=GOOD),)),
         Action.ADOPT, "found on lambda, made at 2026-03-02 09:41"),
-    Row("stored result, state knows nothing", replace(BASE, stored="here"), Action.RESTORE, "kept here", (Action.RUN,)),
     Row("completion check passes", replace(BASE, completed=True), Action.ADOPT, "already there"),
     Row("running, alive", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ALIVE, progress={"step": 24}),)),
         Action.ATTACH, "running since 2026-03-02 09:41, step 24"),
@@ -72,6 +73,9 @@ ROWS = (
     Row("a re-run ended well, then its output was edited", replace(BASE, wanted=NEW, entry=replace(DONE, current=RUNNING_NEW),
         made=MODIFIED, attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),)), Action.RERUN, "output out/part modified",
         forbids=(Action.ADOPT,)),
+    Row("changed back and forth: the newest attempt was of it, and its result is kept", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME,
+        made=MODIFIED, attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),), stored=KEPT),
+        Action.RESTORE, "config.lr 1e-3 -> 3e-4; made in run 0005", (Action.RERUN,)),
     Row("running, failed meanwhile", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ENDED, exit=BAD),)),
         Action.RETRY, "exit 7 in run 0007"),
     Row("running with other settings", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
@@ -88,13 +92,21 @@ ROWS = (
         Action.RERUN, "config.lr 1e-3 -> 3e-4; output out/part modified"),
     Row("failed, then changed", replace(BASE, wanted=NEW, entry=FAILED), Action.RERUN, "config.lr 1e-3 -> 3e-4"),
     Row("changed", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME), Action.RERUN, "config.lr 1e-3 -> 3e-4"),
-    Row("changed, and a result of it is kept", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME, stored="on intel"),
-        Action.RESTORE, "kept on intel", (Action.RERUN,)),
-    Row("changed, kept, but never restored", replace(BASE, wanted=NEW, entry=DONE, stored="here", caches=False),
-        Action.RERUN, "config.lr"),
+    Row("changed, and a result of it is kept", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME, stored=KEPT),
+        Action.RESTORE, "config.lr 1e-3 -> 3e-4; made in run 0005 at 2026-02-28 10:00", (Action.RERUN,)),
+    Row("changed, kept, and its output edited by hand", replace(BASE, wanted=NEW, entry=DONE, outputs=MODIFIED, stored=KEPT),
+        Action.RESTORE, "output out/part modified", (Action.RERUN,), code="output-modified"),
+    Row("stored result, state knows nothing", replace(BASE, stored=KEPT),
+        Action.RESTORE, "found on lambda, made in run 0005 at 2026-02-28 10:00", (Action.RUN, Action.ADOPT)),
+    Row("failed, then changed back to what is kept", replace(BASE, entry=replace(DONE, current=replace(FAILED.current, fingerprint=NEW)),
+        outputs=DELETED, stored=KEPT), Action.RESTORE, "output out deleted", (Action.RERUN,)),
+    Row("a forced run wants no result that is kept", replace(BASE, entry=DONE, outputs=SAME, stored=KEPT, force=True),
+        Action.RERUN, "--force", forbids=(Action.RESTORE,)),
     Row("output deleted", replace(BASE, entry=DONE, outputs=DELETED), Action.RERUN, "output out deleted"),
-    Row("output deleted, kept in the store", replace(BASE, entry=DONE, outputs=DELETED, stored="here"),
+    Row("output deleted, kept in the store", replace(BASE, entry=DONE, outputs=DELETED, stored=KEPT),
         Action.RESTORE, "output out deleted", (Action.RERUN,)),
+    Row("output modified, kept in the store", replace(BASE, entry=DONE, outputs=MODIFIED, stored=KEPT),
+        Action.RESTORE, "found blake3:e0aa41d5; it is kept aside in .albor/kept/", (Action.RERUN,), code="output-modified"),
     Row("output modified", replace(BASE, entry=DONE, outputs=MODIFIED), Action.RERUN,
         "output out/part modified: recorded blake3:7c1f09a2, found blake3:e0aa41d5"),
     Row("unchanged", replace(BASE, entry=DONE, outputs=SAME), Action.SKIP, "unchanged"),
@@ -126,6 +138,7 @@ def test_row_of_the_table(row: Row) -> None:
     decision = decide(row.facts)
     assert decision.action is row.action
     assert row.says in decision.reason.text
+    assert row.code in ("", decision.reason.code)
     assert decision.action in decision.allowed
     assert set(row.allows) <= set(decision.allowed)
     assert not set(row.forbids) & set(decision.allowed)

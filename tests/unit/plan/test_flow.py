@@ -156,3 +156,21 @@ def test_mounts_in_a_ring_end(tmp_path: Path) -> None:
 
 def test_a_long_check_is_not_taken_apart() -> None:
     assert words_of(Task(command="x", completion_check="test -s a/b; " * 2000)) == ()
+
+
+@pytest.mark.parametrize(
+    ("output", "path", "meets"),
+    [
+        ("out/*.json", "out/*.txt", False),
+        ("out/a*", "out/b*", False),
+        ("out/*.json", "out/a*", True),
+        ("out/a*.json", "out/*b.json", True),
+        ("out/[ab].txt", "out/?.txt", True),
+        ("out/x[0-9]", "out/x*.log", True),
+        ("out/*", "out/*.txt", True),
+    ],
+)
+def test_two_globs_that_no_name_can_satisfy_need_no_order(tmp_path: Path, output: str, path: str, meets: bool) -> None:
+    make = f"  make: {{ type: task, machine: m1, command: make, outputs: ['{output}'] }}\n"
+    use = f"  use: {{ type: task, machine: m1, command: use, inputs: ['{path}'], outputs: [used] }}\n"
+    assert codes(manifest_of(tmp_path, make + use)) == (["undeclared-dependency"] if meets else [])

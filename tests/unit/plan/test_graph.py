@@ -24,7 +24,8 @@ def keys(*names: str) -> tuple[Key, ...]:
 def acyclic(draw: st.DrawFn) -> Edges:
     names = draw(st.permutations([f"n{i:02d}" for i in range(draw(st.integers(1, 14)))]))
     nodes = keys(*names)
-    return {node: tuple(sorted(draw(st.sets(st.sampled_from(nodes[:i]), max_size=4)))) if i else () for i, node in enumerate(nodes)}
+    chosen = [draw(st.integers(0, (1 << index) - 1)) for index in range(len(nodes))]
+    return {node: tuple(sorted(up for at, up in enumerate(nodes) if bits >> at & 1)) for node, bits in zip(nodes, chosen, strict=True)}
 
 
 @given(acyclic())

@@ -76,7 +76,7 @@ def test_every_field_of_a_task_says_what_its_change_means() -> None:
     content = {"command", "stage", "config", "set", "inputs", "outputs", "env", "python", "working_dir"}
     content |= {"task_mode", "stages", "scatter", "gather", "ranks_on"}
     assert {name for name, found in classes.items() if found is CONTENT} == content
-    assert {name for name, found in classes.items() if found is DOC} == {"description"}
+    assert {name for name, found in classes.items() if found is DOC} == {"name", "description"}
     assert classes["timeout"] is POLICY and classes["needs"] is POLICY and classes["retry"] is POLICY
 
 

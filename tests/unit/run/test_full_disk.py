@@ -45,6 +45,7 @@ def test_a_journal_that_cannot_grow_stops_the_run_and_the_same_command_continues
     assert "No space left on device" in said.out
     assert "Attempts that are running go on; the next run finds them." in said.out
     assert len(project.starts()) < len(names)
+    assert any('"what":"stopped"' in path.read_text() for path in (state / "journal").iterdir()), "the reserve makes room for it"
     (state / "filler").unlink()
     again = project.run("apply")
     assert again.code == 0, again.out + again.err

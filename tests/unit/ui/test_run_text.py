@@ -10,13 +10,14 @@ from albor_pipeline.model.events import NoteEvent, ProgressEvent, RunReport, Run
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import OutputProof
 from albor_pipeline.ui import documents
+from albor_pipeline.ui.hints import Hints
 from albor_pipeline.ui.run_text import RunLines, report_lines
 
 AT = "2026-03-02T14:10:02.000Z"
 MIX, TRAIN = Key("data-mix", "lambda"), Key("train", "intel")
 PROOF = OutputProof("91d0c4e7ffff", 41, 4_100_000_000)
 LINES = RunLines(["lambda", "intel"], ["data-mix", "train"])
-COMMAND = "albor-pipeline status p.yaml"
+SEE = "To see it: albor-pipeline status p.yaml"
 SAVED = "State is saved. Fix the cause and run the same command; finished work is not repeated."
 DONE = RunReport("0008", "state/runs/0008", {"done": 2, "unchanged": 13})
 
@@ -39,6 +40,8 @@ def test_a_run_begins_with_what_it_may_do_and_where_its_logs_are() -> None:
          ["14:10:02  lambda  data-mix  done       11 min 29 s    data/mixed  4.1 GB  blake3:91d0c4e7"]),
         (StepEvent(MIX, "done", AT, outputs={f"o{i}": OutputProof(None, 1, 5) for i in range(5)}),
          ["14:10:02  lambda  data-mix  done       o0  5 B    o1  5 B    o2  5 B    and 2 more"]),
+        (StepEvent(MIX, "done", AT, outputs={f"o{i}": OutputProof(None, 1, 5) for i in range(4)}),
+         ["14:10:02  lambda  data-mix  done       o0  5 B    o1  5 B    o2  5 B    and 1 more"]),
         (StepEvent(TRAIN, "FAILED", AT, note="exit 1", seconds=39.0, tail=("\x1b[31mno column\x1b[0m", "end"), log="state/x.log"),
          ["14:10:02  intel   train     FAILED     39 s    exit 1", "            | no column", "            | end",
           "            | log: state/x.log"]),
@@ -64,18 +67,18 @@ def test_a_step_is_a_line_and_a_failure_brings_its_last_words(event: StepEvent, 
         (replace(DONE, counts={}, broken="the journal cannot be written: No space left on device"),
          ["", "Stopped: the journal cannot be written: No space left on device",
           "nothing was done. Attempts that are running go on; the next run finds them."]),
-        (DONE, ["", "Done: 2 done, 13 unchanged.", f"To see it: {COMMAND}"]),
+        (DONE, ["", "Done: 2 done, 13 unchanged.", SEE]),
     ],
 )  # fmt: skip
 def test_how_a_run_ended(report: RunReport, lines: list[str]) -> None:
-    assert report_lines(report, COMMAND) == lines
+    assert report_lines(report, Hints(), "p.yaml") == lines
 
 
 def test_a_good_end_shows_artifacts_headlines_and_published_values() -> None:
     summaries = ((TRAIN, {"headline": ["val 2.63", "ppl 13.9"]}), (MIX, {}))
     report = replace(DONE, outputs=((MIX, "data/mixed", PROOF), (TRAIN, "log", OutputProof(None, 1, 10))), summaries=summaries,
                      values={"model": "models/base"})  # fmt: skip
-    assert report_lines(report, COMMAND)[2:] == [
+    assert report_lines(report, Hints(), "p.yaml")[2:] == [
         "",
         "  task      artifact    files     size    digest",
         "  data-mix  data/mixed  41 files  4.1 GB  blake3:91d0c4e7",
@@ -91,7 +94,7 @@ def test_a_good_end_shows_artifacts_headlines_and_published_values() -> None:
 @pytest.mark.parametrize("headline", ["one", ["one"], 3, [3, None], {"a": 1}, None, [], "two\nlines\x1b[2J"])
 def test_a_result_of_any_shape_still_ends_the_run_with_a_report(headline: object) -> None:
     report = replace(DONE, summaries=((TRAIN, {"headline": headline}),))
-    lines = report_lines(report, COMMAND)
+    lines = report_lines(report, Hints(), "p.yaml")
     assert lines[1] == "Done: 2 done, 13 unchanged."
     assert all(line.isprintable() for line in lines)
     assert '"headline"' in documents.text(documents.of_report(report))

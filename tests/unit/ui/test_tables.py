@@ -13,6 +13,7 @@ from albor_pipeline.model.plan import Action, Plan, Reason, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, Origin, OutputProof, Result, State, Status
 from albor_pipeline.ui import documents, plan_text
+from albor_pipeline.ui.hints import Hints
 from albor_pipeline.ui.status_text import drift_lines, history_lines, ps_lines, status_lines
 from albor_pipeline.ui.why_text import group_text, why_lines
 
@@ -68,11 +69,11 @@ def test_drift_counts_resources_not_files() -> None:
     finding = {"what": "drifted", "resource": "a", "resource_type": "task", "machine": "m", "detail": "out/x: deleted"}
     unknown = {**finding, "what": "unknown", "resource": "b", "detail": "the probe timed out; nothing is assumed"}
     document = {"machines_checked": 1, "checked": 5, "seconds": 2.1, "findings": [finding, {**finding, "detail": "out/y: added"}, unknown]}
-    lines = drift_lines(document)
+    lines = drift_lines(document, Hints())
     assert lines[0] == "Checked 5 converged resources on 1 machine in 2.1 s."
     assert lines[-2].endswith("1 unknown, 3 as recorded.")
     assert lines[-1] == "To see and do the repair: albor-pipeline plan, then apply"
-    assert len(drift_lines({**document, "findings": []})) == 3
+    assert len(drift_lines({**document, "findings": []}, Hints())) == 3
 
 
 def test_history_and_ps_say_when_there_is_nothing() -> None:
@@ -90,11 +91,11 @@ WHY = {"resource": "train", "machine": "lambda", "run": "0006", "origin": "accep
 
 
 def test_why_names_the_parts_what_follows_and_how_to_keep_what_exists() -> None:
-    lines = why_lines(WHY)
+    lines = why_lines(WHY, Hints())
     assert lines[0] == "train on lambda: done in run 0006 (accepted), will run: config.lr 1 -> 2."
     assert "Then may run, if its output changes: eval." in lines
     assert lines[-1] == "To keep what exists: albor-pipeline accept train"
-    never = why_lines({**WHY, "run": None, "origin": None, "then": [], "parts": []})
+    never = why_lines({**WHY, "run": None, "origin": None, "then": [], "parts": []}, Hints())
     assert never == ["train on lambda: never done, will run: config.lr 1 -> 2."]
 
 
@@ -117,8 +118,9 @@ def test_what_a_part_is_made_of(group: str, values: dict[str, str], changes: lis
 def test_every_step_is_listed_when_asked_for() -> None:
     skip = Step(KEY, "task", Action.SKIP, (Action.SKIP,), Reason("unchanged", "unchanged"))
     plan = Plan("p", "p.yaml", (skip,), ("lambda",))
-    assert [line for line in plan_text.plan_lines(plan, every=True) if "train" in line] == ["    train  task  lambda  unchanged  unchanged"]
-    assert plan_text.plan_lines(plan)[-1] == "Nothing to do: 1 unchanged."
+    lines = plan_text.plan_lines(plan, Hints(), every=True)
+    assert [line for line in lines if "train" in line] == ["    train  task  lambda  unchanged  unchanged"]
+    assert plan_text.plan_lines(plan, Hints())[-1] == "Nothing to do: 1 unchanged."
 
 
 def test_an_error_as_json_has_its_place() -> None:

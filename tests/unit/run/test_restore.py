@@ -1,0 +1,190 @@
+"""Nothing is made twice: flip-back, what was deleted, what was edited; and what is never given back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support_run import Project, task
+
+TOP = "params: { n: 1 }\n"
+PAIR = (
+    task("make", "seq {{params.n}} > out.txt", "outputs: [out.txt]"),
+    task("sum", "wc -c < out.txt > sum.txt", "inputs: [make]", "outputs: [sum.txt]"),
+    task("tell", "cat sum.txt", "inputs: [sum]"),
+)
+
+
+def flip(project: Project, n: int) -> None:
+    project.manifest(*PAIR, top=TOP.replace("1", str(n)))
+
+
+def done(project: Project, *names: str) -> None:
+    """Apply; exactly these commands ran."""
+    before = len(project.starts())
+    said = project.run("apply", "--yes")
+    assert said.code == 0, said.out + said.err
+    assert sorted(project.starts()[before:]) == sorted(names)
+
+
+def changes(project: Project) -> dict[str, tuple[str, str]]:
+    """What a plan would do, without what is unchanged."""
+    return {name: step for name, step in project.actions().items() if step[0] != "skip"}
+
+
+@pytest.fixture
+def pair(project: Project) -> Project:
+    """The pair, run with n=1 and then with n=2."""
+    for n in (1, 2):
+        flip(project, n)
+        done(project, "make", "sum", "tell")
+    return project
+
+
+def objects(project: Project) -> list[Path]:
+    return [path for path in (project.root / ".albor/store/objects").rglob("*") if path.is_file()]
+
+
+def spoil(project: Project, text: str) -> None:
+    """Change the bytes of the object that holds `text`, as a program run by root could."""
+    path = next(path for path in objects(project) if path.read_text() == text)
+    path.chmod(0o644)
+    path.write_text("x" * len(text))
+
+
+def test_a_flipped_back_param_runs_nothing_that_has_outputs(pair: Project) -> None:
+    flip(pair, 1)
+    actions = pair.actions()
+    assert actions["make"][0] == actions["sum"][0] == "restore"
+    assert actions["make"][1].startswith("command changed: 2 -> 1; made in run 0001 at ")
+    assert actions["tell"][0] == "rerun", "a task without outputs exists for what it does"
+    done(pair, "tell")
+    assert ((pair.root / "out.txt").read_text(), (pair.root / "sum.txt").read_text()) == ("1\n", "2\n")
+    assert changes(pair) == {}
+    assert pair.row("make")["status"] == "converged"
+    flip(pair, 2)
+    done(pair, "tell")
+    assert (pair.root / "sum.txt").read_text() == "4\n" and pair.run("drift").code == 0
+
+
+def test_a_deleted_output_comes_back_without_a_run_and_its_dependents_do_not_notice(pair: Project) -> None:
+    (pair.root / "out.txt").unlink()
+    assert changes(pair)["make"] == ("restore", "output out.txt deleted")
+    done(pair)
+    assert (pair.root / "out.txt").read_text() == "1\n2\n"
+
+
+def test_an_edited_output_is_kept_aside_and_the_recorded_one_comes_back(pair: Project) -> None:
+    (pair.root / "out.txt").unlink()
+    (pair.root / "out.txt").write_text("mine\n")
+    assert pair.actions()["make"][1].endswith("; it is kept aside in .albor/kept/")
+    refused = pair.run("apply")
+    assert refused.code == 1 and "--yes" in refused.err and (pair.root / "out.txt").read_text() == "mine\n"
+    said = pair.run("apply", "--yes")
+    assert "what lay at the outputs of make is now .albor/kept/0003/make/out.txt" in said.err
+    assert (pair.root / ".albor/kept/0003/make/out.txt").read_text() == "mine\n"
+    assert (pair.root / "out.txt").read_text() == "1\n2\n" and len(pair.starts()) == 6
+
+
+def test_a_corrupt_object_known_to_the_plan_means_a_run(pair: Project) -> None:
+    spoil(pair, "1\n2\n")
+    assert pair.actions()["make"][0] == "rerun", "the output is the object by another name"
+    done(pair, "make")
+    assert (pair.root / "out.txt").read_text() == "1\n2\n" and changes(pair) == {}
+
+
+def test_a_result_that_turns_out_to_be_gone_is_named_and_made_again(pair: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from albor_pipeline.run import session
+
+    flip(pair, 1)
+    take = session.Session.take_leases
+
+    def late(self: session.Session) -> None:
+        take(self)
+        for path in objects(pair):
+            path.unlink()
+
+    monkeypatch.setattr(session.Session, "take_leases", late)
+    said = pair.run("apply", "--yes")
+    assert said.code == 0, said.err
+    assert "the result of make cannot be restored: the object " in said.err and "is missing" in said.err
+    assert pair.starts()[6:] == ["make", "sum", "tell"]
+
+
+def test_cache_false_is_never_restored(project: Project) -> None:
+    for n in (1, 2, 1):
+        project.manifest(task("publish", f"echo {n} > p.txt", "outputs: [p.txt]", "cache: false"))
+        done(project, "publish")
+    assert objects(project) == []
+    (project.root / "p.txt").unlink()
+    assert project.actions()["publish"] == ("rerun", "output p.txt deleted")
+
+
+def test_what_may_run_is_restored_when_what_it_reads_turns_out_as_before(project: Project) -> None:
+    """`make` is forced and gives other bytes, then the first ones again: `sum` runs once for each of them."""
+    project.file("which", "1")
+    project.manifest(
+        task("make", "cp which out.txt", "outputs: [out.txt]"),
+        task("sum", "cp out.txt sum.txt", "inputs: [make]", "outputs: [sum.txt]"),
+    )
+    done(project, "make", "sum")
+    for text, ran in (("2", ["make", "sum"]), ("1", ["make"])):
+        project.file("which", text)
+        before = len(project.starts())
+        assert project.run("apply", "--yes", "--force", "--target", "make").code == 0
+        assert project.run("apply", "--yes").code == 0
+        assert project.starts()[before:] == ran and (project.root / "sum.txt").read_text() == text
+
+
+def test_the_whole_project_moved_runs_nothing_and_restores_at_its_new_place(pair: Project, tmp_path: Path) -> None:
+    new = tmp_path.parent / "moved here"
+    pair.root.rename(new)
+    pair.root = new
+    assert changes(pair) == {}
+    (new / "sum.txt").unlink()
+    done(pair)
+    assert (new / "sum.txt").read_text() == "4\n"
+
+
+def test_a_lost_state_and_lost_outputs_come_back_from_the_store(pair: Project) -> None:
+    import shutil
+
+    shutil.rmtree(pair.root / "state")
+    shutil.rmtree(pair.root / ".albor" / "attempts")
+    for name in ("out.txt", "sum.txt"):
+        (pair.root / name).unlink()
+    action, reason = pair.actions()["make"]
+    assert action == "restore" and reason.startswith("found on localhost, made in run 0002 at ")
+    done(pair, "tell")
+    assert (pair.root / "sum.txt").read_text() == "4\n"
+
+
+def test_a_plan_refuses_what_the_disk_has_no_room_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks that wrote a megabyte each are to run again, on a disk that has room for one of them."""
+    from albor_pipeline.run import session
+
+    def manifest(n: int) -> None:
+        project.manifest(*(task(name, f"head -c 1{n}00000 /dev/zero > {name}.bin", f"outputs: [{name}.bin]") for name in ("a", "b")))
+
+    manifest(0)
+    done(project, "a", "b")
+    connect = session.Session.connect
+
+    def full(self: session.Session, keys: object) -> None:
+        connect(self, keys)  # type: ignore[arg-type]
+        for agent in self.fleet.agents.values():
+            agent.hello = {**agent.hello, "disk_free_bytes": free}
+
+    monkeypatch.setattr(session.Session, "connect", full)
+    free = 1_500_000
+    manifest(1)
+    said = project.run("apply", "--yes")
+    assert said.code == 1 and len(project.starts()) == 2
+    assert "error[no-space]: localhost has 1.5 MB free, and what is to be made takes about 2.0 MB: a 1.0 MB, b 1.0 MB" in said.err
+    assert "store gc --dry-run" in said.err
+    free = 3_000_000
+    done(project, "a", "b")
+    free = 1
+    assert changes(project) == {}
+    manifest(0)
+    done(project)
