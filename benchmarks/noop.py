@@ -73,7 +73,8 @@ def peak_mib(argv: list[str], cwd: Path) -> float:
                 status = Path(f"/proc/{pid}/status").read_text()
             except OSError:
                 continue
-            peaks[pid] = max([peaks.get(pid, 0), *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))])
+            found = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
+            peaks[pid] = max([peaks.get(pid, 0), *found])
         time.sleep(SAMPLE_S)
     return sum(peaks.values()) / 1024
 
@@ -99,7 +100,8 @@ def compare(count: int, rounds: int, dvc: bool) -> None:
         measured["bare python"] = lambda: seconds([sys.executable, "-c", "pass"], base)
         times = in_turns(measured, rounds)
         ours = times["albor-pipeline"]
-        row(f"{count:,} tasks, albor-pipeline", f"{ours:.2f} s", f"limit {LIMITS_S[count]} s, {ours / times['bare python']:.1f} x bare python")
+        beside = f"limit {LIMITS_S[count]} s, {ours / times['bare python']:.1f} x bare python"
+        row(f"{count:,} tasks, albor-pipeline", f"{ours:.2f} s", beside)
         for name in ready.keys() - {"albor-pipeline"}:
             row(f"{count:,} tasks, {name}", f"{times[name]:.2f} s", f"ours is {ours / times[name]:.2f} x that")
         argv, where = ready["albor-pipeline"]

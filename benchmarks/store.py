@@ -43,10 +43,11 @@ if what == "link":
     kept.keep(path, tree)
 elif what == "copy":
     import os
+    base = trees.base_of(path, tree.type)
     for entry in tree.entries:
         target = kept.object_path(entry)
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        store.copy(trees.place(path, tree.type, entry[0]), target, entry[3])
+        store.copy(trees.place(base, entry[0]), target, entry[3])
 if what in ("link", "copy"):
     import os
     os.mkdir(out)

@@ -150,7 +150,9 @@ def read_digest(path: str, threads: int | None = None) -> tuple[str, os.stat_res
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         before = os.fstat(descriptor)
-        digest = digest_fd(descriptor, before.st_size, default_threads() if threads is None else threads)
+        if threads is None:
+            threads = default_threads() if before.st_size > SMALL_BYTES else 1
+        digest = digest_fd(descriptor, before.st_size, threads)
         return digest, before, os.fstat(descriptor)
     finally:
         os.close(descriptor)

@@ -98,12 +98,14 @@ def _walk_glob(path: str) -> tuple[str, list[Found]] | None:
     return ("glob", sorted(found.values())) if found else None
 
 
-def place(path: str, kind: str, name: str) -> str:
-    """Where an entry of the tree at `path`, which may be a glob, lies."""
-    if kind == "glob":
-        return os.path.join(fixed_part(path), name)
-    real = os.path.realpath(path)
-    return os.path.join(real, name) if name else real
+def base_of(path: str, kind: str) -> str:
+    """What the names of the tree at `path`, which may be a glob or a link, are relative to."""
+    return fixed_part(path) if kind == "glob" else os.path.realpath(path)
+
+
+def place(base: str, name: str) -> str:
+    """Where an entry of a tree with this base lies; the entry without a name is the base itself."""
+    return base + "/" + name if name else base
 
 
 def fixed_part(pattern: str) -> str:

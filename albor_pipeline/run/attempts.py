@@ -34,12 +34,12 @@ def attempt_of(raw: Mapping[str, Any]) -> Attempt:
 
 def known_attempts(state: State) -> dict[str, dict[str, Any]]:
     """What hello need not tell of each machine: by resource the number, and the part of the fingerprint, of the attempt in force."""
-    found = {name: {"machine_id": machine_id, "attempts": {}} for name, machine_id in state.machine_ids.items()}
+    named: dict[str, dict[str, tuple[int, str]]] = {name: {} for name in state.machine_ids}
     for key, entry in state.entries.items():
         made = entry.in_force
-        if made is not None and made.origin in (Origin.MADE, Origin.ADOPTED) and made.attempt and key.machine in found:
-            found[key.machine]["attempts"][key.resource] = (made.attempt, made.fingerprint.digest(digest_bytes)[:12])
-    return found
+        if made is not None and made.origin in (Origin.MADE, Origin.ADOPTED) and made.attempt and key.machine in named:
+            named[key.machine][key.resource] = (made.attempt, made.fingerprint.digest(digest_bytes)[:12])
+    return {name: {"machine_id": state.machine_ids[name], "attempts": attempts} for name, attempts in named.items()}
 
 
 def recorded(entry: Entry, lineage: str) -> Attempt:
