@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import AlborError, LockedError, ManifestError, StateError
 from albor_pipeline.manifest.load import load
+from albor_pipeline.manifest.nodes import without_collector
 from albor_pipeline.model.events import Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
@@ -140,6 +141,7 @@ class Session:
         self.fleet.lineage = lineage
         return True
 
+    @without_collector()
     def plan(self, wish: Wish) -> Plan:
         """Observe and plan; raises ManifestError when a stage says that it cannot work, a config is wrong, or we cannot do it yet."""
         targets = wish.targets
