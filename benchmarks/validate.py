@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,13 @@ class Answers:
     """A fleet of machines that are all there, hold nothing, and answer a request in a millisecond."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        hello = {"machine_id": "", "boot_id": "boot", "attempts": [], "gpus": [], "cpus": 2}
+        hello = {"machine_id": "", "boot_id": "boot", "attempts": [], "unchanged": [], "gpus": [], "cpus": 2}
         self.agents: Mapping[str, Any] = {name: Agent({**hello, "machine_id": name}) for name in names}
         self.errors: Mapping[str, str] = {}
 
-    def probe(self, machine: str, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def ask(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
         time.sleep(REQUEST_S)
-        return [{"found": False, "type": None, "root": None} for _ in items]
+        return lambda: [{"found": False, "type": None, "root": None} for _ in items]
 
 
 class Agent:
@@ -105,7 +105,8 @@ def plan(where: Path, machines: int) -> float:
     state = StateFolder.open(where / "state", manifest.name, write=False).state
     observer = Observer(manifest, built, Answers(names), Vault(manifest))  # type: ignore[arg-type]
     observer.read_project(built.order)
-    observed = observer.observe(built.order, state)
+    observer.ask(built.order, state)
+    observed = observer.observe(built.order)
     made = make_plan(manifest, built, state, observed, Options(), observer.inputs)
     told = [*lint.findings(manifest, keep=True), *(item for item in made.diagnostics if item.level == "error")]
     if told or len(made.steps) != machines * 100:

@@ -23,7 +23,7 @@ from albor_pipeline.agent.layout import Layout, quote, read_bytes, read_json, to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import Any
 
 VERSION = 1
@@ -202,8 +202,8 @@ def last_metrics(folder: str) -> dict[str, Any]:
     return {}
 
 
-def folders(layout: Layout, resource: str | None = None) -> Iterator[str]:
-    """Every attempt folder, by resource and number."""
+def folders(layout: Layout, resource: str | None = None, without: Collection[str] = ()) -> Iterator[str]:
+    """Every attempt folder, by resource and number, but for those in the folders `without`."""
     if resource is not None:
         names = [quote(resource)]
     else:
@@ -212,14 +212,37 @@ def folders(layout: Layout, resource: str | None = None) -> Iterator[str]:
         except OSError:
             names = []
     for name in names:
+        if name in without:
+            continue
         for _number, folder in numbered(os.path.join(layout.attempts, name)):
             yield folder
 
 
-def listing(layout: Layout, lineage: str, which: str = "all", resource: str | None = None) -> list[dict[str, Any]]:
-    """Attempt objects of a lineage (empty: of all): `all`, `open` (not acknowledged) or `running`."""
+def unchanged(layout: Layout, known: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The resources whose newest attempt is the `known` one (number, first 12 characters of its fingerprint) and is acknowledged.
+
+    Such an attempt has ended, and whoever knows it has its proof: one look at a folder, where describing it would read files.
+    """
+    same = []
+    for resource, (number, fingerprint) in known.items():
+        base = os.path.join(layout.attempts, quote(resource))
+        name = "%d-%s" % (number, fingerprint)
+        found = numbered(base)
+        if found and found[-1][1] == os.path.join(base, name) and os.path.exists(os.path.join(base, name, "ack")):
+            same.append(resource)
+    return same
+
+
+def listing(
+    layout: Layout,
+    lineage: str,
+    which: str = "all",
+    resource: str | None = None,
+    without: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """Attempt objects of a lineage (empty: of all): `all`, `open` (not acknowledged) or `running`; `without` these resources."""
     found = []
-    for folder in folders(layout, resource):
+    for folder in folders(layout, resource, {quote(name) for name in without}):
         if which != "all" and os.path.exists(os.path.join(folder, "ack")):
             continue
         if which == "running" and os.path.exists(os.path.join(folder, "exit")):

@@ -113,7 +113,10 @@ def ensure_available() -> None:
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> str:
     """The BLAKE3 digest of `data` as 64 hex characters. Raises DigestUnavailable."""
-    hasher = new_hasher()
+    if _make is None:
+        ensure_available()
+    assert _make is not None
+    hasher = _make(1)
     hasher.update(data)
     return hasher.hexdigest()
 
@@ -147,7 +150,9 @@ def read_digest(path: str, threads: int | None = None) -> tuple[str, os.stat_res
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         before = os.fstat(descriptor)
-        digest = digest_fd(descriptor, before.st_size, default_threads() if threads is None else threads)
+        if threads is None:
+            threads = default_threads() if before.st_size > SMALL_BYTES else 1
+        digest = digest_fd(descriptor, before.st_size, threads)
         return digest, before, os.fstat(descriptor)
     finally:
         os.close(descriptor)

@@ -55,7 +55,9 @@ class Layout:
 
     def path(self, name: str) -> str:
         """An absolute path from one that is relative to the workdir, `~` expanded."""
-        return os.path.normpath(os.path.join(self.workdir, os.path.expanduser(name)))
+        if name.startswith("~"):
+            name = os.path.expanduser(name)
+        return os.path.normpath(os.path.join(self.workdir, name))
 
     def relative(self, path: str) -> str:
         """The path as shown: relative to the workdir where it lies in it."""

@@ -16,7 +16,7 @@ import os
 from albor_pipeline.agent import hashing
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, temporary, unlink, write_all
-from albor_pipeline.agent.trees import Tree, place
+from albor_pipeline.agent.trees import Tree, base_of, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FICLONE = 0x40049409
 COPY_LIMIT_BYTES = 1 << 30
+COPY_BYTES = 1 << 20
 SHARED, REFLINK, LINK, COPY = "shared", "reflink", "link", "copy"
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ETXTBSY)
@@ -45,6 +46,7 @@ class Store:
         self._cache = cache
         self._lock = os.path.join(layout.store, ".lock")
         self._no_clone: set[int] = set()
+        self._made: set[str] = set()
         self._copied = 0
 
     @contextlib.contextmanager
@@ -82,13 +84,14 @@ class Store:
         if any(entry[1] == "o" for entry in tree.entries):
             raise StoreError("it holds a device, a socket or a pipe")
         self._copied = 0
-        how = SHARED
+        self._made.clear()
+        how, base = SHARED, base_of(path, tree.type)
         for entry in tree.entries:
             if entry[1] == "f":
-                used = self._keep_file(place(path, tree.type, entry[0]), entry, None if big else COPY_LIMIT_BYTES)
+                used = self._keep_file(place(base, entry[0]), entry, None if big else COPY_LIMIT_BYTES)
                 how = max(how, used, key=(SHARED, REFLINK, LINK, COPY).index)
             elif entry[1] == "l":
-                self._put(self.object_path(entry), os.fsencode(os.readlink(place(path, tree.type, entry[0]))))
+                self._put(self.object_path(entry), os.fsencode(os.readlink(place(base, entry[0]))))
         return how
 
     def _keep_file(self, path: str, entry: tuple[str, str, int, str | None, int], limit: int | None) -> str:
@@ -96,7 +99,7 @@ class Store:
         digest, size = entry[3] or "", entry[4]
         if self._is_good(target, digest, size):
             return SHARED
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        self._make_folder(target)
         before = os.lstat(path)
         if self._clone(path, target, before):
             return REFLINK
@@ -120,6 +123,13 @@ class Store:
             raise StoreError("it lies on another file system, and copies over 1 GiB are made only where `store: true` says so")
         copy(path, target, digest)
         return COPY
+
+    def _make_folder(self, target: str) -> None:
+        """The folder of an object; none goes while the store's lock is held, so each is made once for a tree."""
+        folder = os.path.dirname(target)
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)
+            self._made.add(folder)
 
     def _is_good(self, target: str, digest: str, size: int) -> bool:
         """True when the object is there and whole; a corrupt one is set aside."""
@@ -179,8 +189,10 @@ class Store:
         if found != digest:
             os.replace(source, source + ".corrupt")
             raise StoreError("the object %s is corrupt and was set aside" % os.path.basename(source), (source,))
-        if clone(source, path, info.st_mode & 0o7777 | 0o200):
-            return
+        if info.st_dev not in self._no_clone:
+            if clone(source, path, info.st_mode & 0o7777 | 0o200):
+                return
+            self._no_clone.add(info.st_dev)
         try:
             os.link(source, path)
         except OSError as error:
@@ -234,11 +246,12 @@ def copy(source: str, target: str, digest: str, more_mode: int = 0) -> None:
     name = temporary(target)
     reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        mode = os.fstat(reading).st_mode & 0o7555 | more_mode
+        info = os.fstat(reading)
+        mode, small = info.st_mode & 0o7555 | more_mode, info.st_size <= hashing.SMALL_BYTES
         writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        hasher = hashing.new_hasher(hashing.default_threads())
+        hasher = hashing.new_hasher(1 if small else hashing.default_threads())
         try:
-            buffer = memoryview(bytearray(hashing.CHUNK_BYTES))
+            buffer = memoryview(bytearray(max(1, min(info.st_size, COPY_BYTES))))
             while count := os.readv(reading, [buffer]):
                 hasher.update(buffer[:count])
                 write_all(writing, buffer[:count])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_CHANGES = 100
 MAGIC = frozenset("*?[")
+LETTERS = {0o100000: "f", 0o040000: "d", 0o120000: "l"}
 
 
 class Tree:
@@ -32,7 +33,7 @@ class Tree:
     def __init__(self, kind: str, entries: list[tuple[str, str, int, str | None, int]]) -> None:
         self.type = kind
         self.entries = entries
-        self.size_bytes = sum(entry[4] for entry in entries)
+        self.size_bytes = sum([entry[4] for entry in entries])
         lines = ["albor-tree 1 %s\0" % kind]
         lines += ["%s%d %s %s\0" % (what, x, digest or "-", path) for path, what, x, digest, _size in entries]
         self.root = hashing.digest_bytes("".join(lines).encode("utf-8", "surrogateescape"))
@@ -40,7 +41,7 @@ class Tree:
     @property
     def files(self) -> int:
         """How many entries are files or links."""
-        return sum(1 for entry in self.entries if entry[1] != "d")
+        return len([1 for entry in self.entries if entry[1] != "d"])
 
     def summary(self) -> dict[str, Any]:
         """What a proof says of an output."""
@@ -51,20 +52,22 @@ def walk(path: str) -> tuple[str, list[Found]] | None:
     """(type, [(relative path, absolute path, lstat)]) sorted by path, None where nothing is there. Raises OSError."""
     try:
         info = os.lstat(path)
-        if _letter(info) == "l":
+        letter = _letter(info)
+        if letter == "l":
             path = os.path.realpath(path)
             info = os.stat(path)
+            letter = _letter(info)
     except (FileNotFoundError, NotADirectoryError):
         return _walk_glob(path) if MAGIC.intersection(path) else None
-    if _letter(info) == "d":
+    if letter == "d":
         found: list[Found] = []
         _walk_folder(path, "", found)
         return "dir", sorted(found)
-    return ("file" if _letter(info) == "f" else "other"), [("", path, info)]
+    return ("file" if letter == "f" else "other"), [("", path, info)]
 
 
 def _letter(info: os.stat_result) -> str:
-    return {0o100000: "f", 0o040000: "d", 0o120000: "l"}.get(info.st_mode & 0o170000, "o")
+    return LETTERS.get(info.st_mode & 0o170000, "o")
 
 
 def _walk_folder(path: str, prefix: str, found: list[Found]) -> None:
@@ -95,12 +98,14 @@ def _walk_glob(path: str) -> tuple[str, list[Found]] | None:
     return ("glob", sorted(found.values())) if found else None
 
 
-def place(path: str, kind: str, name: str) -> str:
-    """Where an entry of the tree at `path`, which may be a glob, lies."""
-    if kind == "glob":
-        return os.path.join(fixed_part(path), name)
-    real = os.path.realpath(path)
-    return os.path.join(real, name) if name else real
+def base_of(path: str, kind: str) -> str:
+    """What the names of the tree at `path`, which may be a glob or a link, are relative to."""
+    return fixed_part(path) if kind == "glob" else os.path.realpath(path)
+
+
+def place(base: str, name: str) -> str:
+    """Where an entry of a tree with this base lies; the entry without a name is the base itself."""
+    return base + "/" + name if name else base
 
 
 def fixed_part(pattern: str) -> str:

@@ -29,16 +29,23 @@ SIGNAL_WAIT_S = 5.0
 
 
 def hello(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the machine, the journal head kept here, and attempts of this lineage: `all`, `open` (not acknowledged) or `none`."""
+    """Facts of the machine, the journal head kept here, and attempts of this lineage: `all`, `open` (not acknowledged) or `none`.
+
+    Of resources whose newest attempt the other side has on record of this machine (`known`) only the names come back, as `unchanged`.
+    """
     which = body.get("attempts", "all")
     heads = facts.heads(server.layout.head)
-    found = [] if which == "none" else attempts.listing(server.layout, server.lineage, which)
+    told = facts.facts(server.layout.workdir)
+    known = body.get("known") or {}
+    same = attempts.unchanged(server.layout, known["attempts"]) if known.get("machine_id") == told["machine_id"] else []
+    found = [] if which == "none" else attempts.listing(server.layout, server.lineage, which, without=same)
     return {
         "version": PROTOCOL,
-        **facts.facts(server.layout.workdir),
+        **told,
         "head": heads.get(server.lineage),
         "heads": heads,
         "attempts": found,
+        "unchanged": same,
     }
 
 

@@ -112,13 +112,13 @@ class References:
     def _input(self, resource: Resource, word: str, prefix: str, path: str) -> Iterator[Reference]:
         text, _, machine = word.partition("@")
         members, output = self._split(text, prefix)
-        span = self._span(resource, path)
         if members is None:
             if not PATH_SIGNS.search(word) and (known := self._suggest.closest(word, self._resources)):
                 label = f"did you mean the resource `{known}`?"
                 message = f"input `{word}` of `{resource.id}` names no resource and is taken as a path"
-                self._problems.warning("path-like-name", message, span, label)
+                self._problems.warning("path-like-name", message, self._span(resource, path), label)
             return
+        span = self._span(resource, path)
         if not members:
             message = f"`{resource.id}` reads `{word}`, and no machine fulfils the `when` or the `arch` of that"
             self._error("not-there", message, span, "", ("give this one the same `when`",))

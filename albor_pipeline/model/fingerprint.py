@@ -52,7 +52,7 @@ class Fingerprint:
 
     def changes(self, old: Fingerprint) -> tuple[PartChange, ...]:
         """Every part that differs from `old`, in the order group, name; unknown parts of self are left out."""
-        return tuple(self._changes(old))
+        return () if self.parts == old.parts else tuple(self._changes(old))
 
     def _changes(self, old: Fingerprint) -> Iterator[PartChange]:
         for group in sorted({*self.parts, *old.parts}):

@@ -153,9 +153,9 @@ class Flow:
                 yield Diagnostic("error", "undeclared-dependency", message, _place(resource, task, path), notes=(note,))
 
     def _check(self, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:
-        span = resource.spans.get("completion_check") or resource.span
-        if self._there is None:
+        if self._there is None or task.completion_check is None:
             return
+        span = resource.spans.get("completion_check") or resource.span
         for path in words_of(task):
             beside = _beside(task, path)
             if {path, beside} & set(self._there) or not (self._unmade(key.machine, path) and self._unmade(key.machine, beside)):

@@ -125,9 +125,12 @@ class Judge:
 
     def _stored(self, key: Key, wanted: Fingerprint | None, observed: Observed) -> Stored | None:
         """The result of the wanted fingerprint that can be given back and was last in force."""
-        if wanted is None or wanted.unknown or not may_be_kept(self.manifest.resources[key.resource].fields_on(key.machine)):
+        known = observed.stored.get(key)
+        if not known or wanted is None or wanted.unknown:
             return None
-        mine = (one for one in observed.stored.get(key, ()) if not one.missing and not wanted.changes(one.result.fingerprint))
+        if not may_be_kept(self.manifest.resources[key.resource].fields_on(key.machine)):
+            return None
+        mine = (one for one in known if not one.missing and not wanted.changes(one.result.fingerprint))
         return next(reversed(list(mine)), None)
 
     def _unexplained(self, key: Key, observed: Observed) -> tuple[str, ...]:

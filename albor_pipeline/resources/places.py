@@ -7,8 +7,9 @@ they mount (`lambda:/srv/models` is a path of lambda). Links on a disk are not f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import takewhile
 from posixpath import dirname, normpath
 from posixpath import join as joined
@@ -81,14 +82,18 @@ def _base(root: str, machine: Machine) -> str | None:
     return normpath(machine.workdir) if machine.workdir and machine.workdir.startswith("/") else None
 
 
-def folders(path: str) -> Iterator[str]:
+def folders(path: str) -> tuple[str, ...]:
     """The folders above a normal path, nearest first; a relative one ends with `.`."""
     above = dirname(path)
-    while above and above != path:
-        yield above
-        path, above = above, dirname(above)
-    if not path.startswith("/") and path != ".":
-        yield "."
+    if above and above != path:
+        return _upwards(above)
+    return () if path.startswith("/") or path == "." else (".",)
+
+
+@lru_cache(maxsize=4096)
+def _upwards(folder: str) -> tuple[str, ...]:
+    """A folder and those above it; thousands of files share one."""
+    return (folder, *folders(folder))
 
 
 def parts(path: str) -> Sequence[str]:
@@ -98,6 +103,8 @@ def parts(path: str) -> Sequence[str]:
 
 def fixed(path: str) -> str:
     """The part of a path before its first wildcard."""
+    if path and not MAGIC.intersection(path):
+        return normpath(path)
     return normpath("/".join(takewhile(lambda part: not MAGIC & set(part), path.split("/"))) or ("/" if path[:1] == "/" else "."))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.attempt import Attempt, Exit, ExitClass, Liveness
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import FileChange, Tree, Verified
-from albor_pipeline.model.state import Origin, OutputProof, Result
+from albor_pipeline.model.state import Entry, Origin, OutputProof, Result, State
 
 
 def attempt_of(raw: Mapping[str, Any]) -> Attempt:
@@ -28,6 +29,26 @@ def attempt_of(raw: Mapping[str, Any]) -> Attempt:
         exit=exit_of(end) if end else None,
         progress=raw.get("progress") or {},
         parts=raw.get("parts") or {},
+    )
+
+
+def known_attempts(state: State) -> dict[str, dict[str, Any]]:
+    """What hello need not tell of each machine: by resource the number, and the part of the fingerprint, of the attempt in force."""
+    named: dict[str, dict[str, tuple[int, str]]] = {name: {} for name in state.machine_ids}
+    for key, entry in state.entries.items():
+        made = entry.in_force
+        if made is not None and made.origin in (Origin.MADE, Origin.ADOPTED) and made.attempt and key.machine in named:
+            named[key.machine][key.resource] = (made.attempt, made.fingerprint.digest(digest_bytes)[:12])
+    return {name: {"machine_id": state.machine_ids[name], "attempts": attempts} for name, attempts in named.items()}
+
+
+def recorded(entry: Entry, lineage: str) -> Attempt:
+    """The attempt that made what is in force, as far as a plan looks at it: acknowledged, and ended well."""
+    made = entry.in_force
+    assert made is not None
+    end = Exit(ExitClass.OK, 0, "", made.seconds, made.at_utc, made.outputs, made.summary)
+    return Attempt(
+        entry.key.resource, made.attempt, "", "", lineage, made.run, Liveness.ENDED, "", acked=True, exit=end, parts=made.fingerprint.parts
     )
 
 

@@ -23,7 +23,8 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
     observer.read_project(keys)
     session.connect(keys)
     session.vault.check()
-    observed = observer.observe(keys, session.state)
+    observer.ask(keys, session.state)
+    observed = observer.observe(keys)
     found: list[Finding] = []
     for key in keys:
         if key.machine in session.fleet.errors:

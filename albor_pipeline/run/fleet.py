@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -47,6 +47,15 @@ class Fleet:
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
 
+    def call(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Ask the launched agents for their hello and do not wait; `known` has attempts that need not be told (run/attempts.py)."""
+        for name, client in list(self._loading.items()):
+            try:
+                client.call(known=known.get(name))
+            except UnreachableError as error:
+                self._loading.pop(name).close()
+                self.errors[name] = error.diagnostics[0].message
+
     def open(self, names: Sequence[str]) -> None:
         """Connect to machines that are not connected yet; one that does not answer is noted. Raises as launch() does."""
         self.launch(names)
@@ -57,10 +66,20 @@ class Fleet:
             except UnreachableError as error:
                 self.errors[name] = error.diagnostics[0].message
 
+    def ask(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Callable[[], Sequence[Mapping[str, Any]]]:
+        """Send one request for all items and do not wait; what is returned waits for the answers, which are in their order."""
+        agent = self.agents[machine]
+        number = agent.submit("probe", items=items)
+
+        def answers() -> Sequence[Mapping[str, Any]]:
+            results: Sequence[Mapping[str, Any]] = agent.answer(number)["results"]
+            return results
+
+        return answers
+
     def probe(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The answers to all items, in their order, from one request."""
-        results: Sequence[Mapping[str, Any]] = self.agents[machine].request("probe", items=list(items))["results"]
-        return results
+        return self.ask(machine, items)()
 
     def poll(self, timeout_s: float) -> list[tuple[str, Message]]:
         """What the machines said, with the machine's name; waits at most so long for the first of them."""

@@ -23,7 +23,7 @@ from albor_pipeline.resources.python_env import PythonEnv, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run import stageplans
-from albor_pipeline.run.attempts import attempt_of, tree_of, verified_of
+from albor_pipeline.run.attempts import attempt_of, recorded, tree_of, verified_of
 from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
@@ -32,6 +32,7 @@ from albor_pipeline.run.secrets import Vault
 from albor_pipeline.run.spec import BASH
 
 OTHER_NAMES = {"yaml": "pyyaml"}
+TOGETHER = 1000  # items of a request: the machine looks at the first while the next are put together
 Take = Callable[[Mapping[str, Any]], None]
 
 
@@ -66,18 +67,30 @@ class Observer:
         self.inputs = Inputs(manifest, graph)
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
+        self._waiting: list[tuple[Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
 
-    def observe(self, chosen: Sequence[Key], state: State) -> Observed:
-        """Everything about these resources, whose project files are read, and the machines they are on."""
-        self._machines = {name: self._view(name) for name in self.manifest.machines}
+    def ask(self, chosen: Sequence[Key], state: State) -> None:
+        """Send the machines, which said hello, their questions about these resources; observe() waits for the answers."""
         self._entries = state.entries
+        self._machines = {name: self._view(name, state.lineage) for name in self.manifest.machines}
         items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
         for key in chosen:
             if key.machine in self.fleet.agents:
-                items.setdefault(key.machine, []).extend(self._items(key))
+                asked = items.setdefault(key.machine, [])
+                asked.extend(self._items(key))
+                if len(asked) >= TOGETHER:
+                    self._send(key.machine, items.pop(key.machine))
         for machine, asked in items.items():
-            results = self.fleet.probe(machine, [item for item, _ in asked])
-            for (_, take), result in zip(asked, results, strict=True):
+            self._send(machine, asked)
+
+    def _send(self, machine: str, asked: Sequence[tuple[dict[str, Any], Take]]) -> None:
+        self._waiting.append((self.fleet.ask(machine, [item for item, _ in asked]), [take for _, take in asked]))
+
+    def observe(self, chosen: Sequence[Key]) -> Observed:
+        """Everything about these resources, whose project files are read, and the machines they are on, as they answer ask()."""
+        waiting, self._waiting = self._waiting, []
+        for answers, takes in waiting:
+            for take, result in zip(takes, answers(), strict=True):
                 take(result)
         return self._observed(self._ask_stages(chosen))
 
@@ -102,16 +115,17 @@ class Observer:
         reads = [path for answer in stages.values() for path in answer.reads]
         return present(self.manifest, [*reads, *paths_of_checks(self.manifest)])
 
-    def _view(self, name: str) -> MachineView:
+    def _view(self, name: str, lineage: str) -> MachineView:
         agent = self.fleet.agents.get(name)
         if agent is None:
             return MachineView(name, error=self.fleet.errors.get(name))
         hello = agent.hello
+        on_record = [recorded(self._entries[Key(resource, name)], lineage) for resource in hello["unchanged"]]
         return MachineView(
             name,
             machine_id=str(hello["machine_id"]),
             boot_id=str(hello["boot_id"]),
-            attempts=tuple(attempt_of(raw) for raw in hello["attempts"]),
+            attempts=(*map(attempt_of, hello["attempts"]), *on_record),
             facts=hello,
         )
 
@@ -130,6 +144,7 @@ class Observer:
                 closure = reader.closure(*self._scripts(task))
             self.found.code[key] = closure.files
             self.found.packages[key] = closure.packages
+            self.inputs.of(key)
         reader.save()
 
     def _scripts(self, task: Task) -> list[str]:

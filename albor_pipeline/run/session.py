@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import AlborError, LockedError, ManifestError, StateError
 from albor_pipeline.manifest.load import load
+from albor_pipeline.manifest.nodes import without_collector
 from albor_pipeline.model.events import Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
@@ -21,6 +22,7 @@ from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run import lint, moved, stored
+from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, holder, newest_lineage
@@ -139,6 +141,7 @@ class Session:
         self.fleet.lineage = lineage
         return True
 
+    @without_collector()
     def plan(self, wish: Wish) -> Plan:
         """Observe and plan; raises ManifestError when a stage says that it cannot work, a config is wrong, or we cannot do it yet."""
         targets = wish.targets
@@ -149,12 +152,15 @@ class Session:
         moved.check(self.manifest, self.folder.state.entries)
         keys = [key for key in self.graph.order if key in chosen]
         self.fleet.launch(self._machines(chosen | known))
+        self.fleet.call(known_attempts(self.state))
         self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, deep=wish.deep)
         self.observer.read_project(keys)
         if self._write:
             moved.record(self.folder, moved.moves(self.manifest, self.folder.state.entries))
         self.connect(chosen | known)
-        self.observed = self.observer.observe(keys, self.state)
+        self.observer.ask(keys, self.state)
+        linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
+        self.observed = self.observer.observe(keys)
         self.observer.problems.raise_if_errors()
         self._options = Options(
             targets=targets,
@@ -165,7 +171,6 @@ class Session:
         plan = self._make_plan()
         self.observed, before = stored.look(self.manifest, self.fleet, self.observed, plan.steps), self.observed
         plan = plan if self.observed is before else self._make_plan()
-        linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)

@@ -78,12 +78,20 @@ class AgentClient:
         self._channel = channel
         self._link = Link(magic=True)
         self._next = 0
+        self._called: int | None = None
         self._inbox: deque[Message] = deque()
         self._closed = False
 
+    def call(self, attempts: str = "all", known: Mapping[str, Any] | None = None) -> None:
+        """Ask hello and do not wait; `known` names attempts that need not be told. Raises UnreachableError."""
+        self._called = self.submit("hello", attempts=attempts, known=known)
+
     def greet(self, attempts: str = "all") -> Mapping[str, Any]:
-        """Ask hello and keep its answer in `hello`. Raises UnreachableError, AgentError."""
-        self.hello = self.request("hello", attempts=attempts, wait_s=HELLO_TIMEOUT_S)
+        """Keep the answer to hello in `hello`; asked now when it was not yet. Raises UnreachableError, AgentError."""
+        if self._called is None:
+            self.call(attempts)
+        assert self._called is not None
+        self.hello = self.answer(self._called, HELLO_TIMEOUT_S)
         return self.hello
 
     def submit(self, verb: str, *, data: bytes | None = None, **args: Any) -> int:
@@ -110,18 +118,17 @@ class AgentClient:
         Messages that belong to others are kept for poll(). `wait_s` bounds the wait here; every other argument is sent.
         Raises AgentError, UnreachableError.
         """
-        number = self.submit(verb, data=data, **args)
+        return self.answer(self.submit(verb, data=data, **args), wait_s)
+
+    def answer(self, number: int, wait_s: float | None = None) -> Mapping[str, Any]:
+        """Wait for the reply to what submit() sent, as request() does."""
         deadline = None if wait_s is None else time.monotonic() + wait_s
         others: list[Message] = []
-        arrived: deque[Message] = deque()
+        arrived, self._inbox = self._inbox, deque()
         reply: dict[str, Any] | None = None
         parts: list[bytes] = []
         try:
             while True:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise self._unreachable("did not answer in time")
-                arrived.extend(self._take(left))
                 while arrived:
                     message = arrived.popleft()
                     if message.kind == "closed":
@@ -139,6 +146,10 @@ class AgentClient:
                         reply = dict(message.body)
                         if not reply.get("data"):
                             return reply
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise self._unreachable("did not answer in time")
+                arrived.extend(self._take(left))
         finally:
             self._inbox.extendleft(reversed([*others, *arrived]))
 

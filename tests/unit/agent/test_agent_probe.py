@@ -184,6 +184,31 @@ def test_hello_lists_its_lineage_only_and_open_ones_when_asked(box: Any) -> None
     assert len(box.connect("").hello["attempts"]) == 2
 
 
+def test_an_attempt_on_record_is_only_named_while_it_is_the_newest_and_acknowledged(box: Any) -> None:
+    for name in "abc":
+        box.run("true", name)
+    for name in "ac":
+        box.client.request("ack", resource=name, number=1)
+    box.run("true", "c", expected=2)
+    made = (1, box.spec("true")["fingerprint"][:12])
+    attempts = {"a": made, "b": made, "c": made, "gone": (1, "0" * 12)}
+    here = box.client.hello["machine_id"]
+
+    def asked(known: dict[str, Any]) -> tuple[list[str], list[str]]:
+        found = box.client.request("hello", known=known)
+        return found["unchanged"], [item["resource"] for item in found["attempts"]]
+
+    assert asked({"machine_id": here, "attempts": attempts}) == (["a"], ["b", "c", "c"])
+    other = {**attempts, "a": (1, "0" * 12)}
+    assert asked({"machine_id": here, "attempts": other}) == ([], ["a", "b", "c", "c"])
+    assert asked({"machine_id": "another", "attempts": attempts}) == ([], ["a", "b", "c", "c"])
+
+
+def test_answers_are_found_in_any_order(box: Any) -> None:
+    first, second = (box.client.submit("probe", items=[{"op": "stat", "path": path}]) for path in (".", "no-such-file"))
+    assert box.client.answer(second)["results"] != box.client.answer(first)["results"]
+
+
 def test_an_unknown_verb_is_refused_by_name(box: Any) -> None:
     with pytest.raises(AgentError, match="'dance'"):
         box.client.request("dance")

@@ -1,0 +1,183 @@
+"""Digests of big files and of many small ones, and what storing and restoring them adds; beside b3sum, cp and (with --dvc) DVC.
+
+Data: 4 GiB in 4 files, and 50,000 files of 84 KiB (--quick: a sixteenth of each), made once and removed at the end. A digest is
+taken first, again unchanged, and with every mtime touched, each in a process of its own, as an agent would take it. Storing is
+by hard link, then by copy; restoring reads and digests every object again. Everything is in the page cache, for all alike.
+Limits: 1.1 times b3sum; 1.2 times the digest for store and restore by hard link; 0.8 of the rate of cp for copies; 5 times
+(unchanged) and 4 times (touched) as fast as `dvc status`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.common import folder, in_turns, peer, row, seconds
+
+SMALL_BYTES = 84 * 1024
+NEEDED = 3
+ROUNDS = 3
+AGENT = """
+import sys, time
+from albor_pipeline.agent import store, trees
+from albor_pipeline.agent.layout import Layout
+from albor_pipeline.agent.probe import new_cache
+
+what, path, out = sys.argv[1:]
+layout = Layout("{workdir}")
+cache = new_cache(layout)
+began = time.perf_counter()
+tree = trees.read_tree(path, cache.digest)
+cache.save()
+kept = store.Store(layout, cache)
+if what == "digest":
+    print(time.perf_counter() - began)
+began = time.perf_counter()
+if what == "link":
+    kept.keep(path, tree)
+elif what == "copy":
+    import os
+    base = trees.base_of(path, tree.type)
+    for entry in tree.entries:
+        target = kept.object_path(entry)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        store.copy(trees.place(base, entry[0]), target, entry[3])
+if what in ("link", "copy"):
+    import os
+    os.mkdir(out)
+    for entry in tree.entries:
+        where = os.path.join(out, entry[0])
+        if what == "link":
+            kept.give(entry, where)
+        else:
+            store.copy(kept.object_path(entry), where, entry[3])
+    cache.save()
+    print(time.perf_counter() - began)
+"""
+
+
+def make(where: Path, count: int, size: int) -> Path:
+    """A folder of files of random bytes, older than the stat cache's two seconds."""
+    where.mkdir()
+    for index in range(count):
+        with (where / f"{index:06}.bin").open("wb") as file:
+            for at in range(0, size, 1 << 24):
+                file.write(os.urandom(min(1 << 24, size - at)))
+    time.sleep(2.1)
+    return where
+
+
+def agent(base: Path, what: str, path: Path, out: str = "") -> float:
+    """Seconds of a digest, or of a store and a restore, inside a process of its own."""
+    code = AGENT.format(workdir=base)
+    (base / ".albor").mkdir(exist_ok=True)
+    done = subprocess.run([sys.executable, "-c", code, what, str(path), out], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def forget(base: Path) -> None:
+    """Remove what the agent remembers."""
+    shutil.rmtree(base / ".albor", ignore_errors=True)
+
+
+def touch(path: Path) -> None:
+    """Give every file a new mtime, older than two seconds when it is looked at."""
+    for file in sorted(path.iterdir()):
+        os.utime(file)
+    time.sleep(2.1)
+
+
+def digests(base: Path, name: str, path: Path) -> float:
+    """First, unchanged and touched beside b3sum; the seconds of the first."""
+    files = [str(file) for file in sorted(path.iterdir())]
+    listed = base / "files"
+    listed.write_text("\0".join(files))
+    others: dict[str, Callable[[], float]] = {}
+    if shutil.which("b3sum"):
+        others["b3sum"] = lambda: seconds(["sh", "-c", 'xargs -0 b3sum < "$1" > /dev/null', "sh", str(listed)], base)
+
+    def first() -> float:
+        forget(base)
+        return agent(base, "digest", path)
+
+    def touched() -> float:
+        touch(path)
+        return agent(base, "digest", path)
+
+    ours = {"first": first, "unchanged": lambda: agent(base, "digest", path), "touched": touched}
+    times = in_turns({**others, **ours}, ROUNDS)
+    floor = times.get("b3sum")
+    for what in ours:
+        beside = f"{times[what] / floor:.2f} x b3sum ({floor:.2f} s)" if floor else "no b3sum"
+        row(f"{name}, digest, {what}", f"{times[what]:.2f} s", beside)
+    return times["first"]
+
+
+def keeping(base: Path, name: str, path: Path, digest_s: float) -> None:
+    """Store and restore by link and by copy, beside the digest and cp."""
+    size = sum(file.stat().st_size for file in path.iterdir())
+
+    def linked() -> float:
+        took = agent(base, "link", path, str(base / "out"))
+        shutil.rmtree(base / "out")
+        shutil.rmtree(base / ".albor" / "store")
+        time.sleep(2.1)
+        return took
+
+    def copied() -> float:
+        took = agent(base, "copy", path, str(base / "out"))
+        shutil.rmtree(base / "out")
+        shutil.rmtree(base / ".albor" / "store")
+        return took
+
+    def cp() -> float:
+        took = seconds(["cp", "-r", str(path), str(base / "one")], base) + seconds(["cp", "-r", str(base / "one"), str(base / "two")], base)
+        shutil.rmtree(base / "one")
+        shutil.rmtree(base / "two")
+        return took
+
+    times = in_turns({"cp": cp, "copy": copied, "link": linked}, ROUNDS)
+    row(f"{name}, store + restore by link", f"{times['link']:.2f} s", f"{times['link'] / digest_s:.2f} x the digest")
+    rate = 2 * size / times["copy"] / 1e6
+    beside = f"{rate:.0f} MB/s, {times['cp'] / times['copy']:.2f} of the rate of cp"
+    row(f"{name}, store + restore by copy", f"{times['copy']:.2f} s", beside)
+
+
+def dvc_status(base: Path, name: str, path: Path) -> None:
+    """`dvc status` of the same, unchanged and touched."""
+    command = str(peer("dvc"))
+    seconds([command, "init", "--no-scm", "--quiet"], base)
+    seconds([command, "add", "--quiet", str(path)], base)
+    row(f"{name}, dvc status, unchanged", f"{seconds([command, 'status', '--quiet'], base):.2f} s")
+    touch(path)
+    row(f"{name}, dvc status, touched", f"{seconds([command, 'status', '--quiet'], base):.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a sixteenth of the data")
+    parser.add_argument("--dvc", action="store_true", help="also DVC")
+    args = parser.parse_args()
+    part = 16 if args.quick else 1
+    sets = {"4 files": (4, (1 << 30) // part), "small files": (50_000 // part, SMALL_BYTES)}
+    with folder() as base:
+        for name, (count, size) in sets.items():
+            if shutil.disk_usage(base).free < NEEDED * count * size:
+                row(name, "not measured", f"{NEEDED * count * size >> 30} GiB of free disk are needed")
+                continue
+            path = make(base / name.replace(" ", "-"), count, size)
+            what = f"{count:,} files of {size >> 10:,} KiB"
+            keeping(base, what, path, digests(base, what, path))
+            if args.dvc:
+                dvc_status(base, what, path)
+            shutil.rmtree(path)
+
+
+if __name__ == "__main__":
+    main()
