@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+CLOCK_GRAIN_S = 0.05  # the clock of file stamps lags behind the one that is read
+
 
 class OutputError(Exception):
     """A declared output or input is not as it must be; the text says which."""
@@ -208,9 +210,10 @@ def _window(folder: str) -> list[tuple[float, float]]:
     record, alive = read_json(os.path.join(folder, "pid")), os.path.join(folder, "alive")
     if record is None or liveness.lock_is_held(alive):
         return []
+    begin = record["at"] - CLOCK_GRAIN_S
     if record.get("boot") != liveness.boot_id():
-        return [(record["at"], time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))]
-    return [(record["at"], os.stat(alive).st_mtime + SLICE_S)]
+        return [(begin, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))]
+    return [(begin, os.stat(alive).st_mtime + SLICE_S)]
 
 
 def _came_to_be_in(path: str, windows: Sequence[tuple[float, float]]) -> bool:
