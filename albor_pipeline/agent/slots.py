@@ -112,9 +112,9 @@ def _wanted(spec: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _held(base: str) -> list[dict[str, Any]]:
-    """The records that count; others are removed, which is right under the lock and harmless without it."""
+    """The records that count, oldest first; others are removed, which is right under the lock and harmless without it."""
     found = []
-    for name in sorted(os.listdir(base)):
+    for name in os.listdir(base):
         if name.startswith("."):
             continue
         path = os.path.join(base, name)
@@ -123,7 +123,7 @@ def _held(base: str) -> list[dict[str, Any]]:
             found += [body] if body else []
         else:
             unlink(path)
-    return found
+    return sorted(found, key=lambda one: one["since"])
 
 
 def _write(base: str, body: Mapping[str, Any]) -> tuple[str, int]:
