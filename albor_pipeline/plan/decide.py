@@ -162,11 +162,11 @@ def _finished(f: Facts) -> Decision | None:
         if f.attempts[0] is not attempt or wanted.unknown:
             return None
         broken = _broken(f.made)
-        if broken is not None and f.stored is None:
-            return _decision(Action.RERUN, broken.code, broken.text)
         if broken is not None:
-            replaced = entry is not None and entry.current is None
-            return None if replaced else _restore(f.stored, broken.code, f"{broken.text}; {_made(f.stored)}", Action.RERUN)
+            if f.stored is None:
+                return _decision(Action.RERUN, broken.code, broken.text)
+            replaced_since = entry is not None and entry.current is None
+            return None if replaced_since else _restore(f.stored, broken.code, f"{broken.text}; {_made(f.stored)}", Action.RERUN)
         text = f"found on {f.key.machine}, made at {end.at_utc[:16].replace('T', ' ')}"
         return _decision(Action.ADOPT, "finished-attempt", text, attempt=attempt)
     return None

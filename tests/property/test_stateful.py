@@ -1,4 +1,4 @@
-"""Apply, edits of all kinds, kill -9, restore, gc, renames and moves in any order, against a plain model of what must be there, run and be kept."""
+"""Edits of all kinds, kill -9, restore, gc, renames and moves in any order, against a model of what must be there, run and be kept."""
 
 from __future__ import annotations
 
@@ -249,8 +249,19 @@ class Pipeline(RuleBasedStateMachine):
         assert self.model.users <= aside | set(self.seen().values())
 
 
+def histories(count: int, steps: int) -> settings:
+    """So many, each so long; a failing one is shown as it is, since to shorten it takes minutes."""
+    return settings(
+        max_examples=count, stateful_step_count=steps, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+
+
 @pytest.mark.slow
 class TestPipeline(Pipeline.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(
-        max_examples=8, stateful_step_count=10, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )
+    settings = histories(5, 10)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+class TestPipelineAtLength(Pipeline.TestCase):  # type: ignore[misc, name-defined]
+    settings = histories(100, 25)

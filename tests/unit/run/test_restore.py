@@ -273,3 +273,24 @@ def test_what_nobody_recorded_is_restored_when_its_output_was_edited_since(pair:
     done(pair)
     assert (pair.root / "out.txt").read_text() == "1\n2\n3\n"
     assert [path.read_text() for path in (pair.root / ".albor/kept").rglob("out.txt")] == ["mine\n"]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_renamed_task_is_restored_from_what_was_kept_under_its_old_name(pair: Project, by_hand: bool) -> None:
+    renamed = (PAIR[0].replace("  make:", "  maker:"), PAIR[1].replace("inputs: [make]", "inputs: [maker]"), PAIR[2])
+    top = TOP
+    if by_hand:
+        assert pair.run("state", "mv", "make", "maker").code == 0
+    else:
+        top += "moved: [{from: make, to: maker}]\n"
+    pair.manifest(*renamed, top=top.replace("n: 1", "n: 2"))
+    assert changes(pair) == {}
+    (pair.root / "out.txt").unlink()
+    assert changes(pair)["maker"] == ("restore", "output out.txt deleted")
+    done(pair)
+    pair.manifest(*renamed, top=top)
+    done(pair, "tell")
+    assert (pair.root / "out.txt").read_text() == "1\n" and pair.run("store", "gc", "--keep-runs", "0").code == 0
+    (pair.root / "out.txt").unlink()
+    done(pair)
+    assert (pair.root / "out.txt").read_text() == "1\n" and changes(pair) == {}
