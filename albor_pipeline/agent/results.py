@@ -75,6 +75,23 @@ class Results:
             if lock is not None:
                 os.close(lock)
 
+    def rename(self, before: str, after: str, lineage: str) -> None:
+        """Give what a lineage keeps of a resource the name that the resource has now; the results of others stay. Raises OSError."""
+        base = os.path.join(self._layout.results, quote(before))
+        for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+            path = os.path.join(base, name)
+            body = read_json(path) if not name.startswith(".") else None
+            if body is None:
+                continue
+            mine = [one for one in body["results"] if one["lineage"] == lineage]
+            for one in mine:
+                self._add({"resource": after, "fingerprint": body["fingerprint"], "parts": body["parts"]}, one)
+            others = [one for one in body["results"] if one not in mine]
+            if others and mine:
+                replace_file(path, to_json({**body, "results": others}))
+            elif mine:
+                os.unlink(path)
+
     def listing(self, resource: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
         """The results of a resource, or of one fingerprint of it, with what of each is `missing`; last in force last."""
         base = os.path.join(self._layout.results, quote(resource))

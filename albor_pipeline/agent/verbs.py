@@ -233,6 +233,13 @@ def store_list(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> dic
     return {"results": Sweep(server.layout, server.results).listing()}
 
 
+def store_rename(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource has another name now: what this lineage keeps of it goes with it."""
+    with server.store_lock:
+        server.results.rename(body["before"], body["after"], server.lineage)
+    return {}
+
+
 def store_verify(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
     """Read every object again; the corrupt ones are set aside and named."""
     return Sweep(server.layout, server.results).verify()
@@ -278,6 +285,7 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "code_put": (code_put, True),
     "restore": (restore, True),
     "store_list": (store_list, True),
+    "store_rename": (store_rename, True),
     "store_verify": (store_verify, True),
     "store_clean": (store_clean, True),
     "lease": (lease, False),

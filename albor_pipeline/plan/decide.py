@@ -163,7 +163,10 @@ def _finished(f: Facts) -> Decision | None:
             return None
         broken = _broken(f.made)
         if broken is not None:
-            return None if f.stored is not None else _decision(Action.RERUN, broken.code, broken.text)
+            if f.stored is None:
+                return _decision(Action.RERUN, broken.code, broken.text)
+            replaced_since = entry is not None and entry.current is None
+            return None if replaced_since else _restore(f.stored, broken.code, f"{broken.text}; {_made(f.stored)}", Action.RERUN)
         text = f"found on {f.key.machine}, made at {end.at_utc[:16].replace('T', ' ')}"
         return _decision(Action.ADOPT, "finished-attempt", text, attempt=attempt)
     return None
@@ -175,10 +178,10 @@ def _unknown_entry(f: Facts) -> Decision | None:
         return None
     if f.completed and not f.upstream:
         return _decision(Action.ADOPT, "already-there", "already there: completion_check passes and the outputs exist", Action.RUN)
-    if f.foreign and f.entry is not None:
-        return _decision(Action.RUN, "foreign", f"{f.key.machine} is another machine", Action.ADOPT)
     if f.stored is not None and not f.upstream:
         return _restore(f.stored, "stored", f"found on {f.stored.machine or f.key.machine}, {_made(f.stored)}", Action.RUN, Action.ADOPT)
+    if f.foreign and f.entry is not None:
+        return _decision(Action.RUN, "foreign", f"{f.key.machine} is another machine", Action.ADOPT)
     if f.cut is not None:
         return _interrupted(f.cut)
     if f.unexplained and not f.attempts:
@@ -262,7 +265,7 @@ def _changed(f: Facts) -> Decision:
     edited = [change for seen in f.outputs.values() for change in seen.changes if change.what != "deleted"]
     code = "output-modified" if edited else "changed"
     text += f"; {reasons.of_files(edited)}, it is kept aside in .albor/kept/" if edited else ""
-    if f.stored is not None and entry.in_force is not None:
+    if f.stored is not None:
         return replace(_restore(f.stored, code if edited else "stored", f"{text}; {_made(f.stored)}", action), changes=changes)
     return Decision(action, (Action.ADOPT, action), Reason(code, text), None, changes)
 

@@ -10,7 +10,7 @@ from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, Status
 from albor_pipeline.run import moved
 from albor_pipeline.run.session import Session
-from albor_pipeline.run.stored import kept_of
+from albor_pipeline.run.stored import follow, kept_of
 from albor_pipeline.state.folder import Transition
 from albor_pipeline.transport.client import AgentError
 
@@ -34,6 +34,8 @@ def rename(session: Session, before: str, after: str) -> tuple[Key, Key]:
     _refuse_running(session, old)
     if new in session.state.entries:
         raise StateError.of("row-taken", f"{new} is recorded already", "remove that row first, or choose another name")
+    session.fleet.open([old.machine] if old.machine in session.manifest.machines else [])
+    follow(session.fleet, {old: new})
     moved.record(session.folder, {old: new})
     return old, new
 

@@ -155,9 +155,11 @@ class Session:
         self.fleet.call(known_attempts(self.state))
         self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, deep=wish.deep)
         self.observer.read_project(keys)
-        if self._write:
-            moved.record(self.folder, moved.moves(self.manifest, self.folder.state.entries))
         self.connect(chosen | known)
+        renamed = moved.moves(self.manifest, self.folder.state.entries)
+        if self._write:
+            stored.follow(self.fleet, renamed)
+            moved.record(self.folder, renamed)
         self.observer.ask(keys, self.state)
         linted = lint.findings(self.manifest, sorted({key.resource for key in chosen}), keep=True)
         self.observed = self.observer.observe(keys)
@@ -169,8 +171,9 @@ class Session:
             estimates=self._estimates(),
         )
         plan = self._make_plan()
-        self.observed, before = stored.look(self.manifest, self.fleet, self.observed, plan.steps), self.observed
-        plan = plan if self.observed is before else self._make_plan()
+        before = {} if self._write else {new: old for old, new in renamed.items()}
+        self.observed, was = stored.look(self.manifest, self.fleet, self.observed, plan.steps, before), self.observed
+        plan = plan if self.observed is was else self._make_plan()
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)

@@ -51,8 +51,18 @@ def kept_of(fleet: Fleet, key: Key) -> list[Stored]:
     return [stored_of(raw) for raw in answer.get("results") or ()]
 
 
-def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step]) -> Observed:
-    """What was observed, with what the stores know of those steps that would run, or may; one request a machine."""
+def follow(fleet: Fleet, renamed: Mapping[Key, Key]) -> None:
+    """What is kept goes with a resource to its new name, on each machine that answers; elsewhere it costs a run."""
+    for old, new in renamed.items():
+        if old.resource != new.resource and new.machine in fleet.agents:
+            fleet.agents[new.machine].request("store_rename", before=old.resource, after=new.resource)
+
+
+def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step], before: Mapping[Key, Key]) -> Observed:
+    """What was observed, with what the stores know of those steps that would run, or may; one request a machine.
+
+    `before` are the names under which those are kept that a plan only sees under another one.
+    """
     asked: dict[str, list[Asked]] = {}
     for step in steps:
         if not (step.action.executes or step.action is Action.MAY_RUN) or step.key.machine not in fleet.agents:
@@ -60,7 +70,7 @@ def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[S
         if may_be_kept(manifest.resources[step.key.resource].fields_on(step.key.machine)):
             wanted = step.fingerprint
             fingerprint = wanted.digest(digest_bytes) if wanted is not None and not wanted.unknown else None
-            item = {"op": "results", "resource": step.key.resource, "fingerprint": fingerprint}
+            item = {"op": "results", "resource": before.get(step.key, step.key).resource, "fingerprint": fingerprint}
             asked.setdefault(step.key.machine, []).append((step.key, item))
     found = _ask(fleet, asked)
     here = {key for key, known in found.items() if any(not one.missing for one in known)}

@@ -1,9 +1,10 @@
-"""Plan, apply, drift, edits, hand-made changes and kill -9 in any order, against a plain model of what must be there and what must run."""
+"""Edits of all kinds, kill -9, restore, gc, renames and moves in any order, against a model of what must be there, run and be kept."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -12,83 +13,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from model_stateful import ADDED, DECLARES, MAKES, READS, Model, command
 
 from albor_pipeline.cli import main
 
 LIMIT_S = 30.0
-READS = {"a": ("in.txt",), "b": ("out/a",), "c": ("out/a", "more.txt"), "d": ("out/b", "out/c"), "e": ("more.txt",)}
-LOSSY = "b"
 WORDS = st.sampled_from(["x", "y", "z"])
 TEXTS = st.sampled_from(["1\n", "2\n", "1\n2\n"])
 TASKS = st.sampled_from(sorted(READS))
-Made = tuple[object, str]
-
-
-def command(name: str, word: str) -> str:
-    """`b` keeps only the number of lines, so that a change above it often ends there; the others keep all they read."""
-    reads = " ".join(READS[name])
-    shows = f"cat {reads} | wc -l" if name == LOSSY else f"cat {reads}"
-    return f"echo {name} >> starts.log; sleep 0.03; {{ {shows}; echo {word}; }} > out/{name}"
-
-
-@dataclass
-class Model:
-    """What a correct engine knows: by task the proven result, the newest attempt that is not recorded yet, and the file that is there."""
-
-    words: dict[str, str]
-    files: dict[str, str]
-    proven: dict[str, Made] = field(default_factory=dict)
-    attempted: dict[str, Made] = field(default_factory=dict)
-    starts: Counter[str] = field(default_factory=Counter)
-
-    def wanted(self, name: str) -> Made:
-        texts = [self.files.get(path, "") for path in READS[name]]
-        shows = f"{sum(text.count(chr(10)) for text in texts)}\n" if name == LOSSY else "".join(texts)
-        return (self.words[name], *texts), f"{shows}{self.words[name]}\n"
-
-    def action(self, name: str) -> str:
-        """`skip`, `adopt` or `run`, once everything that the task reads is settled."""
-        fingerprint, _ = self.wanted(name)
-        there = self.files.get(f"out/{name}")
-        proven, newest = self.proven.get(name), self.attempted.get(name)
-        if proven is not None and proven[0] == fingerprint:
-            return "skip" if there == proven[1] else "run"
-        return "adopt" if newest == (fingerprint, there) else "run"
-
-    def apply(self) -> None:
-        """A whole run, undisturbed or continued."""
-        for name in READS:
-            self.step(name, self.action(name))
-
-    def step(self, name: str, action: str) -> None:
-        if action == "run":
-            self.started(name)
-        if action != "skip":
-            self.proven[name] = self.wanted(name)
-            self.attempted.pop(name, None)
-
-    def started(self, name: str) -> None:
-        """The task was started, and its attempt goes on to its end whatever happens to us."""
-        self.starts[name] += 1
-        self.attempted[name] = self.wanted(name)
-        self.files[f"out/{name}"] = self.wanted(name)[1]
-
-    def drifted(self) -> set[tuple[str, str]]:
-        found = set()
-        for name, (_, text) in self.proven.items():
-            there = self.files.get(f"out/{name}")
-            if there != text:
-                found.add((name, "deleted" if there is None else "modified"))
-        return found
+IN_TOOL, BY_PARAM = "e", "a"
 
 
 class Pipeline(RuleBasedStateMachine):
@@ -97,37 +38,46 @@ class Pipeline(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self.root = Path(self._folder.name)
-        (self.root / "out").mkdir()
-        self.model = Model(dict.fromkeys(READS, "x"), {})
+        self.places = (Path(self._folder.name) / f"place {number}" for number in itertools.count(1))
+        self.root = next(self.places)
+        (self.root / "out").mkdir(parents=True)
+        self.numbers = itertools.count(1)
+        self.model = Model(dict.fromkeys(READS, "x"))
+        self.names = {name: name for name in READS}
+        self.moved: dict[str, str] = {}
         for name in ("in.txt", "more.txt"):
             self.edit_input(name, "1\n")
 
     def teardown(self) -> None:
+        (self.root / "hold").unlink(missing_ok=True)
         self.quiet()
         self._folder.cleanup()
 
-    def call(self, *argv: str) -> tuple[int, str]:
+    def call(self, *argv: str, codes: Iterable[int] = (0,)) -> str:
         self.write_manifest()
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main([argv[0], "stateful.yaml", *argv[1:]])
-        self.said = err.getvalue()
-        return code, out.getvalue()
+            code = main([*argv, "p.yaml"])
+        assert code in codes, f"{argv} ended with {code}: {out.getvalue()}{err.getvalue()}"
+        return out.getvalue()
 
-    def ask(self, *argv: str, codes: tuple[int, ...] = (0,)) -> Mapping[str, Any]:
-        code, text = self.call(*argv, "--json")
-        assert code in codes, text + self.said
-        document: Mapping[str, Any] = json.loads(text)
+    def ask(self, *argv: str, codes: Iterable[int] = (0,)) -> Mapping[str, Any]:
+        document: Mapping[str, Any] = json.loads(self.call(*argv, "--json", codes=codes))
         return document
 
     def write_manifest(self) -> None:
-        lines = ['version: "1.0"', "name: stateful", "resources:"]
+        words = {name: f"echo {word}" for name, word in self.model.words.items()}
+        words |= {IN_TOOL: "sh tool.sh", BY_PARAM: "echo {{params.word}}"}
+        lines = ['version: "1.0"', "name: p", f"params: {{ word: {self.model.words[BY_PARAM]} }}"]
+        lines += [f"moved: [{', '.join(f'{{from: {old}, to: {new}}}' for old, new in self.moved.items())}]"] if self.moved else []
+        lines += ["resources:"]
         for name, reads in READS.items():
-            inputs = ", ".join(path.removeprefix("out/") for path in reads)
-            text = command(name, self.model.words[name])
-            lines += [f"  {name}:", "    type: task", f"    command: '{text}'", f"    inputs: [{inputs}]", f"    outputs: [out/{name}]"]
-        (self.root / "stateful.yaml").write_text("\n".join(lines) + "\n")
+            makers = (next((task for task, made in MAKES.items() if path in made), None) for path in reads)
+            inputs = dict.fromkeys(self.names[maker] if maker else path for maker, path in zip(makers, reads, strict=True))
+            lines += [f"  {self.names[name]}:", "    type: task", "    command: |-", f"      {command(name, words[name])}"]
+            lines += [f"    inputs: [{', '.join(inputs)}]", f"    outputs: ['{DECLARES[name]}']"]
+        (self.root / "p.yaml").write_text("\n".join(lines) + "\n")
+        (self.root / "tool.sh").write_text(f"echo {self.model.words[IN_TOOL]}\n")
 
     def quiet(self) -> None:
         """Wait until no attempt is alive; twice, because a start may still be on its way through a dying agent."""
@@ -141,12 +91,24 @@ class Pipeline(RuleBasedStateMachine):
         log = self.root / "starts.log"
         return Counter(log.read_text().split()) if log.exists() else Counter()
 
-    @initialize()
-    def first(self) -> None:
-        self.apply()
+    def kept(self) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
+        """Every result that the store lists, by task and what it was made from."""
+        results = self.ask("store", "ls")["machines"][0]["results"]
+        return [((one["resource"][0], one["summary"]["headline"]), one) for one in results]
+
+    def proven(self) -> dict[str, str]:
+        """What the result in force was made from, by task."""
+        rows = (row for row in self.ask("state", "list")["rows"] if row.get("in_force"))
+        return {row["resource"][0]: row["in_force"]["summary"]["headline"] for row in rows}
+
+    @initialize(at_once=st.booleans())
+    def first(self, at_once: bool) -> None:
+        if at_once:
+            self.apply()
 
     @rule(name=TASKS, word=WORDS)
-    def edit_command(self, name: str, word: str) -> None:
+    def edit_word(self, name: str, word: str) -> None:
+        """A command, a param, or the code that a command names."""
         self.model.words[name] = word
 
     @rule(name=st.sampled_from(["in.txt", "more.txt"]), text=TEXTS)
@@ -154,80 +116,153 @@ class Pipeline(RuleBasedStateMachine):
         self.model.files[name] = text
         (self.root / name).write_text(text)
 
-    @rule(name=TASKS, text=TEXTS)
-    def modify_output(self, name: str, text: str) -> None:
-        self.model.files[f"out/{name}"] = text
-        (self.root / "out" / name).write_text(text)
-
-    @rule(name=TASKS)
-    def delete_output(self, name: str) -> None:
-        self.model.files.pop(f"out/{name}", None)
-        (self.root / "out" / name).unlink(missing_ok=True)
+    @rule(name=TASKS, second=st.booleans(), how=st.sampled_from(["replace", "write through", "add", "delete"]))
+    def edit_output(self, name: str, second: bool, how: str) -> None:
+        """By hand; a file that is written through its second name takes the kept object with it."""
+        path = ADDED.get(name, MAKES[name][0]) if how == "add" else MAKES[name][-1 if second else 0]
+        there, text = self.root / path, None if how == "delete" else f"by hand {next(self.numbers)}\n"
+        if how == "write through" and there.exists() and there.stat().st_nlink > 1:
+            self.model.spoilt.add(self.model.files[path])
+            there.chmod(0o644)
+        else:
+            there.unlink(missing_ok=True)
+        self.model.write(path, text)
+        if text is not None:
+            self.model.users.add(text)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_text(text)
 
     @rule()
     def apply(self) -> None:
         self.model.apply()
         self.ask("apply", "--yes")
         assert {step["action"] for step in self.ask("plan")["steps"]} == {"skip"}
+        assert self.ask("drift")["findings"] == []
+        assert self.ask("audit")["integrity"] == []
 
     @rule(name=TASKS, word=WORDS, starts=st.integers(0, 3))
     def kill_and_go_on(self, name: str, word: str, starts: int) -> None:
         """The same command again at once, with attempts alive or not: as if it had never been killed."""
-        self.edit_command(name, word)
-        self.kill_apply(starts)
+        self.edit_word(name, word)
+        self.kill_apply(after=starts)
         self.apply()
 
     @rule(name=TASKS, word=WORDS, starts=st.integers(0, 3))
     def kill_and_leave(self, name: str, word: str, starts: int) -> None:
         """What was started ends by itself; what the journal saw of it is recorded, the rest waits to be adopted."""
-        self.edit_command(name, word)
-        self.kill_apply(starts)
+        self.edit_word(name, word)
+        self.kill_apply(after=starts)
         self.quiet()
-        rows = {row["resource_id"]: row for row in self.ask("status")["resources"]}
-        fresh = self.started() - self.model.starts
-        left: set[str] = set()
-        for name, reads in READS.items():
-            if left & {path.removeprefix("out/") for path in reads}:
-                left.add(name)
-                assert not fresh[name], f"{name} was started before what it reads was made"
-                continue
-            action = self.model.action(name)
-            assert fresh[name] <= (action == "run"), f"{name} was started {fresh[name]} times, the model says {action}"
-            if action == "run" and not fresh[name]:
-                left.add(name)
-                continue
-            if action == "run":
-                self.model.started(name)
-            if action != "skip" and rows[name]["status"] == "converged" and rows[name]["attempt"] == self.model.starts[name]:
-                self.model.step(name, "adopt")
+        self.take_over(frozenset())
 
-    def kill_apply(self, starts: int) -> None:
-        """Kill the controller as soon as so many tasks were started, if there are so many to start."""
+    @rule(name=TASKS, word=WORDS)
+    def kill_a_supervisor(self, name: str, word: str) -> None:
+        """With its controller, while the command runs; that one goes on to its end, and nobody sees it."""
+        self.edit_word(name, word)
+        (self.root / "hold").write_text(f"{name}\n")
+        self.kill_apply(after=1, of=name)
+        lost = frozenset([name] if self.started()[name] > self.model.starts[name] else ())
+        for attempt in self.ask("ps")["attempts"] if lost else ():
+            if attempt["resource"] == self.names[name]:
+                os.kill(json.loads((self.root / attempt["folder"] / "pid").read_text())["pid"], signal.SIGKILL)
+        (self.root / "hold").unlink()
+        self.quiet()
+        self.take_over(lost)
+
+    def kill_apply(self, after: int, of: str = "") -> None:
+        """Start a controller, and kill it as soon as so many tasks were started, if there are so many to start."""
         self.write_manifest()
-        enough = self.started().total() + starts
-        argv = [sys.executable, "-m", "albor_pipeline", "apply", "stateful.yaml", "--yes"]
+        before = self.started()
+        argv = [sys.executable, "-m", "albor_pipeline", "apply", "p.yaml", "--yes"]
         process = subprocess.Popen(argv, cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        while process.poll() is None and self.started().total() < enough:
+        while process.poll() is None and sum(n for name, n in (self.started() - before).items() if of in ("", name)) < after:
             time.sleep(0.005)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def take_over(self, lost: frozenset[str]) -> None:
+        """How far a killed run came is not the model's to say, but that each step is done, begun or as before is."""
+        fresh, proven = self.started() - self.model.starts, self.proven()
+        left: set[str] = set()
+        for name, reads in READS.items():
+            made, action = self.model.wanted(name), self.model.action(name)
+            if any(path in MAKES[up] for up in left for path in reads):
+                left.add(name)
+                assert not fresh[name], f"{name} was started before what it reads was made"
+                continue
+            assert fresh[name] <= (action == "run"), f"{name} was started {fresh[name]} times, the model says {action}"
+            if fresh[name]:
+                self.model.lost(name) if name in lost else self.model.started(name)
+            elif action == "restore" and self.seen(name) == made[1]:
+                self.model.put(name, made[1])
+                self.model.use(name)
+            if action != "skip" and proven.get(name) == made[0] and self.model.there(name) == made[1] and name not in lost:
+                self.model.proven[name] = made
+                self.model.attempted.pop(name, None)
+            elif action != "skip":
+                left.add(name)
+
+    def seen(self, name: str = "") -> dict[str, str]:
+        """The files at the outputs of a task, or of all."""
+        found = {path.relative_to(self.root).as_posix(): path.read_text() for path in (self.root / "out").rglob("*") if path.is_file()}
+        return {path: text for path, text in found.items() if path.startswith(f"out/{name}")}
+
+    @rule(keep_runs=st.integers(0, 2))
+    def clean(self, keep_runs: int) -> None:
+        """What is in force stays, what each task used last (under a name it had, too), and what the last runs made or used."""
+        before = self.kept()
+        runs = sorted({one["run"] for _, one in before})
+        last = {one["resource"]: key for key, one in sorted(before, key=lambda each: each[1].get("used_utc") or each[1]["at_utc"])}
+        needed = {key for key, one in before if one["run"] in runs[len(runs) - keep_runs :]} | set(last.values()) | self.model.in_force()
+        self.model.kept = {key: made for key, made in self.model.kept.items() if key in needed}
+        self.call("store", "gc", "--keep-runs", str(keep_runs))
+
+    @rule(name=TASKS, by_hand=st.booleans())
+    def rename(self, name: str, by_hand: bool) -> None:
+        """Of what is settled: a row of what runs is refused another name."""
+        self.apply()
+        old, new = self.names[name], f"{name}{next(self.numbers)}"
+        self.moved = {}
+        if by_hand:
+            self.call("state", "mv", old, new)
+        else:
+            self.moved = {old: new}
+        self.names[name] = new
+        self.apply()
+
+    @rule()
+    def move_the_folder(self) -> None:
+        self.root = self.root.rename(next(self.places))
+
     @rule()
     def drift(self) -> None:
         findings = self.ask("drift", codes=(0, 4))["findings"]
-        found = {(item["resource"], "deleted" if item["detail"].endswith("deleted") else "modified") for item in findings}
-        assert found == self.model.drifted()
+        assert {item["resource"] for item in findings} == {self.names[name] for name in self.model.drifted()}
 
     @invariant()
     def everything_is_as_the_model_says(self) -> None:
-        outputs = {f"out/{path.name}": path.read_text() for path in (self.root / "out").iterdir()}
-        assert outputs == {path: text for path, text in self.model.files.items() if path.startswith("out/")}
+        assert self.seen() == {path: text for path, text in self.model.files.items() if path.startswith("out/")}
         assert self.started() == self.model.starts
+        assert {key for key, _ in self.kept()} == self.model.kept.keys()
+        aside = {path.read_text() for path in (self.root / ".albor" / "kept").rglob("*") if path.is_file()}
+        assert self.model.users <= aside | set(self.seen().values())
+
+
+def histories(count: int, steps: int) -> settings:
+    """So many, each so long; a failing one is shown as it is, since to shorten it takes minutes."""
+    return settings(
+        max_examples=count, stateful_step_count=steps, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
 
 
 @pytest.mark.slow
 class TestPipeline(Pipeline.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(
-        max_examples=8, stateful_step_count=10, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
-    )
+    settings = histories(5, 10)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(30))
+def test_long_histories(number: int) -> None:
+    """A few from each seed: hypothesis makes later histories out of earlier ones, and those differ less."""
+    run_state_machine_as_test(seed(number)(Pipeline), settings=histories(4, 25))  # type: ignore[no-untyped-call]

@@ -76,6 +76,9 @@ ROWS = (
     Row("changed back and forth: the newest attempt was of it, and its result is kept", replace(BASE, wanted=NEW, entry=DONE, outputs=SAME,
         made=MODIFIED, attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),), stored=KEPT),
         Action.RESTORE, "config.lr 1e-3 -> 3e-4; made in run 0005", (Action.RERUN,)),
+    Row("a re-run ended well and is kept, then its output was edited", replace(BASE, wanted=NEW, entry=replace(DONE, current=RUNNING_NEW),
+        outputs=MODIFIED, made=MODIFIED, attempts=(attempt(Liveness.ENDED, exit=GOOD, parts=NEW, number=4),), stored=KEPT),
+        Action.RESTORE, "output out/part modified: recorded blake3:7c1f09a2, found blake3:e0aa41d5; made in run 0005", (Action.RERUN,)),
     Row("running, failed meanwhile", replace(BASE, entry=RUNNING, attempts=(attempt(Liveness.ENDED, exit=BAD),)),
         Action.RETRY, "exit 7 in run 0007"),
     Row("running with other settings", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
@@ -130,6 +133,27 @@ ROWS = (
     Row("no longer declared, still running", replace(BASE, wanted=None, entry=RUNNING, attempts=(attempt(Liveness.ALIVE),)),
         Action.HOLD, "still running, no longer declared"),
     Row("forced", replace(BASE, entry=DONE, outputs=SAME, force=True), Action.RERUN, "--force"),
+    Row("completion check passes, but what it reads may change", replace(BASE, wanted=UNKNOWN_INPUT, completed=True, upstream=("mix",)),
+        Action.RUN, "new"),
+    Row("interrupted, then changed", replace(BASE, wanted=NEW, entry=RUNNING, attempts=(attempt(Liveness.DEAD),)),
+        Action.RERUN, "config.lr 1e-3 -> 3e-4"),
+    Row("interrupted before anything was recorded, then changed to what is kept", replace(BASE, wanted=NEW, entry=RUNNING,
+        attempts=(attempt(Liveness.ENDED, exit=GOOD),), stored=KEPT),
+        Action.RESTORE, "config.lr 1e-3 -> 3e-4; made in run 0005", (Action.RERUN,)),
+    Row("failed, then changed to what is kept", replace(BASE, wanted=NEW, entry=FAILED, stored=KEPT),
+        Action.RESTORE, "config.lr 1e-3 -> 3e-4; made in run 0005", (Action.RERUN,)),
+    Row("a re-run of what is kept was interrupted: it goes on", replace(BASE, entry=replace(DONE, current=RUNNING.current), outputs=DELETED,
+        attempts=(attempt(Liveness.DEAD, number=4),), stored=KEPT), Action.RESUME, "interrupted in run 0007"),
+    Row("changed input", replace(BASE, wanted=Fingerprint({**OLD.parts, "inputs": {"data/mixed": "cc"}}), entry=DONE, outputs=SAME),
+        Action.RERUN, "input data/mixed"),
+    Row("changed code", replace(BASE, wanted=Fingerprint({**OLD.parts, "code": {"stages/lib/optim.py": "cc"}}), entry=DONE, outputs=SAME),
+        Action.RERUN, "code stages/lib/optim.py"),
+    Row("another machine under that name, with our finished attempt", replace(BASE, entry=DONE, foreign=True, made=SAME,
+        attempts=(attempt(Liveness.ENDED, exit=GOOD),)), Action.ADOPT, "found on lambda"),
+    Row("another machine under that name, whose store has the result", replace(BASE, entry=DONE, foreign=True, outputs=SAME, stored=KEPT),
+        Action.RESTORE, "found on lambda, made in run 0005", (Action.RUN, Action.ADOPT)),
+    Row("no longer declared, on a machine that does not answer", replace(BASE, wanted=None, entry=DONE, unreachable="timed out"),
+        Action.FORGET, "no longer declared"),
 )  # fmt: skip
 
 
@@ -142,6 +166,33 @@ def test_row_of_the_table(row: Row) -> None:
     assert decision.action in decision.allowed
     assert set(row.allows) <= set(decision.allowed)
     assert not set(row.forbids) & set(decision.allowed)
+
+
+IDLE = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN, Action.FORGET)
+CANCELS = {Action.CONFLICT: (Action.RERUN,)}
+POLICIES: dict[str, tuple[dict[str, Any], dict[Action, tuple[Action, ...]], tuple[Action, ...]]] = {
+    "--force": ({"force": True}, {Action.ATTACH: (Action.CONFLICT,)}, (Action.RERUN, *IDLE)),
+    "--replace": ({"replace": True}, CANCELS, ()),
+    "--force --replace": ({"force": True, "replace": True}, {**CANCELS, Action.ATTACH: (Action.RERUN,)}, (Action.RERUN, *IDLE)),
+    "its result is kept": ({"stored": KEPT}, {}, (Action.RESTORE,)),
+    "cache: false, or nothing is kept": ({"stored": None}, {Action.RESTORE: (Action.RUN, Action.RERUN)}, ()),
+    "upstream is held": ({"held_by": ("mix",), "upstream": ("mix",)}, {}, (Action.HOLD,)),
+    "its machine does not answer": ({"unreachable": "timed out"}, {}, (Action.UNKNOWN,)),
+    "no longer declared": ({"wanted": None}, {}, (Action.FORGET, Action.HOLD)),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row_under_a_policy(row: Row, policy: str) -> None:
+    """The action is what the policy makes of the row's own, or one that the policy stands for; else the row's own."""
+    more, instead, always = POLICIES[policy]
+    decision = decide(replace(row.facts, **more))
+    assert decision.action in (instead.get(row.action) or (row.action,)) + always
+    assert decision.action in decision.allowed
+    assert decision.action in IDLE or Action.RESTORE not in decision.allowed or not more.get("force")
+    live = any(each.liveness in (Liveness.ALIVE, Liveness.UNSUPERVISED, Liveness.UNKNOWN) for each in row.facts.attempts)
+    assert not (live and decision.action.executes) or decision.reason.code == "replaced", "never a second copy beside a live one"
 
 
 def test_forced_run_never_starts_a_second_copy_beside_a_live_one() -> None:
@@ -188,6 +239,11 @@ INFRA_ROWS = (
         Action.UPDATE, "field mode 0755 -> 0711; mode: recorded 0755, found 0700"),
     Row("probe failed", replace(INFRA, entry=FILE_ENTRY, observation=Observation(False, error="the probe timed out after 10 s")),
         Action.UNKNOWN, "nothing is assumed", forbids=(Action.UPDATE, Action.CREATE)),
+    Row("another machine under that name", replace(INFRA, entry=FILE_ENTRY, observation=LOOSE, foreign=True),
+        Action.UPDATE, "mode: wanted 0755, found 0700"),
+    Row("another machine under that name, there already", replace(INFRA, entry=FILE_ENTRY, observation=THERE, foreign=True),
+        Action.ADOPT, "already there"),
+    Row("machine does not answer", replace(INFRA, entry=FILE_ENTRY, unreachable="timed out"), Action.UNKNOWN, "intel does not answer"),
     Row("no longer declared", replace(INFRA, wanted=None, entry=FILE_ENTRY), Action.FORGET, "the file itself is kept"),
 )  # fmt: skip
 

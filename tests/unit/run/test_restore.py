@@ -225,3 +225,72 @@ def test_the_project_on_another_host_is_adopted_and_nothing_runs(pair: Project, 
     assert {action for action, _ in pair.actions().values()} == {"adopt"}
     done(pair)
     assert changes(pair) == {} and pair.run("drift").code == 0
+
+
+def test_the_project_on_another_host_restores_what_its_newest_attempts_did_not_make(pair: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flipped back before it was copied: what is in force was restored, and the newest attempt was of other settings."""
+    from albor_pipeline.run import fleet
+
+    flip(pair, 1)
+    done(pair, "tell")
+    greeted = fleet.greeted
+
+    def elsewhere(client: fleet.AgentClient, attempts: str = "all") -> fleet.AgentClient:
+        found = greeted(client, attempts)
+        found.hello = {**found.hello, "machine_id": "another"}
+        return found
+
+    monkeypatch.setattr(fleet, "greeted", elsewhere)
+    assert {name: action for name, (action, _) in pair.actions().items()} == {"make": "restore", "sum": "restore", "tell": "adopt"}
+    done(pair)
+    assert changes(pair) == {} and (pair.root / "out.txt").read_text() == "1\n"
+
+
+def test_what_was_kept_before_the_first_result_was_recorded_is_restored(project: Project) -> None:
+    """Two controllers are killed, each over an attempt of its own settings: neither result is in force when the first are wanted again."""
+    for n in (1, 2):
+        project.manifest(task("make", f"seq {n} > out.txt; sleep 0.2", "outputs: [out.txt]"))
+        controller = project.start("apply", "--yes")
+        project.wait(lambda: len(project.starts()) == n)  # noqa: B023
+        project.kill(controller)
+        project.quiet()
+    project.manifest(task("make", "seq 1 > out.txt; sleep 0.2", "outputs: [out.txt]"))
+    assert project.actions()["make"][0] == "restore"
+    done(project)
+    assert (project.root / "out.txt").read_text() == "1\n" and changes(project) == {}
+
+
+def test_what_nobody_recorded_is_restored_when_its_output_was_edited_since(pair: Project) -> None:
+    """The controller is killed, its attempt ends well and is kept, and then the output is edited: no run, and the edit is not lost."""
+    pair.manifest(task("make", "seq 3 > out.txt; sleep 0.2", "outputs: [out.txt]"))
+    controller = pair.start("apply", "--yes")
+    pair.wait(lambda: len(pair.starts()) == 7)
+    pair.kill(controller)
+    pair.quiet()
+    (pair.root / "out.txt").unlink()
+    (pair.root / "out.txt").write_text("mine\n")
+    assert pair.actions()["make"][0] == "restore" and pair.run("apply").code == 1
+    done(pair)
+    assert (pair.root / "out.txt").read_text() == "1\n2\n3\n"
+    assert [path.read_text() for path in (pair.root / ".albor/kept").rglob("out.txt")] == ["mine\n"]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_renamed_task_is_restored_from_what_was_kept_under_its_old_name(pair: Project, by_hand: bool) -> None:
+    renamed = (PAIR[0].replace("  make:", "  maker:"), PAIR[1].replace("inputs: [make]", "inputs: [maker]"), PAIR[2])
+    top = TOP
+    if by_hand:
+        assert pair.run("state", "mv", "make", "maker").code == 0
+    else:
+        top += "moved: [{from: make, to: maker}]\n"
+    pair.manifest(*renamed, top=top.replace("n: 1", "n: 2"))
+    assert changes(pair) == {}
+    (pair.root / "out.txt").unlink()
+    assert changes(pair)["maker"] == ("restore", "output out.txt deleted")
+    done(pair)
+    pair.manifest(*renamed, top=top)
+    done(pair, "tell")
+    assert (pair.root / "out.txt").read_text() == "1\n" and pair.run("store", "gc", "--keep-runs", "0").code == 0
+    (pair.root / "out.txt").unlink()
+    done(pair)
+    assert (pair.root / "out.txt").read_text() == "1\n" and changes(pair) == {}
