@@ -13,7 +13,6 @@ import time
 
 from albor_pipeline.agent import liveness, trees
 from albor_pipeline.agent.attempts import numbered, read_proof, remove_tree
-from albor_pipeline.agent.child import SLICE_S
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, quote, read_json
 
@@ -205,7 +204,8 @@ class Known:
 def _window(folder: str) -> list[tuple[float, float]]:
     """From when to when a cut off attempt ran, by the machine's clock; empty where that is not known.
 
-    Its supervisor touched `alive` every SLICE_S; after a restart of the machine it ran at most until then.
+    Its supervisor touched `alive` every 2 s: what came after the last touch may be a user's, and does not count. After a
+    restart of the machine it ran at most until then.
     """
     record, alive = read_json(os.path.join(folder, "pid")), os.path.join(folder, "alive")
     if record is None or liveness.lock_is_held(alive):
@@ -213,7 +213,7 @@ def _window(folder: str) -> list[tuple[float, float]]:
     begin = record["at"] - CLOCK_GRAIN_S
     if record.get("boot") != liveness.boot_id():
         return [(begin, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))]
-    return [(begin, os.stat(alive).st_mtime + SLICE_S)]
+    return [(begin, os.stat(alive).st_mtime)]
 
 
 def _came_to_be_in(path: str, windows: Sequence[tuple[float, float]]) -> bool:

@@ -157,6 +157,7 @@ class Attempt:
         pause("started")
         stopped = self._wait(process, self._spec.get("timeout_s"), self._spec.get("heartbeat_s"))
         child.end_descendants(self._grace_s)
+        os.utime(self._alive)
         pause("exited")
         assert process.status is not None
         uses_gpu = bool(self._spec["slots"].get("gpu"))

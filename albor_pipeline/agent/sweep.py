@@ -72,8 +72,9 @@ class Sweep:
     def clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Take away what nobody needs, or only say what that would be (`dry_run`): {"results", "objects", "freed_bytes"}.
 
-        `in_force` are the (resource, fingerprint, id) that the asking pipeline's state holds, `keep_runs` how many runs of
-        each lineage keep what they made. Bytes count as freed when no output shares them.
+        `in_force` are the (resource, fingerprint, id) that the state of the asking lineage holds; of another lineage it is what
+        was last used of each resource. `keep_runs` says how many runs of each lineage keep what they made. Bytes count as
+        freed when no output shares them.
         """
         with self._store.held(alone=True):
             results = self.listing()
@@ -100,7 +101,8 @@ class Sweep:
         runs: dict[str, set[str]] = {}
         for one in results:
             place = (one["lineage"], one["resource"])
-            if place not in last or _used(one) >= _used(last[place]):
+            others = one["lineage"] != request["lineage"]
+            if others and (place not in last or _used(one) >= _used(last[place])):
                 last[place] = one
             runs.setdefault(one["lineage"], set()).add(one["run"])
         needed.update(_name(one) for one in last.values())

@@ -247,7 +247,7 @@ def store_verify(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> d
 
 def store_clean(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Take away what nobody needs, or say what that would be."""
-    return Sweep(server.layout, server.results).clean(body)
+    return Sweep(server.layout, server.results).clean({**body, "lineage": server.lineage})
 
 
 def head(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,11 @@ def test_gc_keeps_an_old_result_that_was_put_back_in_force(project: Project) -> 
     project.does("apply").holds("out.txt", "1\n")
 
 
+def test_gc_frees_what_is_no_longer_declared(project: Project) -> None:
+    grown(project, 1).manifest(TASKS.partition("sum:")[0], HEAD).does("apply").does("store", "gc", "--keep-runs", "0")
+    assert {one["resource"] for one in project.json("store", "ls")["machines"][0]["results"]} == {"make"}
+
+
 def test_gc_keeps_what_a_running_attempt_reads(project: Project) -> None:
     slow = TASKS + "slow:\n  type: task\n  command: touch begun; sleep 30; cat out.txt\n  inputs: [make]\n"
     controller = project.manifest(slow, HEAD).start("apply", "--target", "slow")

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from model_stateful import ADDED, DECLARES, MAKES, READS, Model, command
 
-from albor_pipeline.agent.child import SLICE_S
 from albor_pipeline.cli import main
 
 LIMIT_S = 30.0
@@ -169,7 +168,6 @@ class Pipeline(RuleBasedStateMachine):
         (self.root / "hold").unlink()
         self.quiet()
         self.take_over(lost)
-        time.sleep(SLICE_S if lost else 0)  # what comes to be so soon after its death counts as its own
 
     def kill_apply(self, after: int, of: str = "") -> None:
         """Start a controller, and kill it as soon as so many tasks were started, if there are so many to start."""

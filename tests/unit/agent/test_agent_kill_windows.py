@@ -123,16 +123,21 @@ def test_killed_after_the_task_but_before_its_proof_is_lost_and_its_output_dropp
 def test_partial_output_of_an_attempt_that_was_cut_off_is_dropped_but_not_what_was_written_later(box: Any) -> None:
     script = "mkdir o; echo half > o/part; echo x > started; exec sleep 60"
     box.start(script, outputs=[{"path": "o"}])
-    box.until((box.root / "started").exists)
+    _until_touched(box, 1, "started")
     _cut_off(box, 1)
     end = box.start("[ ! -e o ] && " + script.replace("started", "again"), outputs=[{"path": "o"}])
-    box.until((box.root / "again").exists)
+    _until_touched(box, end, "again")
     _cut_off(box, end)
-    alive = box.folder(number=2) / "alive"
-    os.utime(alive, (alive.stat().st_atime - 60, alive.stat().st_mtime - 60))
     (box.root / "o" / "mine").write_text("precious")
     kept = box.run("mkdir o", outputs=[{"path": "o"}])["kept"]
     assert [(box.root / name / "mine").read_text() for name in kept] == ["precious"]
+
+
+def _until_touched(box: Any, number: int, name: str) -> None:
+    """Until the task has written what it does, and its supervisor was seen alive after that."""
+    box.until((box.root / name).exists)
+    alive = box.folder(number=number) / "alive"
+    box.until(lambda: alive.stat().st_mtime > (box.root / name).stat().st_ctime)
 
 
 def _cut_off(box: Any, number: int) -> None:
