@@ -45,7 +45,7 @@ class Results:
         with self.store.held():
             for path, tree in made.items():
                 try:
-                    kept[path] = self.store.keep(self._layout.path(path), tree, bool(spec.get("keep_big")))
+                    kept[path] = self.store.keep(self._layout.path(path), tree, spec["keep"] == "all")
                 except (StoreError, OSError) as error:
                     why = why or "%s is not kept: %s" % (path, _text(error))
             self._cache.save()
@@ -111,7 +111,9 @@ class Results:
         """Why a result cannot be given back, as far as stat tells; empty when it can."""
         for path, proof in result["outputs"].items():
             if proof["root"] is None:
-                return "" if os.path.lexists(self._layout.path(path)) else "%s is volatile" % path
+                if not os.path.lexists(self._layout.path(path)):
+                    return "%s is volatile" % path
+                continue
             if path not in result[KEPT]:
                 return "%s is not kept" % path
             if look:

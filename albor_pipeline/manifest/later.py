@@ -37,7 +37,7 @@ TASK = frozenset(
         "restart_policy", "scatter", "gather", "ranks_on", "contracts", "keep",
     )
 )  # fmt: skip
-KIND = {"task": RESOURCE | TASK}
+KIND = {"task": (RESOURCE - {"store"}) | TASK}
 TYPES = frozenset(
     (
         "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",

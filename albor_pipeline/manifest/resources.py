@@ -216,7 +216,7 @@ class ResourceReader:
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
             name, kind.name, machines, fields, (), tags, span, spans, per_machine,
-            common.resource_group or context.group, common.sudo, _hooks(common), self._reader.take_not_yet(),
+            common.resource_group or context.group, common.sudo, common.store, _hooks(common), self._reader.take_not_yet(),
         )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:

@@ -196,4 +196,4 @@ class CommonFields(Fields):
     post_apply: Annotated[Text | None, Field(description="a shell command on the machine after it")] = None
     sudo: Annotated[Flag, Field(description="whether it is done as root")] = False
     lifecycle: Annotated[LifecycleFields, Field(description="what may not happen to it")] = LifecycleFields()
-    store: Annotated[Flag, Field(description="whether its result is kept by content")] = False
+    store: Annotated[Flag, Field(description="whether its outputs are kept even where that takes copies over 1 GiB")] = False

@@ -34,7 +34,7 @@ class Reference:
 class Resource:
     """A declared resource; `fields` is the typed model of its kind (resources/<kind>.py), `spans` place each field by its dotted path.
 
-    `hooks` are the commands on its machine before and after it, by the key they stand under.
+    `store` says that its outputs are kept whatever that costs, `hooks` are the commands on its machine before and after it.
     `fields_by_machine` differs from `fields` only where a template names `machine.self` and there are several machines.
     `not_yet` is what is declared and has no effect in this version: a plan that needs the resource is refused with it.
     """
@@ -50,6 +50,7 @@ class Resource:
     fields_by_machine: Mapping[str, Any] = field(default_factory=dict)
     group: str | None = None
     sudo: bool = False
+    store: bool = False
     hooks: Mapping[str, str] = field(default_factory=dict)
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 

@@ -65,7 +65,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "env": {**start.machine.env, **task.env, **_stage_env(start)},
         "outputs": [{"path": output.path, "volatile": output.volatile} for output in task.outputs],
         "clear_outputs": True,
-        "keep": may_be_kept(task),
+        "keep": ("all" if start.resource.store else "cheap") if may_be_kept(task) else "",
         "timeout_s": task.timeout_s,
         "grace_s": GRACE_S,
         "heartbeat_s": task.heartbeat_s,

@@ -30,7 +30,7 @@ OUTPUTS = [{"path": "o"}, {"path": "s/*.bin"}, {"path": "one"}]
 
 
 def made(box: Any, script: str = MAKE, fingerprint: str = OLD_FP, outputs: Any = OUTPUTS, **more: Any) -> dict[str, Any]:
-    end = box.run(script, outputs=outputs, fingerprint=fingerprint, keep=True, **more)
+    end = box.run(script, outputs=outputs, fingerprint=fingerprint, keep="cheap", **more)
     assert end["exit"]["class"] == "ok", end
     return dict(end["exit"]["outputs"])
 
@@ -127,16 +127,20 @@ def test_results_of_one_fingerprint_are_told_apart_and_the_one_last_in_force_is_
 
 def test_what_says_keep_false_or_has_no_outputs_leaves_no_result(box: Any) -> None:
     box.run("echo 1 > one", outputs=[{"path": "one"}])
-    box.run("true", keep=True)
-    box.run("echo 1 > v", outputs=[{"path": "v", "volatile": True}], keep=True)
-    box.run("echo 1 > one; exit 1", outputs=[{"path": "one"}], keep=True)
+    box.run("true", keep="cheap")
+    box.run("echo 1 > v", outputs=[{"path": "v", "volatile": True}], keep="cheap")
+    box.run("echo 1 > one; exit 1", outputs=[{"path": "one"}], keep="cheap")
     assert results(box) == [] and not (box.root / ".albor/store/objects").exists()
 
 
 def test_a_volatile_output_that_is_gone_stands_in_the_way(box: Any) -> None:
-    outputs = [{"path": "one"}, {"path": "v", "volatile": True}]
+    outputs = [{"path": "v", "volatile": True}, {"path": "one"}]
     made(box, "echo 1 > one; date > v", outputs=outputs)
     assert results(box, OLD_FP)[0]["missing"] == ""
+    objects = [path for path in (box.root / ".albor/store/objects").rglob("*") if path.is_file()]
+    objects[0].rename(box.root / "aside")
+    assert results(box, OLD_FP)[0]["missing"] == "one: it is gone from the store"
+    (box.root / "aside").rename(objects[0])
     (box.root / "v").unlink()
     assert results(box, OLD_FP)[0]["missing"] == "v is volatile"
 
@@ -210,7 +214,7 @@ class Bare:
 
     def keep(self, name: str) -> str:
         tree = self.tree(name)
-        spec = {"resource": "t", "fingerprint": OLD_FP, "parts": {}, "lineage": "L", "run": "0001", "number": 1}
+        spec = {"resource": "t", "fingerprint": OLD_FP, "parts": {}, "lineage": "L", "run": "0001", "number": 1, "keep": "cheap"}
         return self.results.keep(spec, {"outputs": {name: tree.summary()}, "seconds": 1.0, "at_utc": "", "summary": {}}, {name: tree})
 
     def back(self, name: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,23 @@ def test_cache_false_is_never_restored(project: Project) -> None:
     assert project.actions()["publish"] == ("rerun", "output p.txt deleted")
 
 
+@pytest.mark.root
+def test_large_copies_are_kept_where_the_manifest_asks_for_them(project: Project) -> None:
+    """An output of 1.1 GB on another file system: a copy is needed, and made only for `store: true`."""
+    if os.geteuid() != 0 or shutil.disk_usage(project.root).free < 4 << 30:
+        pytest.skip("takes root, and 4 GB of disk")
+    (project.root / "far").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(project.root / "far")], check=True)
+    try:
+        for lines, kept in ((("outputs: [far/o]",), {}), (("outputs: [far/o]", "store: true"), {"far/o": "copy"})):
+            project.manifest(task("big", "truncate -s 1100M far/o", *lines))
+            assert project.run("apply", "--yes", "--force").code == 0
+            machine = project.run("store", "ls", "--json").json()["machines"][0]
+            assert machine["results"][-1]["kept"] == kept
+    finally:
+        subprocess.run(["umount", "-l", str(project.root / "far")], check=True)
+
+
 def test_what_may_run_is_restored_when_what_it_reads_turns_out_as_before(project: Project) -> None:
     """`make` is forced and gives other bytes, then the first ones again: `sum` runs once for each of them."""
     project.file("which", "1")
@@ -147,8 +167,6 @@ def test_the_whole_project_moved_runs_nothing_and_restores_at_its_new_place(pair
 
 
 def test_a_lost_state_and_lost_outputs_come_back_from_the_store(pair: Project) -> None:
-    import shutil
-
     shutil.rmtree(pair.root / "state")
     shutil.rmtree(pair.root / ".albor" / "attempts")
     for name in ("out.txt", "sum.txt"):
