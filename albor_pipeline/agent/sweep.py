@@ -1,6 +1,7 @@
 """What a store holds: listed, read again, and what nobody needs taken away. Restores nothing.
 
-Needed is what is in force for any lineage, what the last runs of a lineage made or used, and what a running attempt reads.
+Needed is what is in force for any lineage, what the last runs of a lineage made or used, what a running attempt reads, and what
+the newest attempt of a resource made if no controller recorded that yet.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 
 from albor_pipeline.agent import attempts, hashing, trees
 from albor_pipeline.agent.layout import Layout, lock_file, read_json, replace_file, to_json, unlink
-from albor_pipeline.agent.results import LOCK_WAIT_S, VERSION, Results
+from albor_pipeline.agent.results import LOCK_WAIT_S, VERSION, Results, result_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Sweep:
         needed.update(_name(one) for one in results if one["run"] in newest[one["lineage"]])
         read = self._read_now()
         needed.update(_name(one) for one in results if read.intersection(_roots([one])))
-        return needed
+        return needed | self._unrecorded()
 
     def _read_now(self) -> set[str]:
         """The roots that running attempts were started with."""
@@ -120,6 +121,13 @@ class Sweep:
                 spec = read_json(os.path.join(folder, "spec")) or {}
                 found.update(item["root"] for item in spec.get("inputs") or [] if item.get("root"))
         return found
+
+    def _unrecorded(self) -> set[Name]:
+        """What newest attempts made that no controller acknowledged: the next run adopts it."""
+        newest = {os.path.dirname(folder): folder for folder in attempts.folders(self._layout)}
+        unseen = [folder for folder in newest.values() if not os.path.exists(os.path.join(folder, "ack"))]
+        proofs = [proof for folder in unseen if (proof := attempts.read_proof(folder)) is not None]
+        return {(proof["resource"], proof["fingerprint"], result_id(proof["exit"]["outputs"])) for proof in proofs}
 
     def _proven(self) -> set[str]:
         """The roots that attempts have proven: their listings say what may be cleared, and name a change."""

@@ -100,6 +100,17 @@ def test_gc_keeps_what_a_running_attempt_reads(project: Project) -> None:
     assert [run for run, _ in ids(project, "make")] == ["0002"]
 
 
+def test_gc_keeps_what_was_made_while_no_controller_was_there_to_record_it(project: Project) -> None:
+    slow = "slow:\n  type: task\n  command: touch begun; sleep 1; echo made | tee -a log > out.txt\n  outputs: [out.txt]\n"
+    controller = project.manifest(slow).start("apply")
+    project.wait_for("begun")
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.communicate()
+    project.wait(lambda: not project.json("ps")["attempts"]).does("store", "gc", "--keep-runs", "0").does("apply")
+    (project.root / "out.txt").unlink()
+    project.does("apply").holds("out.txt", "made\n").holds("log", "made\n")
+
+
 def test_two_pipelines_in_one_folder_share_the_store_and_neither_cleans_what_the_other_has_in_force(project: Project) -> None:
     grown(project, 1, 2)
     other = 'version: "1.0"\nname: other\nresources:\n  b:\n    type: task\n    command: seq 2 > b.txt\n    outputs: [b.txt]\n'

@@ -210,11 +210,11 @@ class Pipeline(RuleBasedStateMachine):
 
     @rule(keep_runs=st.integers(0, 2))
     def clean(self, keep_runs: int) -> None:
-        """What is in force stays, what each task used last (under a name it had, too), and what the last runs made or used."""
+        """What is in force stays, what was made and is to be adopted, and what the last runs made or used."""
         before = self.kept()
         runs = sorted({one["run"] for _, one in before})
-        last = {one["resource"]: key for key, one in sorted(before, key=lambda each: each[1].get("used_utc") or each[1]["at_utc"])}
-        needed = {key for key, one in before if one["run"] in runs[len(runs) - keep_runs :]} | set(last.values()) | self.model.in_force()
+        needed = {key for key, one in before if one["run"] in runs[len(runs) - keep_runs :]} | self.model.in_force()
+        needed |= {(name, tag) for name, (tag, _) in self.model.attempted.items()}
         self.model.kept = {key: made for key, made in self.model.kept.items() if key in needed}
         self.call("store", "gc", "--keep-runs", str(keep_runs))
 
