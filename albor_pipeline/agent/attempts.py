@@ -70,10 +70,6 @@ def find(layout: Layout, resource: str, number: int) -> str:
     raise AttemptError("unknown-attempt", "%s has no attempt %d here" % (resource, number))
 
 
-def _is_there(layout: Layout, resource: str, number: int) -> bool:
-    return any(found == number for found, _folder in numbered(os.path.join(layout.attempts, quote(resource))))
-
-
 def write_proof(folder: str, body: Mapping[str, Any]) -> None:
     """The end of an attempt: `proof` durable first, then `exit` by rename."""
     data = to_json(body)
@@ -260,10 +256,13 @@ def acknowledge(layout: Layout, resource: str, number: int) -> bool:
 
     One that was collected already was acknowledged before. Raises AttemptError `not-ended`, `unknown-attempt`.
     """
-    if number < next_number(layout, resource) and not _is_there(layout, resource, number):
-        return False
-    folder = find(layout, resource, number)
-    if not os.path.exists(os.path.join(folder, "exit")) and state_of(folder)[0] in RUNNING:
+    try:
+        folder = find(layout, resource, number)
+    except AttemptError:
+        if number < next_number(layout, resource):
+            return False
+        raise
+    if not os.path.exists(os.path.join(folder, "exit")) and state_of(folder)[0] in RUNNING and os.path.isdir(folder):
         raise AttemptError("not-ended", "attempt %d of %s has not ended" % (number, resource))
     try:
         os.close(os.open(os.path.join(folder, "ack"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))

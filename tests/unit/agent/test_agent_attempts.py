@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from albor_pipeline.agent import attempts
+from albor_pipeline.agent.layout import Layout
 from albor_pipeline.transport import local
 from albor_pipeline.transport.client import AgentError
 
@@ -199,6 +201,21 @@ def test_only_acknowledged_attempts_are_collected_and_three_are_kept(box: Any) -
     found = box.client.request("attempts", resource="t")["attempts"]
     assert [attempt["number"] for attempt in found] == [3, 4, 5] and all(attempt["acked"] for attempt in found)
     assert box.start("true") == 6
+
+
+def test_what_is_collected_while_it_is_acknowledged_once_more_was_acknowledged(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 5):
+        box.run("true")
+        box.client.request("ack", resource="t", number=number)
+    layout = Layout(str(box.root))
+
+    def overtaken(*where: Any) -> str:
+        attempts.collect(layout, "t")
+        return find(*where)
+
+    find = attempts.find
+    monkeypatch.setattr(attempts, "find", overtaken)
+    assert attempts.acknowledge(layout, "t", 1) is False
 
 
 def test_an_attempt_that_runs_cannot_be_acknowledged(box: Any) -> None:
