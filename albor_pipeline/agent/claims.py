@@ -61,6 +61,7 @@ def claim(layout: Layout, spec: Mapping[str, Any]) -> Claim:
         seat = slots.take(layout, spec, folder)
         try:
             written = _written(spec, number, seat)
+            os.utime(layout.attempts)
             return Claim(written, folder, _publish(base, folder, written, spec.get("files") or {}), seat)
         except BaseException:
             if seat is not None:

@@ -193,7 +193,7 @@ class StatCache:
             return read_digest(path, self._threads)[0]
         if not self._loaded:
             self.load()
-        trusted = self._trusts(info.st_dev)
+        trusted = self.trusts(info.st_dev)
         found = self._known.get((info.st_dev, info.st_ino)) if trusted and not deep else None
         if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
             return found[3]
@@ -210,11 +210,12 @@ class StatCache:
         now = os.lstat(path)
         if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
             return False
-        if before.st_mtime_ns + RACY_NS < self._clock_ns() and self._trusts(now.st_dev):
+        if before.st_mtime_ns + RACY_NS < self._clock_ns() and self.trusts(now.st_dev):
             self._add(now, digest)
         return True
 
-    def _trusts(self, device: int) -> bool:
+    def trusts(self, device: int) -> bool:
+        """Whether the stamps of files there prove anything."""
         if not isinstance(self._distrusted, frozenset):
             self._distrusted = self._distrusted()
         return device not in self._distrusted

@@ -12,6 +12,7 @@ from albor_pipeline.agent import facts, files, liveness, scripts, trees
 from albor_pipeline.agent.hashing import DigestUnavailable, StatCache
 from albor_pipeline.agent.layout import Layout
 from albor_pipeline.agent.results import Results
+from albor_pipeline.agent.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCRIPT_THREADS = 4
+WATCHED_BY_STAMP = ("tree", "verify")
 
 
 def new_cache(layout: Layout) -> StatCache:
@@ -35,6 +37,7 @@ class Prober:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._cache = new_cache(layout)
+        self.watch = Watch(layout, time.time_ns, self._cache.trusts)
         self._lock = threading.Lock()
         self._operations = {
             "tree": self._tree,
@@ -46,7 +49,15 @@ class Prober:
         }
 
     def answer(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One result an item. Scripts run beside one another, and beside the reading."""
+        """One result an item, all of them watched. Scripts run beside one another, and beside the reading."""
+        results = self.look(items)
+        for item, result in zip(items, results):  # noqa: B905 (Python 3.9)
+            if item.get("op") not in WATCHED_BY_STAMP:
+                self.watch.answered(item, result)
+        return results
+
+    def look(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One result an item."""
         results: list[dict[str, Any]] = [{} for _item in items]
         waiting = [index for index, item in enumerate(items) if item.get("op") == "sh"]
         workers = [
@@ -92,6 +103,7 @@ class Prober:
 
     def _tree(self, item: Mapping[str, Any]) -> dict[str, Any]:
         walked = trees.walk(self._layout.path(item["path"]))
+        self.watch.saw(item["path"], walked)
         if walked is None:
             return {"found": False, "type": None, "root": None, "files": 0, "size_bytes": 0, "sig": None}
         tree = trees.read_walked(walked, self._digester(item))
@@ -100,7 +112,9 @@ class Prober:
         return {"found": True, "type": tree.type, **tree.summary(), "sig": trees.signature_walked(walked)}
 
     def _verify(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        return trees.compare(self._layout, self._layout.path(item["path"]), item["root"], self._digester(item))
+        walked = trees.walk(self._layout.path(item["path"]))
+        self.watch.saw(item["path"], walked)
+        return trees.compare(self._layout, walked, item["root"], self._digester(item))
 
     def _sh(self, item: Mapping[str, Any]) -> dict[str, Any]:
         return scripts.run_script(

@@ -176,9 +176,11 @@ def recall(layout: Layout, root: str) -> Tree | None:
     return tree
 
 
-def compare(layout: Layout, path: str, root: str, digest: Callable[[str, os.stat_result], str]) -> dict[str, Any]:
-    """What differs between a path and the tree recorded under `root`. Raises OSError."""
-    now = read_tree(path, digest)
+def compare(
+    layout: Layout, found: tuple[str, list[Found]] | None, root: str, digest: Callable[[str, os.stat_result], str]
+) -> dict[str, Any]:
+    """What differs between what walk() found and the tree recorded under `root`. Raises OSError."""
+    now = None if found is None else read_walked(found, digest)
     same = now is not None and now.root == root
     result: dict[str, Any] = {"same": same, "changes": [], "known": True, "files": 0, "size_bytes": 0, "more": 0}
     if now is not None:
@@ -189,8 +191,8 @@ def compare(layout: Layout, path: str, root: str, digest: Callable[[str, os.stat
     recorded = recall(layout, root)
     if recorded is None:
         what = "deleted" if now is None else "modified"
-        found = None if now is None else now.root[:8]
-        result.update(known=False, changes=[{"path": "", "what": what, "recorded": root[:8], "found": found}])
+        seen = None if now is None else now.root[:8]
+        result.update(known=False, changes=[{"path": "", "what": what, "recorded": root[:8], "found": seen}])
         return result
     changes = _changes(
         {entry[0]: entry for entry in recorded.entries}, {entry[0]: entry for entry in now.entries} if now else {}

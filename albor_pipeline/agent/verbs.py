@@ -16,6 +16,7 @@ from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
 from albor_pipeline.agent.sweep import Sweep
+from albor_pipeline.agent.watch import holds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def hello(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str,
     Of resources whose newest attempt the other side has on record of this machine (`known`) only the names come back, as `unchanged`.
     """
     which = body.get("attempts", "all")
+    server.prober.watch.begin()
     heads = facts.heads(server.layout.head)
     told = facts.facts(server.layout.workdir)
     known = body.get("known") or {}
@@ -52,6 +54,16 @@ def hello(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str,
 def probe(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Look at many things at once."""
     return {"results": server.prober.answer(body["items"])}
+
+
+def watch(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what this connection looked at, to be compared by `unchanged`; {"id"}, empty when it cannot be told by stamps."""
+    return {"id": server.prober.watch.keep(server.lineage)}
+
+
+def unchanged(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether all that a kept watch looked at is as it was."""
+    return {"same": holds(server.layout, server.lineage, body["watch"], server.prober.look)}
 
 
 def start(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
@@ -271,6 +283,8 @@ def head(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, A
 VERBS: dict[str, tuple[Verb, bool]] = {
     "hello": (hello, True),
     "probe": (probe, True),
+    "watch": (watch, True),
+    "unchanged": (unchanged, True),
     "start": (start, False),
     "attach": (attach, False),
     "ack": (ack, False),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import (
@@ -15,14 +18,14 @@ from albor_pipeline.errors import (
     UnreachableError,
     UsageError,
 )  # fmt: skip
-from albor_pipeline.model.events import RunReport
-from albor_pipeline.model.plan import Plan
-from albor_pipeline.run.limits import Leave
-from albor_pipeline.run.session import Papers, Session, Wish
-from albor_pipeline.run.signals import Interrupts
-from albor_pipeline.ui import diagnostics, documents, plan_text, run_text
-from albor_pipeline.ui.hints import Hints
-from albor_pipeline.ui.live import reporter
+from albor_pipeline.model.manifest import project_root
+from albor_pipeline.run.unchanged import Said, recall, remember
+
+if TYPE_CHECKING:
+    from albor_pipeline.model.events import RunReport
+    from albor_pipeline.model.plan import Plan
+    from albor_pipeline.run.limits import Leave
+    from albor_pipeline.ui import documents
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,24 @@ def run(args: argparse.Namespace) -> int:
     if args.max_parallel is not None and args.max_parallel < 1:
         raise UsageError.of("usage", "--max-parallel takes a number from 1")
     path = common.find_manifest(args.manifest)
+    asked = None if args.deep else {**vars(args), "manifest": str(path)}
+    said = recall(project_root(path), asked) if asked is not None else None
+    return _say(said) if said is not None else _apply(args, path, asked)
+
+
+def _say(said: Said) -> int:
+    sys.stderr.write(said.err)
+    sys.stdout.write(said.out)
+    return EXIT_OK
+
+
+def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None) -> int:
+    from albor_pipeline.run.session import Papers, Session, Wish
+    from albor_pipeline.run.signals import Interrupts
+    from albor_pipeline.ui import diagnostics, documents, plan_text, run_text
+    from albor_pipeline.ui.hints import Hints
+    from albor_pipeline.ui.live import reporter
+
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
@@ -50,10 +71,14 @@ def run(args: argparse.Namespace) -> int:
         )
         plan = session.plan(wish)
         warnings = [*session.manifest.warnings, *plan.diagnostics]
-        sys.stderr.write(diagnostics.render_all(warnings, colour=False) if warnings else "")
+        told = diagnostics.render_all(warnings, colour=False) if warnings else ""
         if not plan.changes:
-            common.out([documents.text(documents.of_plan(plan))] if args.json else [plan_text.plan_lines(plan, Hints.of(args))[-1]])
-            return EXIT_OK
+            text = documents.text(documents.of_plan(plan)) if args.json else plan_text.plan_lines(plan, Hints.of(args))[-1]
+            said = Said(f"{text}\n", told)
+            if asked is not None:
+                remember(session, asked, said)
+            return _say(said)
+        sys.stderr.write(told)
         _ask(plan, args.yes)
         with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(_told) as interrupts:
             papers = Papers(_bytes(documents.of_plan(plan)), lambda done: _bytes(documents.of_report(done)))
@@ -80,10 +105,14 @@ def _ask(plan: Plan, yes: bool) -> None:
 
 
 def _bytes(document: documents.Document) -> bytes:
+    from albor_pipeline.ui import documents
+
     return (documents.text(document) + "\n").encode()
 
 
 def _told(leave: Leave) -> None:
+    from albor_pipeline.run.limits import Leave
+
     if leave is Leave.STOP:
         common.err(["", "Stopping: nothing new starts, what is running goes on. Ctrl-C again within 3 s cancels it."])
     else:

@@ -33,7 +33,7 @@ def read_source(path: Path) -> Source:
 
 
 class Files:
-    """The files behind one Text; every further one is laid behind the last."""
+    """The files behind one Text; every further one is laid behind the last. `looked_for` names all, found or not."""
 
     def __init__(self, text: Text, problems: Problems, path: Path) -> None:
         self._text = text
@@ -41,6 +41,7 @@ class Files:
         self._main = path
         self._paths: dict[str, Path] = {text.source.name: path}
         self._bytes = len(text.source.text)
+        self.looked_for: list[str] = [str(path)]
 
     def folder_of(self, node: Node) -> Path:
         """The folder of the file that a node stands in."""
@@ -49,8 +50,9 @@ class Files:
 
     def beside(self, folder: Path, name: str) -> Path | None:
         """The file of that name in a folder, else in the folder of the same name beside the manifest; None when it is nowhere."""
-        places = (folder / name, self._main.parent / folder.name / name)
-        return next((Path(os.path.normpath(place)) for place in places if _is(place, Path.exists)), None)
+        places = [Path(os.path.normpath(place / name)) for place in (folder, self._main.parent / folder.name)]
+        self.looked_for += map(str, places)
+        return next((place for place in places if _is(place, Path.exists)), None)
 
     def names(self, folder: Path, ending: str) -> list[str]:
         """The names in a folder that end so, without the ending."""
@@ -66,6 +68,7 @@ class Files:
     def table(self, path: Path, place: Span, note: str) -> Table | None:
         """The mapping that another file holds; None when it cannot be read or is none, which is noted at `place`."""
         shown = self.shown(path)
+        self.looked_for.append(shown)
         try:
             if _is(path, Path.exists) and not _is(path, Path.is_file):
                 raise ManifestError.of("unreadable", f"{shown} is no file")

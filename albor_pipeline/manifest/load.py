@@ -32,7 +32,7 @@ from albor_pipeline.manifest.sections import (
     PolicyFields,
 )
 from albor_pipeline.manifest.sources import Fetch, data_of, read_data, read_secrets
-from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Moved, Output, Policy
+from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Moved, Output, Policy, project_root
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.places import Places
 
@@ -76,12 +76,6 @@ def _place(item: Diagnostic, main: Source) -> tuple[str, int, int]:
     if span is None:
         return ("", 0, 0)
     return ("" if span.source is main else span.source.name, span.line, span.column)
-
-
-def project_root(path: Path) -> Path:
-    """The project folder of a manifest: its own folder, or the one above when that is called `manifests`."""
-    folder = path.absolute().parent
-    return folder.parent if folder.name == "manifests" else folder
 
 
 class _Loader:
@@ -145,7 +139,7 @@ class _Loader:
             policy=policy, params=scope.params, outputs=outputs, description=head.description,
             warnings=self._problems.warnings, environment=self._environment,
             secrets=replace(secrets, names=self._reader.secrets), checks=checks, moved=self._moved,
-            data=tuple(data.values()),
+            data=tuple(data.values()), files=tuple(dict.fromkeys(self._files.looked_for)), environ=frozenset(scope.environ_read),
         )  # fmt: skip
 
     def _section(self, root: Table, name: str) -> Mapping[str, tuple[Scalar, Node]]:

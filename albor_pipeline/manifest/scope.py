@@ -32,7 +32,8 @@ class Unresolved(Exception):
 
 @dataclass
 class Scope:
-    """`current` is the machine of the resource, `asked_current` tells that it was used; `looked_up` collects the names used.
+    """`current` is the machine of the resource, `asked_current` tells that it was used; `looked_up` collects the names used,
+    `environ_read` those of variables that were asked for.
 
     `origins` gives for a full name (`params.seed`) the node that holds its value; `inputs` is there only inside a recipe,
     `item` and `index` only in a copy of `for_each` or `count`; `data` fetches a data source by name and field.
@@ -49,6 +50,7 @@ class Scope:
     data: Callable[[str, str], str] | None = None
     data_names: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environ_read: set[str] = field(default_factory=set)
     origins: Mapping[str, Any] = field(default_factory=dict)
     secrets_allowed: bool = False
     looked_up: list[str] = field(default_factory=list)
@@ -151,6 +153,7 @@ NAMESPACES: Mapping[str, Callable[[Scope, list[str]], str]] = {
 
 def environment(scope: Scope, name: str) -> str:
     """The value of `env(NAME)`: a variable of the environment that the command runs in."""
+    scope.environ_read.add(name)
     if name not in scope.environ:
         note = f"set it, or write `default(env({name}), TEXT)`"
         raise Unresolved("unknown-env", f"the environment has no variable `{name}`", "", (note,), missing=True)

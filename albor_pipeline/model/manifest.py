@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.resource import Resource
@@ -12,6 +13,12 @@ from albor_pipeline.model.resource import Resource
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
 AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
 SECRET = re.compile("\u27e6secret ([^\u27e6\u27e7]*)\u27e7")
+
+
+def project_root(path: Path) -> Path:
+    """The project folder of a manifest: its own folder, or the one above when that is called `manifests`."""
+    folder = path.absolute().parent
+    return folder.parent if folder.name == "manifests" else folder
 
 
 def secret_mark(name: str) -> str:
@@ -133,7 +140,10 @@ class Moved:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything one manifest declares; `root` is the project folder that all relative paths start from."""
+    """Everything one manifest declares; `root` is the project folder that all relative paths start from.
+
+    `files` are those that it was read from or looked for in, `environ` the variables that its templates asked for.
+    """
 
     name: str
     path: str
@@ -150,6 +160,8 @@ class Manifest:
     checks: tuple[Check, ...] = ()
     data: tuple[DataSource, ...] = ()
     moved: tuple[Moved, ...] = ()
+    files: tuple[str, ...] = ()
+    environ: frozenset[str] = frozenset()
 
     @property
     def pipeline(self) -> str:

@@ -39,7 +39,7 @@ class Closure:
 
 
 class CodeReader:
-    """Reads modules of one project; unchanged files come from a cache by stat."""
+    """Reads modules of one project; unchanged files come from a cache by stat. `looked_for` are paths, found or not."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,12 +48,22 @@ class CodeReader:
         self._dirty = False
         self._closures: dict[tuple[str, ...], Closure] = {}
         self._found: dict[str, list[str]] = {}
+        self.looked_for: set[str] = set()
 
     def closure(self, *entries: str) -> Closure:
         """Everything that the entry files import inside the project; a file that does not parse counts by its bytes."""
         if entries not in self._closures:
             self._closures[entries] = self._walk(entries)
         return self._closures[entries]
+
+    def is_file(self, path: str) -> bool:
+        """Whether the project has such a file; noted in `looked_for`."""
+        self.looked_for.add(path)
+        return (self.root / path).is_file()
+
+    def _is_folder(self, path: str) -> bool:
+        self.looked_for.add(path)
+        return (self.root / path).is_dir()
 
     def save(self) -> None:
         """Keep the cache; failing to is no error, it only costs time."""
@@ -70,7 +80,7 @@ class CodeReader:
     def _walk(self, entries: tuple[str, ...]) -> Closure:
         files: dict[str, str] = {}
         packages: set[str] = set()
-        waiting = [entry for entry in entries if (self.root / entry).is_file()]
+        waiting = [entry for entry in entries if self.is_file(entry)]
         while waiting:
             path = waiting.pop()
             if path in files:
@@ -83,7 +93,7 @@ class CodeReader:
                 if not inside and not name.startswith("."):
                     packages.add(name.partition(".")[0])
             for data in module.files:
-                if (self.root / data).is_file():
+                if self.is_file(data):
                     files[data] = digest_bytes((self.root / data).read_bytes())
         return Closure(dict(sorted(files.items())), frozenset(packages - sys.stdlib_module_names))
 
@@ -92,9 +102,9 @@ class CodeReader:
         if name not in self._found:
             above, _, _ = name.rpartition(".")
             found = list(self._files_of(above)) if above else []
-            if not above or (self.root / name.partition(".")[0]).is_dir():
+            if not above or self._is_folder(name.partition(".")[0]):
                 base = name.replace(".", "/")
-                found += [path for path in (f"{base}/__init__.py", f"{base}.py") if (self.root / path).is_file()]
+                found += [path for path in (f"{base}/__init__.py", f"{base}.py") if self.is_file(path)]
             self._found[name] = found
         return self._found[name]
 

@@ -53,7 +53,7 @@ class Found:
 
 
 class Observer:
-    """Looks at the machines and the project on behalf of one manifest."""
+    """Looks at the machines and the project on behalf of one manifest; `looked_for` are paths of the project, found or not."""
 
     def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, vault: Vault, *, deep: bool = False) -> None:
         self.manifest = manifest
@@ -65,6 +65,7 @@ class Observer:
         self.problems = Problems()
         self.found = Found()
         self.inputs = Inputs(manifest, graph)
+        self.looked_for: set[str] = set()
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
         self._waiting: list[tuple[Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
@@ -112,8 +113,9 @@ class Observer:
         )
 
     def _project_files(self, stages: Mapping[Key, StageAnswer]) -> frozenset[str]:
-        reads = [path for answer in stages.values() for path in answer.reads]
-        return present(self.manifest, [*reads, *paths_of_checks(self.manifest)])
+        paths = {*paths_of_checks(self.manifest), *(path for answer in stages.values() for path in answer.reads)}
+        self.looked_for |= paths
+        return present(self.manifest, paths)
 
     def _view(self, name: str, lineage: str) -> MachineView:
         agent = self.fleet.agents.get(name)
@@ -138,27 +140,16 @@ class Observer:
             if not isinstance(task, Task):
                 continue
             if task.stage is not None:
+                self.looked_for.update([task.config] if isinstance(task.config, str) else ())
                 self.found.configs[key] = read_config(resource, key.machine, self.root, self.problems)
                 closure = reader.closure(RUNNER, f"stages/{task.stage}.py")
             else:
-                closure = reader.closure(*self._scripts(task))
+                closure = reader.closure(*_scripts(task, reader))
             self.found.code[key] = closure.files
             self.found.packages[key] = closure.packages
             self.inputs.of(key)
         reader.save()
-
-    def _scripts(self, task: Task) -> list[str]:
-        """The project files that a command names: argument words, and what `-m` runs."""
-        words = (task.command or "").split()
-        files = []
-        for before, word in zip(["", *words], words, strict=False):
-            name = word.strip("\"';()")
-            if before == "-m":
-                name = name.replace(".", "/")
-                files += [path for path in (f"{name}.py", f"{name}/__main__.py") if (self.root / path).is_file()]
-            elif name.endswith((".py", ".sh")) and (self.root / name).is_file():
-                files.append(name)
-        return sorted(set(files))
+        self.looked_for |= reader.looked_for
 
     def _items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
         resource = self.manifest.resources[key.resource]
@@ -298,6 +289,20 @@ class Observer:
         declared = self.manifest.resources.get(task.python)
         fields = declared.fields_on(key.machine) if declared is not None else None
         return interpreter(fields) if isinstance(fields, PythonEnv) else task.python
+
+
+def _scripts(task: Task, reader: CodeReader) -> list[str]:
+    """The project files that a command names: argument words, and what `-m` runs."""
+    words = (task.command or "").split()
+    files = []
+    for before, word in zip(["", *words], words, strict=False):
+        name = word.strip("\"';()")
+        if before == "-m":
+            name = name.replace(".", "/")
+            files += [path for path in (f"{name}.py", f"{name}/__main__.py") if reader.is_file(path)]
+        elif name.endswith((".py", ".sh")) and reader.is_file(name):
+            files.append(name)
+    return sorted(set(files))
 
 
 def located(output: str, seen: Verified) -> Verified:

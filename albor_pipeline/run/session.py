@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,9 +58,9 @@ class Papers:
 
 
 class Session:
-    """`write` takes the state lock; without it nothing is written anywhere but caches."""
+    """`write` takes the state lock; without it nothing is written anywhere but caches. `began_ns` is the clock before any file was read."""
 
-    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
+    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool, began_ns: int) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
         self.vault = Vault(manifest)
@@ -67,6 +68,7 @@ class Session:
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()
+        self.began_ns = began_ns
         self._write = write
         self._broken = False
 
@@ -75,8 +77,9 @@ class Session:
         cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
     ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
+        began_ns = time.time_ns()
         manifest = load(path, environment=environment, fetch=fetcher, further=lint.of_what_was_read)
-        return cls(manifest, state_dir(manifest), write=write)
+        return cls(manifest, state_dir(manifest), write=write, began_ns=began_ns)
 
     def __enter__(self) -> Session:
         return self

@@ -120,11 +120,11 @@ def test_verify_names_what_was_modified_deleted_and_added(tmp_path: Path) -> Non
     folder, layout = make(tmp_path), Layout(str(tmp_path))
     recorded = trees.read_tree(str(folder), plain)
     trees.record(layout, recorded)
-    assert trees.compare(layout, str(folder), recorded.root, plain)["same"]
+    assert trees.compare(layout, trees.walk(str(folder)), recorded.root, plain)["same"]
     (folder / "a").write_text("eno")
     (folder / "sub" / "b").unlink()
     (folder / "new").write_text("n")
-    found = trees.compare(layout, str(folder), recorded.root, plain)
+    found = trees.compare(layout, trees.walk(str(folder)), recorded.root, plain)
     short = {
         name: hashing.digest_bytes(text)[:8]
         for name, text in (("one", b"one"), ("eno", b"eno"), ("two", b"two"), ("n", b"n"))
@@ -144,7 +144,7 @@ def test_a_torn_listing_is_not_believed(tmp_path: Path) -> None:
     listing = Path(layout.trees) / recorded.root
     listing.write_bytes(listing.read_bytes().replace(b'"a"', b'"z"'))
     (folder / "a").unlink()
-    found = trees.compare(layout, str(folder), recorded.root, plain)
+    found = trees.compare(layout, trees.walk(str(folder)), recorded.root, plain)
     assert not found["same"] and not found["known"] and found["changes"][0]["recorded"] == recorded.root[:8]
     assert not listing.exists()
 
