@@ -143,7 +143,12 @@ def chunks(descriptor: int, size_bytes: int, threads: int) -> Iterator[memoryvie
     if threads > 1:
         yield from _read_ahead(descriptor)
         return
-    buffer = memoryview(bytearray(min(CHUNK_BYTES, size_bytes + 1)))
+    if size_bytes <= SMALL_BYTES:
+        data = os.read(descriptor, size_bytes + 1)
+        yield memoryview(data)
+        if len(data) == size_bytes:  # one byte more was asked for, and there is none
+            return
+    buffer = memoryview(bytearray(CHUNK_BYTES))
     while count := os.readv(descriptor, [buffer]):
         yield buffer[:count]
 

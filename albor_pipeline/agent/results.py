@@ -239,16 +239,16 @@ def build(name: str, tree: trees.Tree, store: Store) -> None:
     """Make `name`, which nobody else knows yet, what a tree says. Raises StoreError, OSError."""
     if tree.type != "file":
         os.mkdir(name)
-    near, files = store.is_near(os.path.dirname(name)), []
+    near, big = store.is_near(os.path.dirname(name)), []
     for entry in tree.entries:
-        where = os.path.join(name, entry[0]) if entry[0] else name
+        where = trees.place(name, entry[0])
         if tree.type == "glob":
             os.makedirs(os.path.dirname(where), exist_ok=True)
-        if entry[1] == "f":
-            files.append((entry, where))
+        if entry[1] == "f" and entry[4] > hashing.SMALL_BYTES:
+            big.append((entry, where))
         elif entry[1] != "d" or not os.path.isdir(where):
             store.give(entry, where, near)
-    crew.each(lambda item: store.give(*item, near), files, hashing.default_threads())
+    crew.each(lambda item: store.give(*item, near), big, hashing.default_threads())
 
 
 def result_id(outputs: Mapping[str, Mapping[str, Any]]) -> str:

@@ -63,7 +63,7 @@ class Store:
         """Where the object of a tree's file or link is, whether it is there or not."""
         digest = entry[3] or ""
         ending = ".l" if entry[1] == "l" else ".x" if entry[2] else ""
-        return os.path.join(self._objects, digest[:2], digest + ending)
+        return "%s/%s/%s%s" % (self._objects, digest[:2], digest, ending)
 
     def missing(self, tree: Tree) -> str:
         """The first entry of a tree that could not be given back, empty when all could; only what stat does not vouch for is read."""
@@ -92,7 +92,10 @@ class Store:
                 self._put(self.object_path(entry), os.fsencode(os.readlink(place(base, entry[0]))))
         if not big and sum(size for _source, _digest, size in self._to_copy.values()) > COPY_LIMIT_BYTES:
             raise StoreError("it lies on another file system, and copies over 1 GiB are made only where `store: true` says so")
-        crew.each(self._keep_copy, self._to_copy, hashing.default_threads())
+        big = [target for target, what in self._to_copy.items() if what[2] > hashing.SMALL_BYTES]
+        crew.each(self._keep_copy, big, hashing.default_threads())
+        for target in self._to_copy.keys() - big:
+            self._keep_copy(target)
         return how
 
     def _keep_file(self, path: str, entry: tuple[str, str, int, str | None, int]) -> str:
