@@ -92,10 +92,11 @@ class Store:
                 self._put(self.object_path(entry), os.fsencode(os.readlink(place(base, entry[0]))))
         if not big and sum(size for _source, _digest, size in self._to_copy.values()) > COPY_LIMIT_BYTES:
             raise StoreError("it lies on another file system, and copies over 1 GiB are made only where `store: true` says so")
-        big = [target for target, what in self._to_copy.items() if what[2] > hashing.SMALL_BYTES]
-        crew.each(self._keep_copy, big, hashing.default_threads())
-        for target in self._to_copy.keys() - big:
-            self._keep_copy(target)
+        large = {target for target, what in self._to_copy.items() if what[2] > hashing.SMALL_BYTES}
+        crew.each(self._keep_copy, large, hashing.default_threads())
+        for target in self._to_copy:
+            if target not in large:
+                self._keep_copy(target)
         return how
 
     def _keep_file(self, path: str, entry: tuple[str, str, int, str | None, int]) -> str:
