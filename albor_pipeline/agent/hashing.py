@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 DIGEST_CHARS = 64
 CHUNK_BYTES = 1 << 20
-AHEAD_BYTES = 2 << 20
 SMALL_BYTES = 1 << 20
 MAX_THREADS = 4
 RACY_NS = 2_000_000_000
@@ -168,7 +167,7 @@ def _read_ahead(descriptor: int) -> Iterator[memoryview]:
 
     reader = threading.Thread(target=read, daemon=True)
     for _n in range(2):
-        free.put(memoryview(bytearray(AHEAD_BYTES)))
+        free.put(memoryview(bytearray(CHUNK_BYTES)))
     reader.start()
     try:
         while True:
