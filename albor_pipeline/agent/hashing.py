@@ -4,17 +4,20 @@ The only digest code of the project. The `blake3` module is imported at the firs
 that will fork must not have used it. Without the module the `b3sum` program is asked; without both DigestUnavailable
 is raised, because a slow fallback would hash gigabytes in silence for hours.
 Files are read in chunks and not mapped: as fast when measured, and a file that is cut short meanwhile is an error
-here and not a SIGBUS.
+here and not a SIGBUS. A big file alone is read by one thread and digested by others; several are digested one a thread.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
+
+from albor_pipeline.agent import crew
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
     class Hasher(Protocol):
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 DIGEST_CHARS = 64
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 SMALL_BYTES = 1 << 20
 MAX_THREADS = 4
 RACY_NS = 2_000_000_000
@@ -122,37 +125,84 @@ def digest_bytes(data: bytes | bytearray | memoryview) -> str:
 
 
 def default_threads() -> int:
-    """How many threads a big digest may use here: the CPUs, between 1 and 4."""
+    """How many threads may work at once here: the CPUs, between 1 and 4."""
     return max(1, min(MAX_THREADS, os.cpu_count() or 1))
 
 
-def digest_fd(descriptor: int, size_bytes: int, threads: int = 1) -> str:
-    """The digest of all bytes from the descriptor's position on; `size_bytes` only chooses how to read."""
+def threads_for(size_bytes: int) -> int:
+    """How many threads this thread may use for a file of that size: its part of all, one for a small file."""
+    return max(1, default_threads() // crew.members()) if size_bytes > SMALL_BYTES else 1
+
+
+def chunks(descriptor: int, size_bytes: int, threads: int) -> Iterator[memoryview]:
+    """The bytes from the descriptor's position on; each piece is gone when the next is asked for. Raises OSError.
+
+    `size_bytes`, what fstat said, only chooses how to read. With several threads the next piece is read meanwhile.
+    """
+    if threads > 1:
+        yield from _read_ahead(descriptor)
+        return
     if size_bytes <= SMALL_BYTES:
-        hasher = new_hasher()
-        while data := os.read(descriptor, SMALL_BYTES + 1):
-            hasher.update(data)
-        return hasher.hexdigest()
-    hasher = new_hasher(threads)
-    buffer = memoryview(bytearray(min(CHUNK_BYTES, size_bytes)))
+        data = os.read(descriptor, size_bytes + 1)
+        yield memoryview(data)
+        if len(data) == size_bytes:  # one byte more was asked for, and there is none
+            return
+    buffer = memoryview(bytearray(CHUNK_BYTES))
     while count := os.readv(descriptor, [buffer]):
-        hasher.update(buffer[:count])
+        yield buffer[:count]
+
+
+def _read_ahead(descriptor: int) -> Iterator[memoryview]:
+    from queue import SimpleQueue
+
+    free: SimpleQueue[memoryview | None] = SimpleQueue()
+    full: SimpleQueue[tuple[memoryview, int] | OSError] = SimpleQueue()
+
+    def read() -> None:
+        try:
+            while (buffer := free.get()) is not None:
+                full.put((buffer, os.readv(descriptor, [buffer])))
+        except OSError as error:
+            full.put(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    for _n in range(2):
+        free.put(memoryview(bytearray(CHUNK_BYTES)))
+    reader.start()
+    try:
+        while True:
+            found = full.get()
+            if isinstance(found, OSError):
+                raise found
+            if not found[1]:
+                return
+            yield found[0][: found[1]]
+            free.put(found[0])
+    finally:
+        free.put(None)
+        reader.join()
+
+
+def digest_fd(descriptor: int, size_bytes: int) -> str:
+    """The digest of all bytes from the descriptor's position on; `size_bytes` only chooses how to read."""
+    threads = threads_for(size_bytes)
+    hasher = new_hasher(threads)
+    for data in chunks(descriptor, size_bytes, threads):
+        hasher.update(data)
     return hasher.hexdigest()
 
 
-def digest_file(path: str, threads: int | None = None) -> str:
+def digest_file(path: str) -> str:
     """The digest of a regular file's bytes. Raises OSError, DigestUnavailable."""
-    return read_digest(path, threads)[0]
+    return read_digest(path)[0]
 
 
-def read_digest(path: str, threads: int | None = None) -> tuple[str, os.stat_result, os.stat_result]:
+def read_digest(path: str) -> tuple[str, os.stat_result, os.stat_result]:
     """The digest of a file's bytes and its stat before and after the read; they differ when it was written to meanwhile."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         before = os.fstat(descriptor)
-        if threads is None:
-            threads = default_threads() if before.st_size > SMALL_BYTES else 1
-        digest = digest_fd(descriptor, before.st_size, threads)
+        digest = digest_fd(descriptor, before.st_size)
         return digest, before, os.fstat(descriptor)
     finally:
         os.close(descriptor)
@@ -168,14 +218,14 @@ class StatCache:
 
     Promises: a ctime within 2 s of the read is not stored, since a later write could leave the same stamp; lines of
     an earlier boot are dropped, since a power cut may leave the stamps and lose the bytes; a torn or foreign line is
-    ignored. Losing the file costs time, never truth.
+    ignored. Losing the file costs time, never truth. Several threads may ask for digests at once; one saves.
     """
 
-    def __init__(self, path: str, boot_id: str, clock_ns: Callable[[], int], threads: int | None = None) -> None:
+    def __init__(self, path: str, boot_id: str, clock_ns: Callable[[], int]) -> None:
         self._path = path
         self._head = "albor-stat-cache 1 %s\n" % boot_id
         self._clock_ns = clock_ns
-        self._threads = threads
+        self._loading = threading.Lock()
         self._offset = 0
         self._known: dict[tuple[int, int], tuple[int, int, int, str]] = {}
         self._fresh: list[str] = []
@@ -190,14 +240,14 @@ class StatCache:
         """The digest of the regular file at `path` with this lstat; `deep` reads the bytes in any case."""
         began_ns = self._clock_ns()
         if info.st_ctime_ns + RACY_NS >= began_ns:
-            return read_digest(path, self._threads)[0]
+            return read_digest(path)[0]
         if not self._loaded:
             self.load()
         trusted = self.trusts(info.st_dev)
         found = self._known.get((info.st_dev, info.st_ino)) if trusted and not deep else None
         if found is not None and found[:3] == (info.st_size, info.st_mtime_ns, info.st_ctime_ns):
             return found[3]
-        digest, before, after = read_digest(path, self._threads)
+        digest, before, after = read_digest(path)
         if trusted and stat_key(before) == stat_key(after) and before.st_ctime_ns + RACY_NS < began_ns:
             self._add(before, digest)
         return digest
@@ -229,7 +279,11 @@ class StatCache:
 
     def load(self) -> None:
         """Read what other processes appended since the last call."""
-        self._loaded = True
+        with self._loading:
+            self._load()
+            self._loaded = True
+
+    def _load(self) -> None:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

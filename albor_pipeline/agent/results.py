@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 
-from albor_pipeline.agent import attempts, facts, hashing, trees
+from albor_pipeline.agent import attempts, crew, facts, hashing, trees
 from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, replace_file, temporary, to_json, utc
@@ -194,7 +194,7 @@ class Results:
                 if tree is None:
                     raise StoreError("the listing of %s is gone from the store" % path)
                 built.append(self._prepare(self._layout.path(path), tree))
-                _build(built[-1][0], tree, other.store)
+                build(built[-1][0], tree, other.store)
             files.clear(base)
             for _name, moves in built:
                 for source, target in moves:
@@ -235,15 +235,20 @@ class Results:
             os.close(lock)
 
 
-def _build(name: str, tree: trees.Tree, store: Store) -> None:
+def build(name: str, tree: trees.Tree, store: Store) -> None:
+    """Make `name`, which nobody else knows yet, what a tree says. Raises StoreError, OSError."""
     if tree.type != "file":
         os.mkdir(name)
+    near, big = store.is_near(os.path.dirname(name)), []
     for entry in tree.entries:
-        where = os.path.join(name, entry[0]) if entry[0] else name
+        where = trees.place(name, entry[0])
         if tree.type == "glob":
             os.makedirs(os.path.dirname(where), exist_ok=True)
-        if entry[1] != "d" or not os.path.isdir(where):
-            store.give(entry, where)
+        if entry[1] == "f" and entry[4] > hashing.SMALL_BYTES:
+            big.append((entry, where))
+        elif entry[1] != "d" or not os.path.isdir(where):
+            store.give(entry, where, near)
+    crew.each(lambda item: store.give(*item, near), big, hashing.default_threads())
 
 
 def result_id(outputs: Mapping[str, Mapping[str, Any]]) -> str:

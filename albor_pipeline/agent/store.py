@@ -13,7 +13,7 @@ import errno
 import fcntl
 import os
 
-from albor_pipeline.agent import hashing
+from albor_pipeline.agent import crew, hashing
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, temporary, unlink, write_all
 from albor_pipeline.agent.trees import Tree, base_of, place
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FICLONE = 0x40049409
 COPY_LIMIT_BYTES = 1 << 30
-COPY_BYTES = 1 << 20
+WRITE_BYTES = 1 << 18  # more at once was several times slower on ext4
 SHARED, REFLINK, LINK, COPY = "shared", "reflink", "link", "copy"
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ETXTBSY)
@@ -46,8 +46,8 @@ class Store:
         self._cache = cache
         self._lock = os.path.join(layout.store, ".lock")
         self._no_clone: set[int] = set()
-        self._made: set[str] = set()
-        self._copied = 0
+        self._made: dict[str, int] = {}
+        self._to_copy: dict[str, tuple[str, str, int]] = {}
 
     @contextlib.contextmanager
     def held(self, alone: bool = False) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Store:
         """Where the object of a tree's file or link is, whether it is there or not."""
         digest = entry[3] or ""
         ending = ".l" if entry[1] == "l" else ".x" if entry[2] else ""
-        return os.path.join(self._objects, digest[:2], digest + ending)
+        return "%s/%s/%s%s" % (self._objects, digest[:2], digest, ending)
 
     def missing(self, tree: Tree) -> str:
         """The first entry of a tree that could not be given back, empty when all could; only what stat does not vouch for is read."""
@@ -83,24 +83,34 @@ class Store:
         """Keep all bytes of the tree found at `path`; how. `big`: copies of any size. Raises StoreError, OSError."""
         if any(entry[1] == "o" for entry in tree.entries):
             raise StoreError("it holds a device, a socket or a pipe")
-        self._copied = 0
         self._made.clear()
+        self._to_copy.clear()
         how, base = SHARED, base_of(path, tree.type)
         for entry in tree.entries:
             if entry[1] == "f":
-                used = self._keep_file(place(base, entry[0]), entry, None if big else COPY_LIMIT_BYTES)
-                how = max(how, used, key=(SHARED, REFLINK, LINK, COPY).index)
+                how = max(how, self._keep_file(place(base, entry[0]), entry), key=(SHARED, REFLINK, LINK, COPY).index)
             elif entry[1] == "l":
                 self._put(self.object_path(entry), os.fsencode(os.readlink(place(base, entry[0]))))
+        if not big and sum(size for _source, _digest, size in self._to_copy.values()) > COPY_LIMIT_BYTES:
+            raise StoreError("it lies on another file system, and copies over 1 GiB are made only where `store: true` says so")
+        large = {target for target, what in self._to_copy.items() if what[2] > hashing.SMALL_BYTES}
+        crew.each(self._keep_copy, large, hashing.default_threads())
+        for target in self._to_copy:
+            if target not in large:
+                self._keep_copy(target)
         return how
 
-    def _keep_file(self, path: str, entry: tuple[str, str, int, str | None, int], limit: int | None) -> str:
+    def _keep_file(self, path: str, entry: tuple[str, str, int, str | None, int]) -> str:
+        """Keep a file; COPY where that is still to be done."""
         target = self.object_path(entry)
         digest, size = entry[3] or "", entry[4]
         if self._is_good(target, digest, size):
             return SHARED
-        self._make_folder(target)
+        device = self._make_folder(target)
         before = os.lstat(path)
+        if before.st_dev != device:
+            self._to_copy[target] = (path, digest, size)
+            return COPY
         if self._clone(path, target, before):
             return REFLINK
         try:
@@ -118,18 +128,27 @@ class Store:
                 unlink(target)
                 raise StoreError("%s changed while it was kept" % path)
             return LINK
-        self._copied += size
-        if limit is not None and self._copied > limit:
-            raise StoreError("it lies on another file system, and copies over 1 GiB are made only where `store: true` says so")
-        copy(path, target, digest)
+        self._to_copy[target] = (path, digest, size)
         return COPY
 
-    def _make_folder(self, target: str) -> None:
-        """The folder of an object; none goes while the store's lock is held, so each is made once for a tree."""
+    def _keep_copy(self, target: str) -> None:
+        source, digest, _size = self._to_copy[target]
+        name = temporary(target)
+        if not copy(source, name, digest):
+            raise StoreError("%s changed while it was copied" % source)
+        try:
+            os.rename(name, target)
+        except BaseException:
+            unlink(name)
+            raise
+
+    def _make_folder(self, target: str) -> int:
+        """The device of an object's folder; none goes while the store's lock is held, so each is made once for a tree."""
         folder = os.path.dirname(target)
         if folder not in self._made:
             os.makedirs(folder, exist_ok=True)
-            self._made.add(folder)
+            self._made[folder] = os.stat(folder).st_dev
+        return self._made[folder]
 
     def _is_good(self, target: str, digest: str, size: int) -> bool:
         """True when the object is there and whole; a corrupt one is set aside."""
@@ -172,23 +191,39 @@ class Store:
             os.close(descriptor)
             unlink(name)
 
-    def give(self, entry: tuple[str, str, int, str | None, int], path: str) -> None:
-        """Make `path`, which must not exist, what a tree's entry says. Raises StoreError for a missing or corrupt object, OSError."""
+    def is_near(self, folder: str) -> bool:
+        """Whether a folder is on the store's file system; what is not can only be copied."""
+        try:
+            return os.stat(folder).st_dev == os.stat(self._objects).st_dev
+        except FileNotFoundError:
+            return True
+
+    def give(self, entry: tuple[str, str, int, str | None, int], path: str, near: bool) -> None:
+        """Make `path`, which must not exist, what a tree's entry says. Raises StoreError for a missing or corrupt object, OSError.
+
+        Bytes are read and digested anew. Nobody else may know `path` yet: what is half made has that name. Several
+        threads may call at once.
+        """
         if entry[1] == "d":
             os.mkdir(path)
             return
         source, digest = self.object_path(entry), entry[3] or ""
-        if entry[1] == "l":
-            text = self._read_link(source, digest)
-            os.symlink(text, path)
-            return
         try:
-            found, info, _after = hashing.read_digest(source)
+            if entry[1] == "l":
+                os.symlink(self._read_link(source, digest), path)
+            elif not near:
+                self._give_copy(source, path, digest)
+            else:
+                self._give_file(source, path, digest)
         except FileNotFoundError:
+            if os.path.lexists(source):
+                raise
             raise StoreError("the object %s is missing" % os.path.basename(source), (source,)) from None
+
+    def _give_file(self, source: str, path: str, digest: str) -> None:
+        found, info, _after = hashing.read_digest(source)
         if found != digest:
-            os.replace(source, source + ".corrupt")
-            raise StoreError("the object %s is corrupt and was set aside" % os.path.basename(source), (source,))
+            raise self._set_aside(source)
         if info.st_dev not in self._no_clone:
             if clone(source, path, info.st_mode & 0o7777 | 0o200):
                 return
@@ -198,19 +233,24 @@ class Store:
         except OSError as error:
             if error.errno not in NO_LINK:
                 raise
-            copy(source, path, digest, 0o200)
+            self._give_copy(source, path, digest)
             return
         self._cache.relinked(path, info, digest)
 
-    def _read_link(self, source: str, digest: str) -> bytes:
-        try:
-            with open(source, "rb") as file:
-                text = file.read()
-        except FileNotFoundError:
-            raise StoreError("the object %s is missing" % os.path.basename(source), (source,)) from None
-        if hashing.digest_bytes(text) != digest:
+    def _give_copy(self, source: str, path: str, digest: str) -> None:
+        if not copy(source, path, digest, 0o200):
+            raise self._set_aside(source)
+
+    def _set_aside(self, source: str) -> StoreError:
+        with contextlib.suppress(FileNotFoundError):  # another thread found it too
             os.replace(source, source + ".corrupt")
-            raise StoreError("the object %s is corrupt and was set aside" % os.path.basename(source), (source,))
+        return StoreError("the object %s is corrupt and was set aside" % os.path.basename(source), (source,))
+
+    def _read_link(self, source: str, digest: str) -> bytes:
+        with open(source, "rb") as file:
+            text = file.read()
+        if hashing.digest_bytes(text) != digest:
+            raise self._set_aside(source)
         return text
 
     def all(self) -> Iterator[tuple[str, os.stat_result]]:
@@ -241,26 +281,26 @@ def clone(source: str, target: str, mode: int) -> bool:
         os.close(reading)
 
 
-def copy(source: str, target: str, digest: str, more_mode: int = 0) -> None:
-    """Copy a file by way of a temporary name; its bytes must have this digest. Raises StoreError, OSError."""
-    name = temporary(target)
+def copy(source: str, target: str, digest: str, more_mode: int = 0) -> bool:
+    """Copy a file to a name that is not there yet; False, and nothing there, when its bytes have another digest. Raises OSError."""
     reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         info = os.fstat(reading)
-        mode, small = info.st_mode & 0o7555 | more_mode, info.st_size <= hashing.SMALL_BYTES
-        writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        hasher = hashing.new_hasher(1 if small else hashing.default_threads())
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        whole = False
         try:
-            buffer = memoryview(bytearray(max(1, min(info.st_size, COPY_BYTES))))
-            while count := os.readv(reading, [buffer]):
-                hasher.update(buffer[:count])
-                write_all(writing, buffer[:count])
-            os.fchmod(writing, mode)
+            threads = hashing.threads_for(info.st_size)
+            hasher = hashing.new_hasher(threads)
+            for data in hashing.chunks(reading, info.st_size, threads):
+                hasher.update(data)
+                for start in range(0, len(data), WRITE_BYTES):
+                    write_all(writing, data[start : start + WRITE_BYTES])
+            os.fchmod(writing, info.st_mode & 0o7555 | more_mode)
+            whole = hasher.hexdigest() == digest
         finally:
             os.close(writing)
-        if hasher.hexdigest() != digest:
-            raise StoreError("%s changed while it was copied" % source)
-        os.rename(name, target)
+            if not whole:
+                unlink(target)
+        return whole
     finally:
         os.close(reading)
-        unlink(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 
-from albor_pipeline.agent import hashing
+from albor_pipeline.agent import crew, hashing
 from albor_pipeline.agent.layout import Layout, read_bytes, replace_file, to_json, unlink
 
 TYPE_CHECKING = False
@@ -121,17 +121,31 @@ def read_tree(path: str, digest: Callable[[str, os.stat_result], str]) -> Tree |
 
 
 def read_walked(found: tuple[str, list[Found]], digest: Callable[[str, os.stat_result], str]) -> Tree:
-    """The tree of what walk() found. Raises OSError."""
+    """The tree of what walk() found; `digest` is called by several threads at once for big files. Raises OSError."""
     entries: list[tuple[str, str, int, str | None, int]] = []
+    digests = _digest_big(found[1], digest)
     for name, where, info in found[1]:
         what = _letter(info)
         if what == "f":
-            entries.append((name, what, 1 if info.st_mode & 0o100 else 0, digest(where, info), info.st_size))
+            known = digests.get(name) or digest(where, info)
+            entries.append((name, what, 1 if info.st_mode & 0o100 else 0, known, info.st_size))
         elif what == "l":
             entries.append((name, what, 0, hashing.digest_bytes(os.fsencode(os.readlink(where))), 0))
         else:
             entries.append((name, what, 0, None, 0))
     return Tree(found[0], entries)
+
+
+def _digest_big(found: list[Found], digest: Callable[[str, os.stat_result], str]) -> dict[str, str]:
+    """The digests of the big files by name, one file a thread."""
+    digests: dict[str, str] = {}
+
+    def one(item: Found) -> None:
+        digests[item[0]] = digest(item[1], item[2])
+
+    big = [item for item in found if item[2].st_size > hashing.SMALL_BYTES and _letter(item[2]) == "f"]
+    crew.each(one, big, hashing.default_threads())
+    return digests
 
 
 def signature(path: str) -> str | None:

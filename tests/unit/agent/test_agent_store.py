@@ -260,6 +260,42 @@ def test_copies_above_the_limit_are_made_only_when_asked_for(bare: Bare, monkeyp
     assert kept.keep(str(bare.root / "d"), bare.tree("d"), big=True) == "copy" and kept.missing(bare.tree("d")) == ""
 
 
+def test_what_can_only_be_copied_is_digested_while_it_is_copied(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare.root / "d").mkdir()
+    for name in "abc":
+        (bare.root / "d" / name).write_bytes(os.urandom(3 << 20))
+    want = bare.tree("d").root
+    bare.keep("d")
+    monkeypatch.setattr(Store, "is_near", lambda _self, _folder: False)
+    (bare.root / "d" / "a").unlink()
+    with contextlib.suppress(UnicodeDecodeError):
+        bare.back("d/a")
+    assert bare.tree("d").root == want and (bare.root / "d" / "a").stat().st_nlink == 1
+    objects = [path for path in (bare.root / ".albor/store/objects").rglob("*") if path.is_file()]
+    objects[0].chmod(0o644)
+    with objects[0].open("r+b") as file:
+        file.write(b"evil")
+    (bare.root / "d" / "b").unlink()
+    with pytest.raises(AttemptError, match=f"the object {objects[0].name} is corrupt and was set aside"):
+        bare.back("d/b")
+    assert sorted(path.name for path in (bare.root / "d").iterdir()) == ["a", "c"] and not list(bare.root.rglob("*.tmp"))
+    assert objects[0].with_name(objects[0].name + ".corrupt").exists() and not objects[0].exists()
+
+
+def test_a_copy_whose_source_changed_meanwhile_is_not_kept(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_args: Any, **_more: Any) -> None:
+        (bare.root / "f").chmod(0o644)
+        (bare.root / "f").write_text("other")
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    (bare.root / "f").write_text("bytes")
+    tree = bare.tree("f")
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(StoreError, match="changed while it was copied"):
+        Store(bare.layout, bare.cache).keep(str(bare.root / "f"), tree)
+    assert not [path for path in (bare.root / ".albor/store/objects").rglob("*") if path.is_file()]
+
+
 def test_a_file_that_changes_while_it_is_kept_is_not_kept(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
     (bare.root / "f").write_text("bytes")
     tree, link = bare.tree("f"), os.link

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from albor_pipeline.agent import hashing, trees
+from albor_pipeline.agent import crew, hashing, trees
 from albor_pipeline.agent.layout import Layout
 
 NOW_NS = time.time_ns
@@ -41,6 +43,80 @@ def test_a_file_digest_is_blake3_of_its_bytes(tmp_path: Path, size: int) -> None
     data = os.urandom(size)
     (tmp_path / "f").write_bytes(data)
     assert hashing.digest_file(str(tmp_path / "f")) == blake3(data).hexdigest() == hashing.digest_bytes(data)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_any_number_of_threads_gives_the_same_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(hashing, "default_threads", lambda: threads)
+    sizes = {"a": 9_000_001, "b": (1 << 20) + 1, "c": 5 << 20, "d": 7}
+    want = {}
+    for name, size in sizes.items():
+        data = os.urandom(size)
+        (tmp_path / name).write_bytes(data)
+        want[name] = blake3(data).hexdigest()
+        assert hashing.digest_file(str(tmp_path / name)) == want[name]
+    tree = trees.read_tree(str(tmp_path), plain)
+    assert tree is not None and {entry[0]: entry[3] for entry in tree.entries} == want
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_an_error_while_several_threads_read_is_raised_and_no_thread_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    monkeypatch.setattr(hashing, "default_threads", lambda: 2)
+    for n in range(files):
+        (tmp_path / str(n)).write_bytes(bytes(9 << 20))
+    readv, calls = os.readv, []
+
+    def failing(descriptor: int, buffers: list[memoryview]) -> int:
+        calls.append(descriptor)
+        if len(calls) == 4:
+            raise OSError(errno.EIO, "Input/output error")
+        return readv(descriptor, buffers)
+
+    before = threading.active_count()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output error"):
+        patch.setattr(os, "readv", failing)
+        trees.read_tree(str(tmp_path), plain)
+    assert threading.active_count() == before
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_no_crash_and_shows_in_its_stat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "default_threads", lambda: 2)
+    path = tmp_path / "f"
+    path.write_bytes(bytes(64 << 20))
+    readv = os.readv
+
+    def cutting(descriptor: int, buffers: list[memoryview]) -> int:
+        count = readv(descriptor, buffers)
+        os.truncate(path, 1 << 20)
+        return count
+
+    monkeypatch.setattr(os, "readv", cutting)
+    _digest, before, after = hashing.read_digest(str(path))
+    assert hashing.stat_key(before) != hashing.stat_key(after)
+
+
+def test_a_file_that_grew_since_its_stat_is_read_to_its_end(tmp_path: Path) -> None:
+    for size in (0, 5, 1 << 20):
+        (tmp_path / "f").write_bytes(b"x" * 3_000_000)
+        descriptor = os.open(tmp_path / "f", os.O_RDONLY)
+        assert hashing.digest_fd(descriptor, size) == blake3(b"x" * 3_000_000).hexdigest()
+        os.close(descriptor)
+
+
+def test_a_crew_does_every_item_even_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done: list[tuple[int, int]] = []
+    crew.each(lambda item: done.append((item, crew.members())), range(100), 3)
+    assert sorted(done) == [(item, 3) for item in range(100)] and crew.members() == 1
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    crew.each(lambda item: done.append((item, 0)), range(100, 200), 3)
+    assert len(done) == 200
 
 
 def test_without_module_and_program_there_is_an_error_and_no_slow_fallback(
