@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep
         )
         plan = session.plan(wish)
-        warnings = [*session.manifest.warnings, *plan.diagnostics]
+        warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]
         sys.stderr.write(diagnostics.render_all(warnings, colour=False) if warnings else "")
         if not plan.changes:
             common.out([documents.text(documents.of_plan(plan))] if args.json else [plan_text.plan_lines(plan, Hints.of(args))[-1]])

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import AlborError, LockedError, ManifestError, StateError
+from albor_pipeline.errors import AlborError, Diagnostic, LockedError, ManifestError, StateError, UnreachableError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.nodes import without_collector
 from albor_pipeline.model.events import Reporter, RunReport
@@ -57,7 +57,7 @@ class Papers:
 
 
 class Session:
-    """`write` takes the state lock; without it nothing is written anywhere but caches."""
+    """`write` takes the state lock; without it nothing is written anywhere but caches. `faults`: why machines of the plan do not answer."""
 
     def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool) -> None:
         self.manifest = manifest
@@ -67,6 +67,7 @@ class Session:
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()
+        self.faults: tuple[Diagnostic, ...] = ()
         self._write = write
         self._broken = False
 
@@ -175,6 +176,7 @@ class Session:
         self.observed, was = stored.look(self.manifest, self.fleet, self.observed, plan.steps, before), self.observed
         plan = plan if self.observed is was else self._make_plan()
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
+        self.faults = tuple(self.fleet.faults.values())
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
@@ -263,8 +265,11 @@ class Session:
 
     def _send_heads(self) -> None:
         head = self.folder.head()
-        for agent in self.fleet.agents.values():
-            agent.request("head", **head)
+        for name, agent in list(self.fleet.agents.items()):
+            try:
+                agent.request("head", **head)
+            except UnreachableError as error:
+                self.fleet.lose(name, error)
 
     def _report(self, plan: Plan, ended: Ended, run: str, folder: str, stops: bool) -> RunReport:
         entries = self.folder.state.entries
