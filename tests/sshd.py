@@ -105,6 +105,13 @@ class Box:
         assert self._process is not None
         return children(self._process.pid)
 
+    def programs(self) -> list[int]:
+        """What the sessions run, the first process of each."""
+        found = self.sessions()
+        for pid in found:
+            found += children(pid) if "sshd" in comm(pid) else []
+        return [pid for pid in found if "sshd" not in comm(pid)]
+
     def cut(self) -> None:
         """Kill every session at once, as `kill -9` of sshd's children does; what runs in them is left alone."""
         for pid in [below for session in self.sessions() for below in [session, *children(session)] if "sshd" in comm(below)]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from albor_pipeline.transport import faults
 from albor_pipeline.transport.faults import HostKey, Unusable
+from albor_pipeline.transport.knownhosts import check, recorded
 from albor_pipeline.transport.sshconfig import Hop
 
 LOGIN_S = 20.0
-REVOKED = "@revoked"
 
 
 class Dialled:
@@ -66,18 +67,14 @@ class Dialled:
             raise Unusable(f"the jump host before {hop.where} cannot reach it: {error}") from None
 
     def _log_in(self, hop: Hop, line: Any) -> None:
-        from paramiko import AuthenticationException, BadHostKeyException, PasswordRequiredException, SSHException
+        from paramiko import AuthenticationException, PasswordRequiredException, SSHException
 
         try:
             self._clients[-1].connect(
-                _bare(hop), 22 if _bare(hop) == hop.key_name else hop.port, hop.user, key_filename=list(hop.keys) or None, sock=line,
+                hop.host, hop.port, hop.user, key_filename=list(hop.keys) or None, sock=line, transport_factory=_transport(hop),
                 timeout=hop.connect_s, banner_timeout=hop.connect_s, auth_timeout=LOGIN_S, channel_timeout=LOGIN_S,
                 allow_agent=not hop.only_these_keys, look_for_keys=not hop.keys,
             )  # fmt: skip
-            _check_revoked(hop, self.transport.get_remote_server_key())
-        except BadHostKeyException as error:
-            shown, recorded = HostKey.of(error.key), HostKey.of(error.expected_key)
-            raise faults.changed_key(hop.key_name, shown, recorded, _file_with(hop)) from None
         except PasswordRequiredException:
             raise faults.locked(list(hop.keys)) from None
         except AuthenticationException:
@@ -85,7 +82,8 @@ class Dialled:
         except SSHException as error:
             if "No authentication methods" in str(error):
                 raise faults.refused(hop.user, hop.host, hop.port, _tried(hop)) from None
-            raise Unusable(f"{hop.where}: {error}") from None
+            silent = "banner" in str(error)
+            raise Unusable(f"{hop.where}, no SSH server answered in {hop.connect_s:.0f} s" if silent else f"{hop.where}: {error}") from None
         except EOFError:
             raise Unusable(f"{hop.where} closed the connection") from None
         except (OSError, ValueError) as error:
@@ -94,15 +92,9 @@ class Dialled:
     def close(self) -> None:
         """Hang up; what is still being opened ends too."""
         self._closed = True
-        for line in reversed(self._sockets):
-            line.close()
-        for client in reversed(self._clients):
-            client.close()
-
-
-def _bare(hop: Hop) -> str:
-    """The name that the library files the host key under, which adds the port itself."""
-    return hop.key_name[1 : -len(f"]:{hop.port}")] if hop.key_name.startswith("[") else hop.key_name
+        for one in (*reversed(self._clients), *self._sockets):
+            with suppress(OSError, EOFError):
+                one.close()
 
 
 def _connect(hop: Hop) -> socket.socket:
@@ -121,49 +113,38 @@ def _connect(hop: Hop) -> socket.socket:
 
 
 def _client(hop: Hop) -> Any:
-    """A client that knows the recorded host keys, and takes no other."""
+    """A client that asks us about every host key, and takes none by itself."""
     from paramiko import SSHClient
 
     client = SSHClient()
-    for name in hop.known_hosts:
-        path = Path(name).expanduser()
-        if path.is_file():
-            client.load_system_host_keys(str(path))
     client.set_missing_host_key_policy(_Strict(hop))
     return client
 
 
 class _Strict:
-    """What is asked when no key of a host is recorded: never yes."""
+    """What the library asks when it has no record of a host, which is always."""
 
     def __init__(self, hop: Hop) -> None:
         self._hop = hop
 
     def missing_host_key(self, _client: Any, _name: str, key: Any) -> None:
         """Raises Unusable."""
-        raise faults.unknown_key(self._hop.key_name, HostKey.of(key), self._hop.known_hosts[0])
+        check(self._hop.key_name, self._hop.known_hosts, HostKey.of(key))
 
 
-def _check_revoked(hop: Hop, key: Any) -> None:
-    """Raises Unusable when a file of known hosts takes the key back, which the library does not look for."""
-    for name in hop.known_hosts:
-        try:
-            lines = Path(name).expanduser().read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        if any(line.startswith(REVOKED) and key.get_base64() in line.split() for line in lines):
-            raise Unusable(f"the host key of {hop.key_name} is marked as revoked in {name}: {HostKey.of(key)}")
+def _transport(hop: Hop) -> Callable[..., Any]:
+    """Makes a connection that asks the host for a kind of key that is recorded of it, if any is."""
+    from paramiko import Transport
 
+    def make(line: Any, **options: Any) -> Any:
+        made = Transport(line, **options)
+        kinds = {line.key.kind for line in recorded(hop.key_name, hop.known_hosts)}
+        names = made.get_security_options().key_types
+        wanted = [name for name in names if name in kinds or ("ssh-rsa" in kinds and name.startswith("rsa-sha2"))]
+        made.get_security_options().key_types = [*wanted, *(name for name in names if name not in wanted)]
+        return made
 
-def _file_with(hop: Hop) -> str:
-    """The file that holds the recorded key of a host."""
-    from paramiko import HostKeys
-
-    for name in hop.known_hosts:
-        path = Path(name).expanduser()
-        if path.is_file() and HostKeys(str(path)).lookup(hop.key_name) is not None:
-            return name
-    return hop.known_hosts[0]
+    return make
 
 
 def _tried(hop: Hop) -> list[str]:

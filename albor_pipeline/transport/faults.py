@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 INSTALL = {
@@ -32,7 +32,7 @@ class HostKey:
 
     kind: str
     base64: str
-    fingerprint: str
+    fingerprint: str = field(compare=False)
 
     @classmethod
     def of(cls, key: Any) -> HostKey:
@@ -59,6 +59,11 @@ def changed_key(name: str, shown: HostKey, recorded: HostKey, file: str) -> Unus
         f"the host key of {name} changed: {recorded} is recorded, {shown} is shown",
         f"nothing was sent. If the machine was made anew, forget the old key: ssh-keygen -f {shell_path(file)} -R {shlex.quote(name)}",
     )
+
+
+def revoked_key(name: str, key: HostKey, file: str) -> Unusable:
+    """The user took the key back."""
+    return Unusable(f"the host key of {name} is marked as revoked: {key}", f"it stands in {file}; nothing was sent")
 
 
 def refused(user: str, where: str, port: int, tried: list[str]) -> Unusable:
