@@ -82,7 +82,7 @@ class Dialled:
         except SSHException as error:
             if "No authentication methods" in str(error):
                 raise faults.refused(hop.user, hop.host, hop.port, _tried(hop)) from None
-            silent = "banner" in str(error)
+            silent = any(word in str(error) for word in ("banner", "No existing session"))
             raise Unusable(f"{hop.where}, no SSH server answered in {hop.connect_s:.0f} s" if silent else f"{hop.where}: {error}") from None
         except EOFError:
             raise Unusable(f"{hop.where} closed the connection") from None

@@ -1,4 +1,4 @@
-"""Tasks on other machines, over SSH to a real sshd: they run there, what stands in the way is said, attempts outlive connections."""
+"""Tasks on other machines, over SSH to a real sshd: they run there, obstacles are said, attempts outlive connections."""
 
 from __future__ import annotations
 
