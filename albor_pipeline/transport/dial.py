@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,7 @@ class Dialled:
     def _log_in(self, hop: Hop, line: Any) -> None:
         from paramiko import AuthenticationException, PasswordRequiredException, SSHException
 
+        began = time.monotonic()
         try:
             self._clients[-1].connect(
                 hop.host, hop.port, hop.user, key_filename=list(hop.keys) or None, sock=line, transport_factory=_transport(hop),
@@ -82,8 +84,10 @@ class Dialled:
         except SSHException as error:
             if "No authentication methods" in str(error):
                 raise faults.refused(hop.user, hop.host, hop.port, _tried(hop)) from None
-            silent = any(word in str(error) for word in ("banner", "No existing session"))
-            raise Unusable(f"{hop.where}, no SSH server answered in {hop.connect_s:.0f} s" if silent else f"{hop.where}: {error}") from None
+            if "No existing session" in str(error) or time.monotonic() - began >= hop.connect_s:
+                raise Unusable(f"{hop.where}, no SSH server answered in {hop.connect_s:.0f} s") from None
+            none = "what answers there is no SSH server, or one that takes no more connections"
+            raise Unusable(f"{hop.where}: {none if 'banner' in str(error) else error}") from None
         except EOFError:
             raise Unusable(f"{hop.where} closed the connection") from None
         except (OSError, ValueError) as error:
