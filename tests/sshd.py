@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 LIMIT_S = 20.0
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+PYTHON = Path(sys.executable).resolve()  # without the libraries of the environment that the tests run in
 
 
 def programs() -> tuple[str, str]:
@@ -53,13 +55,16 @@ class Key:
 class Box:
     """One machine; `home` is the home folder that sessions on it see."""
 
-    def __init__(self, folder: Path, name: str, user_key: Key, path: str = SYSTEM_PATH) -> None:
+    def __init__(self, folder: Path, name: str, user_key: Key, path: str | None = None) -> None:
         self.name = name
         self.folder = folder / name
         self.home = self.folder / "home"
         self.home.mkdir(parents=True)
         self.host_key = Key.make(self.folder / "host_key")
-        self.path = path
+        tools = self.folder / "bin"
+        tools.mkdir()
+        (tools / "python3").symlink_to(PYTHON)
+        self.path = path or f"{tools}:{SYSTEM_PATH}"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -83,6 +88,7 @@ class Box:
             "Port": self.port, "ListenAddress": "127.0.0.1", "HostKey": self.host_key.path, "UsePAM": "no", "StrictModes": "no",
             "AuthorizedKeysFile": self.folder / "authorized_keys", "PasswordAuthentication": "no", "PidFile": self.folder / "pid",
             "KbdInteractiveAuthentication": "no", "PermitRootLogin": "yes", "MaxStartups": "100", "AllowTcpForwarding": "yes",
+            "Subsystem": "sftp internal-sftp",
             "SetEnv": f"HOME={self.home} PATH={self.path} XDG_CACHE_HOME={self.home}/.cache",
         }  # fmt: skip
         config = self.folder / "sshd_config"
@@ -153,7 +159,7 @@ class Network:
         self.boxes: dict[str, Box] = {}
         self.extra: dict[str, str] = {}
 
-    def add(self, name: str, *, path: str = SYSTEM_PATH, known: bool = True) -> Box:
+    def add(self, name: str, *, path: str | None = None, known: bool = True) -> Box:
         """A running machine whose host key is known, unless it shall not be."""
         box = self.boxes[name] = Box(self.folder, name, self.key, path)
         box.start()

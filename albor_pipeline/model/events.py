@@ -74,7 +74,8 @@ class RunReport:
     @property
     def succeeded(self) -> bool:
         """Everything that was wanted is converged."""
-        return not (self.failed or self.broken or self.interrupted or self.stale or self.counts.get("held"))
+        held = self.counts.get("held") or self.counts.get("unreachable")
+        return not (self.failed or self.broken or self.interrupted or self.stale or held)
 
 
 Event = RunStarted | StepEvent | ProgressEvent | NoteEvent

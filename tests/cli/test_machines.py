@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sshd import Box, Key, Network
 
+from albor_pipeline.run.fleet import Fleet
 from cli.builder import Project, Said
 
 HEAD = """
@@ -250,6 +254,7 @@ def test_a_session_that_is_killed_holds_the_step_and_leaves_the_attempt_alive(pr
     process = begin(project, box)
     box.cut()
     said = project.end(process)
+    assert "Not everything could be done: 1 unreachable." in said.out
     assert said.exit == 6 and "lambda does not answer: the connection was cut; the attempt goes on by itself" in said.err, said
     go_on(project, box)
 
@@ -261,6 +266,43 @@ def test_an_agent_that_is_killed_is_noticed_at_once(project: Project, network: N
     began = time.monotonic()
     assert project.end(process).exit == 6 and time.monotonic() - began < 5
     go_on(project, box)
+
+
+def test_a_machine_that_is_lost_between_two_steps_holds_the_second(
+    project: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its inputs are looked at again when the step is ready; that is when the connection is found to be cut."""
+    box = network.add("lambda")
+    network.add("intel")
+    probe = Fleet.probe
+
+    def cut_first(fleet: Fleet, machine: str, items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        if (there(box) / "words.txt").exists():
+            box.cut()
+        return probe(fleet, machine, items)
+
+    monkeypatch.setattr(Fleet, "probe", cut_first)
+    project.manifest(LADDER, HEAD)
+    said = project.run("apply")
+    assert said.exit == 6 and "count  unknown" in said.err, said
+    monkeypatch.undo()
+    monkeypatch.setenv("ALBOR_SSH_CONFIG", str(network.config))
+    monkeypatch.chdir(project.root)
+    assert "2 done, 1 unchanged" in project.run("apply").out
+
+
+def test_machines_are_reached_side_by_side(project: Project, network: Network) -> None:
+    with ExitStack() as stack:
+        lines = []
+        for name in ("a", "b", "c", "d"):
+            silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            lines += [f"Host {name}", f"  HostName 127.0.0.1\n  Port {silent.getsockname()[1]}\n  ConnectTimeout 2"]
+        network.config.write_text("\n".join([*lines, ""]))
+        head = "machines: {a: {addr: a}, b: {addr: b}, c: {addr: c}, d: {addr: d}}\n"
+        project.manifest("t: {type: task, machine: [a, b, c, d], command: 'true'}", head)
+        began = time.monotonic()
+        said = project.run("plan")
+        assert said.exit == 6 and time.monotonic() - began < 6 and said.err.count("no SSH server answered in 2 s") == 4
 
 
 def test_a_task_on_another_machine_can_be_cancelled(project: Project, network: Network) -> None:
@@ -284,6 +326,9 @@ def test_what_needs_code_or_environments_there_is_refused_by_name_and_place(proj
     said = project.run("plan")
     assert said.exit == 1 and "`env`, a python_env, is on lambda" in said.err and "`inside` with `python: env` is on lambda" in said.err
     assert "manifests/albor.yaml:8:" in said.err and "addr: localhost" in said.err
+    project.manifest("s: {type: task, machine: lambda, stage: pretrain, config: {}, outputs: [models/a]}", HEAD)
+    said = project.run("plan")
+    assert said.exit == 1 and "`s`, a stage, is on lambda, and code and environments are not sent" in said.err, said
     project.manifest("t: {type: task, machine: lambda, command: python3 tool.py}", HEAD)
     said = project.run("plan")
     assert said.exit == 1 and "`t` on lambda runs tool.py of this project" in said.err
