@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         common.out([documents.text(documents.of_report(done))])
     else:
         common.out(run_text.report_lines(done, Hints.of(args), plan.manifest))
-    return _code(done, plan)
+    return _code(done)
 
 
 def _ask(plan: Plan, yes: bool) -> None:
@@ -90,10 +90,10 @@ def _told(leave: Leave) -> None:
         common.err(["", "Cancelling what is running; waiting for it to end."])
 
 
-def _code(done: RunReport, plan: Plan) -> int:
+def _code(done: RunReport) -> int:
     if done.interrupted:
         return EXIT_INTERRUPTED
-    unreachable = bool(plan.unreachable or done.counts.get("unreachable"))
+    unreachable = bool(done.lost or done.counts.get("unreachable"))
     if done.broken or done.stale or done.counts.get("held"):
         return UnreachableError.exit_code if unreachable and not (done.broken or done.stale) else StalePlan.exit_code
     if done.failed or done.counts.get("cancelled"):

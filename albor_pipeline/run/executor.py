@@ -186,8 +186,7 @@ class Executor:
         if not _allowed(decision.action, step):
             return self._stale(step, decision)
         if decision.action in HOLDING:
-            counted = "unreachable" if decision.reason.code == "unreachable" else "held"
-            return self._held(step, decision.action.word, decision.reason.text, counted)
+            return self._held(step, decision.action.word, decision.reason.text)
         if decision.action is Action.SKIP:
             return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="unchanged")
         if self._full():
@@ -208,8 +207,8 @@ class Executor:
         self.now.stale.append(f"{step.key}: {text}")
         return self._held(step, "stale", text)
 
-    def _held(self, step: Step, word: str, text: str, counted: str = "held") -> Outcome:
-        self.now.counts[counted] += 1
+    def _held(self, step: Step, word: str, text: str) -> Outcome:
+        self.now.counts["held"] += 1
         self.judge.note(step.key, self.folder.state.entries.get(step.key), settled=False, held=True)
         self.set_place(step.key, Place.HELD)
         return Outcome(step.key, events=(StepEvent(step.key, word, self.workers.clock(), note=text),))

@@ -286,6 +286,7 @@ class Session:
             summaries=tuple((key, result.summary) for key, result in results if result and result.summary),
             stopped=stopped,
             stale=ended.stale,
+            lost=tuple(sorted(self.fleet.errors)),
             values={output.name: output.value for output in self.manifest.outputs},
         )
 
