@@ -221,7 +221,6 @@ class Spawner:
             for worker in self._lines.values():
                 worker.line.close()
             supervisor.begin()
-            os.dup2(1, 2)
             replies = self._replies
             while True:
                 body = json.loads(data)
