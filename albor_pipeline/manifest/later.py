@@ -7,15 +7,11 @@ from __future__ import annotations
 TOP = frozenset(("dist",))
 MACHINE = frozenset(
     (
-        "ssh_key",
-        "transport",
         "container",
         "pepita",
         "cost",
         "allowed_operators",
-        "jump",
         "options",
-        "known_hosts",
         "become",
     )
 )

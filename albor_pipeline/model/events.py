@@ -52,7 +52,7 @@ class NoteEvent:
 
 @dataclass(frozen=True)
 class RunReport:
-    """How a run ended; `counts` by word, `summaries` what the tasks said of themselves (headline)."""
+    """How a run ended; `counts` by word, `summaries` what the tasks said of themselves (headline), `lost` machines that do not answer."""
 
     run: str
     folder: str
@@ -66,6 +66,7 @@ class RunReport:
     stale: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -74,7 +75,8 @@ class RunReport:
     @property
     def succeeded(self) -> bool:
         """Everything that was wanted is converged."""
-        return not (self.failed or self.broken or self.interrupted or self.stale or self.counts.get("held"))
+        held = self.counts.get("held") or self.counts.get("unreachable")
+        return not (self.failed or self.broken or self.interrupted or self.stale or held)
 
 
 Event = RunStarted | StepEvent | ProgressEvent | NoteEvent

@@ -52,13 +52,17 @@ class Machine:
     slots: Mapping[str, int] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
+    ssh_key: str | None = None
+    jump: str | None = None
+    known_hosts: str | None = None
+    transport: str | None = None
     roles: tuple[str, ...] = ()
     span: Span | None = None
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
     @property
     def is_local(self) -> bool:
-        return self.addr in LOCAL_ADDRESSES
+        return self.transport == "local" or (self.transport is None and self.addr in LOCAL_ADDRESSES)
 
 
 @dataclass(frozen=True)

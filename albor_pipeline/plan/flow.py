@@ -99,7 +99,9 @@ class Flow:
                 continue
             message = f"`{resource.id}` reads `{path}`, which is not there and which nothing makes"
             label, near = self._nearest(key.machine, path)
-            note = f"put it there on {key.machine}, or name it in the `outputs` of the task that makes it"
+            machine = self._manifest.machines[key.machine]
+            sent = "" if machine.is_local else "the project's files are not sent to other machines yet: "
+            note = f"{sent}put it there on {key.machine}, or name it in the `outputs` of the task that makes it"
             yield Diagnostic("error", "missing-input", message, place, label, (*near, note))
 
     def stage_reads(self, key: Key, paths: Iterable[str]) -> Iterator[Diagnostic]:

@@ -62,9 +62,7 @@ def use(session: Session, name: str, result: str) -> tuple[Key, str]:
     key = keys[0]
     session.connect(keys)
     session.take_leases()
-    agent = session.fleet.agents.get(key.machine)
-    if agent is None:
-        raise StateError.of("unreachable", f"{key.machine} does not answer: {session.fleet.errors.get(key.machine)}")
+    agent = session.fleet.require(key.machine)
     found = [one for one in kept_of(session.fleet, key) if one.id.startswith(result)]
     if len(found) != 1:
         hint = f"those that are kept: albor-pipeline store show {key.resource}"

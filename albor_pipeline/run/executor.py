@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from albor_pipeline.errors import AlborError
+from albor_pipeline.errors import AlborError, UnreachableError
 from albor_pipeline.model.events import Reporter, RunStarted, StepEvent
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
@@ -63,6 +63,7 @@ class _Now:
     counts: Counter[str] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
     cancelled: bool = False
+    lost: list[Outcome] = field(default_factory=list)
 
 
 class Executor:
@@ -112,7 +113,7 @@ class Executor:
                 outcome.act()
             for event in outcome.events:
                 self.report(event)
-        return bool(self.workers.work) or (self.workers.rounds.waiting and self._may_start())
+        return bool(self.workers.work) or bool(self.now.lost) or (self.workers.rounds.waiting and self._may_start())
 
     def _settle(self, outcome: Outcome) -> None:
         """Take a move into memory; nothing outside has seen it yet."""
@@ -173,6 +174,13 @@ class Executor:
 
     def _begin(self, step: Step) -> Outcome | None:
         """What becomes of a ready step, or None when it must wait for a slot."""
+        try:
+            return self._decide(step)
+        except UnreachableError as error:
+            self.now.lost += self.workers.lost(step.key.machine, error.diagnostics[0].message)
+            return self._decide(step)
+
+    def _decide(self, step: Step) -> Outcome | None:
         observed = self.workers.observe(step)
         decision, wanted = self.judge.judge(step.key, observed)
         if not _allowed(decision.action, step):
@@ -185,6 +193,8 @@ class Executor:
             return None
         try:
             return self.workers.begin(step, decision, wanted)
+        except UnreachableError:
+            raise
         except AlborError as error:
             return self._stopped(step, error.diagnostics[0].message)
 
@@ -205,8 +215,8 @@ class Executor:
 
     def _wait(self) -> list[Outcome]:
         """Block until a machine says something or time passes; returns what follows from it."""
-        outcomes: list[Outcome] = []
-        messages = self.fleet.poll(POLL_S)
+        outcomes, self.now.lost = self.now.lost, []
+        messages = self.fleet.poll(0 if outcomes else POLL_S)
         for name, message in messages:
             outcomes += self.workers.take(name, message)
         self.workers.rounds.tick()

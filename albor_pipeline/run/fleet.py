@@ -8,18 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from albor_pipeline.errors import ManifestError, UnreachableError
-from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.agent.layout import quote
+from albor_pipeline.errors import Diagnostic, UnreachableError
+from albor_pipeline.model.manifest import Machine, Manifest
 from albor_pipeline.transport.client import AgentClient, Message
 from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
 
 class Fleet:
-    """`agents` by machine name; a machine that does not answer is in `errors` with the reason."""
+    """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do."""
 
     def __init__(self, manifest: Manifest, lineage: str) -> None:
         self.agents: dict[str, AgentClient] = {}
         self.errors: dict[str, str] = {}
+        self.faults: dict[str, Diagnostic] = {}
         self._loading: dict[str, AgentClient] = {}
         self._manifest = manifest
         self.lineage = lineage
@@ -31,21 +33,35 @@ class Fleet:
         self.close()
 
     def launch(self, names: Sequence[str]) -> None:
-        """Start the agents of machines that have none yet, and do not wait for them; one that cannot start is noted.
-
-        Raises ManifestError for a machine that is not this one: that is refused by name, never skipped.
-        """
+        """Start the agents of machines that have none yet, and do not wait for them; one that cannot start is noted."""
         for name in names:
-            if name in self.agents or name in self._loading:
+            if name in self.agents or name in self._loading or name in self.errors:
                 continue
-            machine = self._manifest.machines[name]
-            if not machine.is_local:
-                text = f"machine `{name}` is at {machine.addr}: this version runs tasks on this machine only"
-                raise ManifestError.of("not-yet", text, "give it `addr: localhost`, or leave it out", span=machine.span)
             try:
-                self._loading[name] = LocalTransport().start(machine, self._manifest.root, self.lineage)
+                self._loading[name] = self._start(self._manifest.machines[name])
             except UnreachableError as error:
-                self.errors[name] = error.diagnostics[0].message
+                self.lose(name, error)
+
+    def _start(self, machine: Machine) -> AgentClient:
+        if machine.is_local:
+            return LocalTransport().start(machine, self._manifest.root, self.lineage)
+        from albor_pipeline.transport.ssh import SshTransport
+
+        return SshTransport().start(machine, self._manifest.root, f"~/albor/{quote(self._manifest.name)}", self.lineage)
+
+    def lose(self, name: str, error: UnreachableError) -> None:
+        """Note that a machine does not answer, or not any more."""
+        for agents in (self.agents, self._loading):
+            if name in agents:
+                agents.pop(name).close()
+        self.faults[name] = error.diagnostics[0]
+        self.errors[name] = error.diagnostics[0].message.removeprefix(f"{name} does not answer: ")
+
+    def require(self, name: str) -> AgentClient:
+        """The agent of a machine that was opened. Raises UnreachableError with what to do when it does not answer."""
+        if name in self.agents:
+            return self.agents[name]
+        raise UnreachableError(self.faults[name])
 
     def call(self, known: Mapping[str, Mapping[str, Any]]) -> None:
         """Ask the launched agents for their hello and do not wait; `known` has attempts that need not be told (run/attempts.py)."""
@@ -53,18 +69,17 @@ class Fleet:
             try:
                 client.call(known=known.get(name))
             except UnreachableError as error:
-                self._loading.pop(name).close()
-                self.errors[name] = error.diagnostics[0].message
+                self.lose(name, error)
 
     def open(self, names: Sequence[str]) -> None:
-        """Connect to machines that are not connected yet; one that does not answer is noted. Raises as launch() does."""
+        """Connect to machines that are not connected yet; one that does not answer is noted."""
         self.launch(names)
         while self._loading:
             name, client = self._loading.popitem()
             try:
                 self.agents[name] = greeted(client)
             except UnreachableError as error:
-                self.errors[name] = error.diagnostics[0].message
+                self.lose(name, error)
 
     def ask(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Callable[[], Sequence[Mapping[str, Any]]]:
         """Send one request for all items and do not wait; what is returned waits for the answers, which are in their order."""
@@ -96,8 +111,8 @@ class Fleet:
         """Close every channel; attempts live on."""
         for agent in (*self.agents.values(), *self._loading.values()):
             agent.close()
-        self.agents.clear()
-        self._loading.clear()
+        for known in (self.agents, self._loading, self.errors, self.faults):
+            known.clear()
 
 
 def holder() -> str:

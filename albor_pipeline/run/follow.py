@@ -19,11 +19,9 @@ CANCEL_LIMIT_S = 60.0
 
 
 def newest(session: Session, key: Key, number: int | None) -> Attempt:
-    """The newest attempt of a task (or the one asked for); raises AlborError when there is none."""
+    """The newest attempt of a task (or the one asked for); raises AlborError when there is none, UnreachableError."""
     session.connect([key])
-    if key.machine in session.fleet.errors:
-        raise AlborError.of("unreachable", session.fleet.errors[key.machine])
-    found = [attempt_of(raw) for raw in session.fleet.agents[key.machine].hello["attempts"]]
+    found = [attempt_of(raw) for raw in session.fleet.require(key.machine).hello["attempts"]]
     mine = [attempt for attempt in found if attempt.resource == key.resource and number in (None, attempt.number)]
     if not mine:
         which = f"no attempt {number}" if number is not None else "no attempt"

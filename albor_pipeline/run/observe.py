@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import Problems
+from albor_pipeline.errors import Problems, UnreachableError
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
 from albor_pipeline.model.resource import Key, Resource
@@ -68,7 +68,7 @@ class Observer:
         self.looked_for: set[str] = set()
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
-        self._waiting: list[tuple[Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
+        self._waiting: list[tuple[str, Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
 
     def ask(self, chosen: Sequence[Key], state: State) -> None:
         """Send the machines, which said hello, their questions about these resources; observe() waits for the answers."""
@@ -85,13 +85,29 @@ class Observer:
             self._send(machine, asked)
 
     def _send(self, machine: str, asked: Sequence[tuple[dict[str, Any], Take]]) -> None:
-        self._waiting.append((self.fleet.ask(machine, [item for item, _ in asked]), [take for _, take in asked]))
+        if machine in self.fleet.agents:
+            try:
+                answers = self.fleet.ask(machine, [item for item, _ in asked])
+            except UnreachableError as error:
+                self._lose(machine, error)
+            else:
+                self._waiting.append((machine, answers, [take for _, take in asked]))
+
+    def _lose(self, machine: str, error: UnreachableError) -> None:
+        """A machine that does not answer any more is as one that never did: nothing is assumed of it."""
+        self.fleet.lose(machine, error)
+        self._machines[machine] = MachineView(machine, error=self.fleet.errors[machine])
 
     def observe(self, chosen: Sequence[Key]) -> Observed:
         """Everything about these resources, whose project files are read, and the machines they are on, as they answer ask()."""
         waiting, self._waiting = self._waiting, []
-        for answers, takes in waiting:
-            for take, result in zip(takes, answers(), strict=True):
+        for machine, answers, takes in waiting:
+            try:
+                results = answers()
+            except UnreachableError as error:
+                self._lose(machine, error)
+                continue
+            for take, result in zip(takes, results, strict=True):
                 take(result)
         return self._observed(self._ask_stages(chosen))
 

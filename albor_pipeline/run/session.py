@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import AlborError, LockedError, ManifestError, StateError
+from albor_pipeline.errors import AlborError, Diagnostic, LockedError, ManifestError, StateError, UnreachableError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.nodes import without_collector
 from albor_pipeline.model.events import Reporter, RunReport
@@ -58,7 +58,10 @@ class Papers:
 
 
 class Session:
-    """`write` takes the state lock; without it nothing is written anywhere but caches. `began_ns` is the clock before any file was read."""
+    """`write` takes the state lock; without it nothing is written anywhere but caches.
+
+    `faults`: why machines of the plan do not answer. `began_ns`: the clock before any file was read.
+    """
 
     def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool, began_ns: int) -> None:
         self.manifest = manifest
@@ -69,6 +72,7 @@ class Session:
         self.observer: Observer | None = None
         self.observed = Observed()
         self.began_ns = began_ns
+        self.faults: tuple[Diagnostic, ...] = ()
         self._write = write
         self._broken = False
 
@@ -178,6 +182,7 @@ class Session:
         self.observed, was = stored.look(self.manifest, self.fleet, self.observed, plan.steps, before), self.observed
         plan = plan if self.observed is was else self._make_plan()
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
+        self.faults = tuple(self.fleet.faults.values())
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
@@ -266,8 +271,11 @@ class Session:
 
     def _send_heads(self) -> None:
         head = self.folder.head()
-        for agent in self.fleet.agents.values():
-            agent.request("head", **head)
+        for name, agent in list(self.fleet.agents.items()):
+            try:
+                agent.request("head", **head)
+            except UnreachableError as error:
+                self.fleet.lose(name, error)
 
     def _report(self, plan: Plan, ended: Ended, run: str, folder: str, stops: bool) -> RunReport:
         entries = self.folder.state.entries
@@ -284,6 +292,7 @@ class Session:
             summaries=tuple((key, result.summary) for key, result in results if result and result.summary),
             stopped=stopped,
             stale=ended.stale,
+            lost=tuple(sorted(self.fleet.errors)),
             values={output.name: output.value for output in self.manifest.outputs},
         )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.events import NoteEvent, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
@@ -77,13 +78,21 @@ def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[S
     for there, items in _neighbours(fleet, {machine: [item for item in items if item[0] not in here] for machine, items in asked.items()}):
         for key, known in _ask(fleet, {there: items}).items():
             found[key] = (*(replace(one, machine=there) for one in known), *found.get(key, ()))
-    return replace(observed, stored=found) if found else observed
+    views = observed.machines
+    gone = {name: replace(views[name], error=why) for name, why in fleet.errors.items() if views[name].error is None}
+    return replace(observed, stored=found, machines={**views, **gone}) if found or gone else observed
 
 
 def _ask(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> dict[Key, tuple[Stored, ...]]:
     found: dict[Key, tuple[Stored, ...]] = {}
     for machine, items in asked.items():
-        answers = fleet.probe(machine, [item for _, item in items]) if items else ()
+        if not items or machine not in fleet.agents:
+            continue
+        try:
+            answers = fleet.probe(machine, [item for _, item in items])
+        except UnreachableError as error:
+            fleet.lose(machine, error)
+            continue
         for (key, _), answer in zip(items, answers, strict=True):
             if answer.get("results"):
                 found[key] = tuple(stored_of(raw) for raw in answer["results"])
@@ -93,7 +102,7 @@ def _ask(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> dict[Key, tuple[Stor
 def _neighbours(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> Iterator[tuple[str, list[Asked]]]:
     """Machines of another name that are the same machine: its agent can read their stores, so nothing has to be carried."""
     for machine, items in asked.items():
-        for other, agent in fleet.agents.items():
+        for other, agent in list(fleet.agents.items()) if machine in fleet.agents else ():
             same = agent.hello["machine_id"] == fleet.agents[machine].hello["machine_id"]
             if items and other != machine and same:
                 yield other, items

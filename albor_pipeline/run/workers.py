@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from albor_pipeline.agent.slots import DEFAULT
+from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.attempt import Attempt, ExitClass
 from albor_pipeline.model.events import NoteEvent, Reporter, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
@@ -93,7 +94,7 @@ class Workers:
             self.slots[key.machine].give_back(key)
 
     def observe(self, step: Step) -> Observed:
-        """What was observed, with those inputs looked at again that earlier steps may have changed since."""
+        """What was observed, with those inputs looked at again that earlier steps may have changed since. Raises UnreachableError."""
         run = self._run
         items = [item for item in run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents]
         if items:
@@ -238,7 +239,10 @@ class Workers:
         return [Outcome(key, again=True)]
 
     def _send(self, machine: str, verb: str, reply: Reply, **args: Any) -> None:
-        self._replies[machine, self._run.fleet.agents[machine].queue(verb, **args)] = reply
+        """Ask a machine; one that was lost in between is not asked, and lost() has told what becomes of its steps."""
+        agent = self._run.fleet.agents.get(machine)
+        if agent is not None:
+            self._replies[machine, agent.queue(verb, **args)] = reply
 
     def take(self, machine: str, message: Message) -> list[Outcome]:
         """The outcomes that follow from one message of a machine."""
@@ -327,19 +331,17 @@ class Workers:
 
     def _ack_later(self, key: Key, number: int) -> Callable[[], None]:
         def act() -> None:
-            if key.machine in self._run.fleet.agents:
-                self._send(key.machine, "ack", lambda reply: [], resource=key.resource, number=number)
+            self._send(key.machine, "ack", lambda reply: [], resource=key.resource, number=number)
 
         return act
 
     def lost(self, machine: str, why: str) -> list[Outcome]:
         """A machine is not ours any more: its attempts live on as far as we know; its steps are left running in the state."""
         run = self._run
-        agent = run.fleet.agents.pop(machine, None)
-        if agent is not None:
-            agent.close()
-        run.fleet.errors[machine] = why
-        gone = replace(run.observed.machines[machine], error=why)
+        error = UnreachableError.of("unreachable", why)
+        assert isinstance(error, UnreachableError)
+        run.fleet.lose(machine, error)
+        gone = replace(run.observed.machines[machine], error=run.fleet.errors[machine])
         run.observed = replace(run.observed, machines={**run.observed.machines, machine: gone})
         waiting, self.slots[machine].refused = self.slots[machine].refused, {}
         outcomes = [Outcome(key, again=True) for key in waiting]

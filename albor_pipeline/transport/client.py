@@ -37,7 +37,7 @@ class Channel(Protocol):
         ...
 
     def diagnosis(self) -> str:
-        """What is known of why the agent ended, in one line; empty when nothing is."""
+        """What is known of why the agent ended: one line, then lines that say what to do; empty when nothing is."""
         ...
 
 
@@ -181,7 +181,7 @@ class AgentClient:
         if self._closed:
             return []
         self._closed = True
-        return [Message("closed", body={"machine": self.machine, "why": self._channel.diagnosis()})]
+        return [Message("closed", body={"machine": self.machine, "why": self._channel.diagnosis().partition("\n")[0]})]
 
     def _flush(self) -> bool:
         """Write what may go; False once the other end is gone and nothing more can arrive."""
@@ -231,10 +231,9 @@ class AgentClient:
 
     def _unreachable(self, why: str = "") -> UnreachableError:
         said = why or self._channel.diagnosis() or self._link.noise.decode("utf-8", "replace").strip()
-        text = f"{self.machine} does not answer: {said or 'its agent ended'}"
-        error = UnreachableError.of(
-            "unreachable", text, "attempts that run there go on; the same command continues them"
-        )
+        first, *ways = (said or "its agent ended").split("\n")
+        ways = ways or ["attempts that run there go on; the same command continues them"]
+        error = UnreachableError.of("unreachable", f"{self.machine} does not answer: {first}", *ways)
         assert isinstance(error, UnreachableError)
         return error
 

@@ -70,7 +70,7 @@ def report_lines(report: RunReport, hints: Hints, manifest: str) -> list[str]:
     if report.failed:
         first = "Stopped at the first failure: " if report.stopped else "Finished with failures: "
         return [*lines, f"{first}{counts}.", "State is saved. Fix the cause and run the same command; finished work is not repeated."]
-    if report.counts.get("held"):
+    if report.counts.get("held") or report.counts.get("unreachable"):
         return [*lines, f"Not everything could be done: {counts}.", f"To see why: {hints.again('plan')}"]
     see = [] if report.summaries else [f"To see it: {hints.at(manifest).again('status')}"]
     return [*lines, f"Done: {counts}.", *artifact_lines(report), *see]

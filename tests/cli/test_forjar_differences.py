@@ -74,9 +74,3 @@ def test_an_import_needs_a_manifest_that_a_plan_can_be_made_of(project: Project)
     said = project.run("state", "import", "old")
     assert (said.exit, said.out) == (1, "")
     assert said.err.startswith("error[not-supported]: type `package` is not supported yet\n")
-
-
-def test_a_machine_elsewhere_is_refused_by_name(project: Project) -> None:
-    project.manifest("t: {type: task, machine: far, command: x}", "machines: {far: {addr: 10.0.0.9}}\n").does("validate")
-    said = project.run("plan")
-    assert said.exit == 1 and "machine `far` is at 10.0.0.9: this version runs tasks on this machine only" in said.err

@@ -32,8 +32,8 @@ POLICY = {
     "notify.on_drift": "{on_drift: say}",
 }  # fmt: skip
 MACHINE = {
-    "ssh_key": "~/.ssh/key", "transport": "ssh", "container": "{image: debian}", "pepita": "{rootfs: /srv/root}", "cost": "5",
-    "allowed_operators": "[ann]", "jump": "gate", "options": "{ServerAliveInterval: 5}", "known_hosts": "hosts", "become": "root",
+    "container": "{image: debian}", "pepita": "{rootfs: /srv/root}", "cost": "5",
+    "allowed_operators": "[ann]", "options": "{ServerAliveInterval: 5}", "become": "root",
 }  # fmt: skip
 RESOURCE = {
     "triggers": "[other]", "restart_on": "[other]", "pre_apply": "ls", "post_apply": "ls", "sudo": "true",
@@ -135,7 +135,7 @@ def test_a_key_that_has_its_default_asks_for_nothing(project: Project) -> None:
 
 
 def test_a_machine_that_nothing_is_planned_on_is_no_obstacle(project: Project) -> None:
-    project.manifest("a: {type: task, command: 'true'}", "machines: {far: {addr: 10.0.0.9, ssh_key: ~/.ssh/key}}\n")
+    project.manifest("a: {type: task, command: 'true'}", "machines: {far: {addr: 10.0.0.9, cost: 5}}\n")
     assert "1 to run" in project.run("plan").out
 
 

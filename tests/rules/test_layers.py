@@ -29,6 +29,7 @@ LIBRARIES: dict[str, set[str]] = {
     "manifest": {"pydantic", "pydantic_core", "yaml"},
     "resources": {"pydantic", "pydantic_core", "packaging"},
     "plan": {"networkx"},
+    "transport": {"blake3", "paramiko"},
     "run": {"yaml"},
     "ui": {"rich"},
     "cli": {"networkx"},
