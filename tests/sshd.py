@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -121,7 +122,8 @@ class Box:
     def cut(self) -> None:
         """Kill every session at once, as `kill -9` of sshd's children does; what runs in them is left alone."""
         for pid in [below for session in self.sessions() for below in [session, *children(session)] if "sshd" in comm(below)]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """No new connections, and no old ones."""
