@@ -28,27 +28,15 @@ def _asked(manifest: Manifest, keys: set[Key]) -> Iterator[Diagnostic]:
     for name in {key.resource for key in keys}:
         yield from manifest.resources[name].not_yet
     for key in keys:
-        if not manifest.machines[key.machine].is_local:
-            yield from _elsewhere(manifest, manifest.resources[key.resource], key)
+        task = manifest.resources[key.resource].fields_on(key.machine)
+        if isinstance(task, Task) and task.stage is not None and not manifest.machines[key.machine].is_local:
+            yield _not_sent(manifest.resources[key.resource], key)
 
 
-def _elsewhere(manifest: Manifest, resource: Resource, key: Key) -> Iterator[Diagnostic]:
-    """What needs the project's code or an environment of its own, on a machine that has neither yet."""
-    task = resource.fields_on(key.machine)
-    if resource.kind == "python_env":
-        yield _not_there(resource, key, "type", f"`{resource.id}`, a python_env,")
-    if not isinstance(task, Task):
-        return
-    if task.stage is not None:
-        yield _not_there(resource, key, "stage", f"`{resource.id}`, a stage,")
-    elif task.python is not None and task.python in manifest.resources:
-        yield _not_there(resource, key, "python", f"`{resource.id}` with `python: {task.python}`")
-
-
-def _not_there(resource: Resource, key: Key, field: str, what: str) -> Diagnostic:
-    message = f"{what} is on {key.machine}, and code and environments are not sent to other machines yet"
+def _not_sent(resource: Resource, key: Key) -> Diagnostic:
+    message = f"`{resource.id}`, a stage, is on {key.machine}, and code is not sent to other machines yet"
     notes = ("put it on a machine with `addr: localhost`, or give a `command` that uses what lies on that machine",)
-    return Diagnostic("error", "not-supported", message, resource.spans.get(field) or resource.span, notes=notes)
+    return Diagnostic("error", "not-supported", message, resource.spans.get("stage") or resource.span, notes=notes)
 
 
 def _place(item: Diagnostic) -> tuple[str, int, int]:

@@ -313,22 +313,30 @@ def test_a_task_on_another_machine_can_be_cancelled(project: Project, network: N
     assert not there(box, "out.txt").exists()
 
 
-def test_what_needs_code_or_environments_there_is_refused_by_name_and_place(project: Project, network: Network) -> None:
-    network.add("lambda")
-    project.file("tool.py", "print(1)\n").file("config.yaml", "{}\n")
+def test_an_environment_is_made_on_its_machine_and_its_tasks_run_in_it(project: Project, network: Network) -> None:
+    box = network.add("lambda")
     project.manifest(
         """
-        env: {type: python_env, machine: lambda, requirements: [six]}
-        inside: {type: task, machine: lambda, python: env, command: python -c 'import six'}
+        env: {type: python_env, machine: lambda}
+        inside: {type: task, machine: lambda, python: env, command: python -c 'import sys; print(sys.prefix)' > out.txt, outputs: [out.txt]}
         """,
         HEAD,
     )
-    said = project.run("plan")
-    assert said.exit == 1 and "`env`, a python_env, is on lambda" in said.err and "`inside` with `python: env` is on lambda" in said.err
-    assert "manifests/albor.yaml:8:" in said.err and "addr: localhost" in said.err
+    said = project.run("apply")
+    assert said.exit == 0, said
+    assert there(box, "out.txt").read_text() == f"{there(box, '.albor/env/env')}\n"
+    project.says("apply", out="Nothing to do: 2 unchanged.")
+    there(box, ".albor/env/env/albor-lock.json").unlink()
+    assert project.run("drift").exit == 4
+
+
+def test_what_needs_code_there_is_refused_by_name_and_place(project: Project, network: Network) -> None:
+    network.add("lambda")
+    project.file("tool.py", "print(1)\n").file("config.yaml", "{}\n")
     project.manifest("s: {type: task, machine: lambda, stage: pretrain, config: {}, outputs: [models/a]}", HEAD)
     said = project.run("plan")
-    assert said.exit == 1 and "`s`, a stage, is on lambda, and code and environments are not sent" in said.err, said
+    assert said.exit == 1 and "`s`, a stage, is on lambda, and code is not sent" in said.err, said
+    assert "manifests/albor.yaml:8:" in said.err and "addr: localhost" in said.err
     project.manifest("t: {type: task, machine: lambda, command: python3 tool.py}", HEAD)
     said = project.run("plan")
     assert said.exit == 1 and "`t` on lambda runs tool.py of this project" in said.err
