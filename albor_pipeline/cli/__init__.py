@@ -32,6 +32,7 @@ VERBS = {
     "ps": "what is running",
     "attach": "follow a running task",
     "cancel": "end a running task",
+    "ssh": "a shell, or one command, on a machine, in the folder of its tasks",
     "doctor": "whether every machine is fit: reachable, clock, disk, slots, GPUs, driver and torch",
     "accept": "take the outputs of a task as they are for its present declaration",
     "history": "what happened, from the journal",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -47,7 +48,7 @@ class Fleet:
             return LocalTransport().start(machine, self._manifest.root, self.lineage)
         from albor_pipeline.transport.ssh import SshTransport
 
-        return SshTransport().start(machine, self._manifest.root, f"~/albor/{quote(self._manifest.name)}", self.lineage)
+        return SshTransport().start(machine, self._manifest.root, folder_of(self._manifest, machine), self.lineage)
 
     def lose(self, name: str, error: UnreachableError) -> None:
         """Note that a machine does not answer, or not any more."""
@@ -113,6 +114,13 @@ class Fleet:
             agent.close()
         for known in (self.agents, self._loading, self.errors, self.faults):
             known.clear()
+
+
+def folder_of(manifest: Manifest, machine: Machine) -> str:
+    """The folder that a machine's relative paths start from; `~` is the home folder there."""
+    if machine.is_local:
+        return str(Path(manifest.root, Path(machine.workdir or "").expanduser()))
+    return machine.workdir or f"~/albor/{quote(manifest.name)}"
 
 
 def holder() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -328,6 +329,30 @@ def test_an_environment_is_made_on_its_machine_and_its_tasks_run_in_it(project: 
     project.says("apply", out="Nothing to do: 2 unchanged.")
     there(box, ".albor/env/env/albor-lock.json").unlink()
     assert project.run("drift").exit == 4
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed: apt-get install openssh-client")
+def test_a_shell_is_in_the_folder_of_the_tasks_and_its_code_is_ours(project: Project, network: Network) -> None:
+    box = network.add("lambda")
+    put(box, "note.txt", "here\n")
+    project.manifest(PLAIN, f"{HEAD}  here: {{addr: localhost}}\n")
+    assert project.end(project.start("ssh", "lambda", "cat", "note.txt")) == Said("here\n", "", 0)
+    assert project.end(project.start("ssh", "lambda", "sh", "-c", "echo 'a  b'; exit 7")) == Said("a  b\n", "", 7)
+    assert project.end(project.start("ssh", "here", "--", "pwd")) == Said("ROOT\n", "", 0)
+    assert "declared machines: here, intel, lambda" in project.run("ssh", "none").err
+
+
+def test_a_shell_goes_the_way_that_the_manifest_says(project: Project, network: Network) -> None:
+    box = network.add("lambda", known=False)
+    network.config.write_text("")
+    (project.root / "hosts").write_text(f"{box.known}\n")
+    fields = f"addr: 127.0.0.1, transport: ssh, port: {box.port}, ssh_key: {network.key.path}, known_hosts: hosts, workdir: ~/its place"
+    project.manifest(PLAIN, f"machines:\n  lambda: {{{fields}}}\n")
+    (box.home / "its place").mkdir()
+    said = project.end(project.start("ssh", "lambda", "pwd"))
+    assert said.out == f"{box.home}/its place\n", said
+    (project.root / "hosts").write_text("")
+    assert project.end(project.start("ssh", "lambda", "pwd")).exit == 255
 
 
 def test_what_needs_code_there_is_refused_by_name_and_place(project: Project, network: Network) -> None:
