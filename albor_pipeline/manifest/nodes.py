@@ -25,6 +25,7 @@ from yaml.events import (
 
 from albor_pipeline.errors import Problems, Source, Span
 
+MERGE_NOTE = "what several resources share: `for_each`, a recipe, or `includes`; a whole value can be repeated with `*name`"
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000
 NULLS = frozenset(("", "~", "null", "Null", "NULL"))
@@ -282,7 +283,9 @@ class _Composer:
             if not isinstance(key, Scalar):
                 self._fail("yaml", f"a key must be text, not {key.what}", event.start_mark.index)
             value = self._node(following(), depth)
-            if key.text in items:
+            if key.text == "<<" and not key.quoted:
+                self._problems.error("merge-key", "merge keys are not part of the format", self._text.of(key), "", (MERGE_NOTE,))
+            elif key.text in items:
                 self._duplicate(items[key.text][0], key)
             else:
                 items[key.text] = (key, value)

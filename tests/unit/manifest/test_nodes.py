@@ -86,6 +86,13 @@ def test_what_is_no_yaml_is_said_with_its_place(text: str, code: str, words: str
     assert found == code and words in message
 
 
+def test_a_merge_key_is_an_error_that_names_what_does_the_same() -> None:
+    problems = Problems()
+    compose(Text(Source("m.yaml", "a: &a {x: 1}\nb:\n  <<: *a\n  '<<': text\n")), problems)
+    (item,) = problems
+    assert item.code == "merge-key" and item.span is not None and item.span.line == 3 and "for_each" in item.notes[0]
+
+
 def test_anchors_that_explode_are_stopped() -> None:
     text = "a: &a [x, x, x, x, x, x, x, x, x]\n"
     for number in range(98, 110):
