@@ -272,7 +272,10 @@ def acknowledge(layout: Layout, resource: str, number: int) -> bool:
 
 
 def collect(layout: Layout, resource: str) -> int:
-    """Remove acknowledged attempts that are proven ended, except the newest three; how many went."""
+    """Remove acknowledged attempts that are proven ended, except the newest three; how many this call removed.
+
+    Two may collect at once: what the other has taken is gone as well.
+    """
     base = os.path.join(layout.attempts, quote(resource))
     for name in os.listdir(base):
         if name.startswith(".old-"):
@@ -281,21 +284,27 @@ def collect(layout: Layout, resource: str) -> int:
     for _number, folder in numbered(base)[:-KEEP_NEWEST]:
         if os.path.exists(os.path.join(folder, "ack")) and state_of(folder)[0] not in RUNNING:
             aside = os.path.join(base, ".old-" + os.path.basename(folder))
-            os.rename(folder, aside)
+            try:
+                os.rename(folder, aside)
+            except FileNotFoundError:
+                continue
             remove_tree(aside)
             gone += 1
     return gone
 
 
 def remove_tree(path: str) -> None:
-    """Remove a file, link or folder with all that is in it; links are not followed."""
+    """Remove a file, link or folder with all that is in it, which may be gone already; links are not followed."""
     if os.path.islink(path) or not os.path.isdir(path):
         unlink(path)
         return
-    with os.scandir(path) as entries:
-        for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.path)
-            else:
-                unlink(entry.path)
-    os.rmdir(path)
+    try:
+        with os.scandir(path) as entries:
+            for entry in list(entries):
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(entry.path)
+                else:
+                    unlink(entry.path)
+        os.rmdir(path)
+    except FileNotFoundError:
+        return

@@ -218,6 +218,25 @@ def test_what_is_collected_while_it_is_acknowledged_once_more_was_acknowledged(b
     assert attempts.acknowledge(layout, "t", 1) is False
 
 
+@pytest.mark.parametrize("moment", ["rename", "scandir", "rmdir"])
+def test_two_may_collect_at_once(box: Any, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    for _ in range(6):
+        number = box.run("true")["number"]
+        (box.root / ".albor" / "attempts" / "t" / f"{number}-{'ab' * 6}" / "ack").touch()
+    layout = Layout(str(box.root))
+    call = getattr(os, moment)
+
+    def overtaken(*where: Any) -> Any:
+        monkeypatch.setattr(os, moment, call)
+        attempts.collect(layout, "t")
+        return call(*where)
+
+    monkeypatch.setattr(os, moment, overtaken)
+    attempts.collect(layout, "t")
+    left = sorted(path.name for path in (box.root / ".albor" / "attempts" / "t").iterdir() if path.name != ".lock")
+    assert left == [f"{number}-{'ab' * 6}" for number in (4, 5, 6)]
+
+
 def test_an_attempt_that_runs_cannot_be_acknowledged(box: Any) -> None:
     number = box.start("sleep 60")
     with pytest.raises(AgentError, match="has not ended"):
