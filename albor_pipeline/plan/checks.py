@@ -41,8 +41,6 @@ def of_steps(
         yield from _slots(manifest, observed, resource, step.key, task)
         if not manifest.machines[step.key.machine].is_local and task.stage is None and observed.code.get(step.key):
             yield _not_sent(resource, step.key, observed.code[step.key])
-        if task.inputs:
-            yield from _elsewhere(resource, step.key, inputs)
         if (
             task.command is not None
             and step.changes
@@ -114,13 +112,6 @@ def _not_sent(resource: Resource, key: Key, files: Iterable[str]) -> Diagnostic:
     way = "put it on a machine with `addr: localhost`, or write what it runs in `command`"
     notes = (f"the project's files are not sent to other machines yet: {way}",)
     return Diagnostic("error", "not-supported", message, resource.spans.get("command") or resource.span, notes=notes)
-
-
-def _elsewhere(resource: Resource, key: Key, inputs: Inputs) -> Iterator[Diagnostic]:
-    for path, maker in inputs.elsewhere(key).items():
-        message = f"`{resource.id}` on {key.machine} reads `{path}`, which `{maker.resource}` makes on {maker.machine}"
-        note = "files are not carried between machines yet: put both on one, or let `depends_on` order them"
-        yield Diagnostic("error", "not-supported", message, resource.spans.get("inputs") or resource.span, notes=(note,))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

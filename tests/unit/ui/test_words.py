@@ -69,7 +69,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-NAMES = st.sampled_from(["step", "of", "loss", "best_val", "tokens_per_s", "eta_s", "note"])
+NAMES = st.sampled_from(["step", "of", "loss", "best_val", "tokens_per_s", "eta_s", "note", "moved_bytes", "of_bytes", "bytes_per_s"])
 
 
 @given(st.dictionaries(NAMES, JSON))
