@@ -175,6 +175,8 @@ class Placing:
         for source, target in moves:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.rename(source, target)
+        for folder in (entry[0] for entry in self._tree.entries if entry[1] == "d" and self._tree.type == "glob"):
+            os.makedirs(trees.place(trees.fixed_part(self._path), folder), exist_ok=True)
         return files.kept
 
     def _proven(self) -> str:
