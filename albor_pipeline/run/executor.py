@@ -234,6 +234,7 @@ class Executor:
     def _counts(self) -> Counter[str]:
         counts = Counter(self.now.counts)
         counts["not started"] += sum(1 for place in self.now.place.values() if place in (Place.WAITING, Place.READY, Place.QUEUED))
+        counts["not started"] += sum(1 for key in self.workers.work if key in self.workers.moves)
         return +counts
 
 
