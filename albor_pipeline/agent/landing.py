@@ -163,8 +163,7 @@ class Placing:
 
     def _swap(self, moves: list[tuple[str, str]]) -> list[str]:
         """Clear the path and move what was built to it; what was kept aside."""
-        now = trees.walk(self._path)
-        same = now is not None and self._before is not None and trees.signature_walked(now) == trees.signature_walked(self._before)
+        same = _stamps(trees.walk(self._path)) == _stamps(self._before)
         spec = {"resource": self._request["resource"], "run": self._request["run"], "outputs": [{"path": self._path}]}
         with self._prober.caching() as cache:
             files = Files(self._layout, spec, cache)
@@ -227,6 +226,12 @@ class Keeping:
         for digest in came:
             unlink(self._incoming.path(digest or ""))
         return {"kept": []}
+
+
+def _stamps(walked: tuple[str, list[trees.Found]] | None) -> list[tuple[str, int, int, int]]:
+    """What would move with a write; the ctimes, which a second name of ours has moved, are left out."""
+    found = walked[1] if walked is not None else []
+    return [(name, info.st_ino, info.st_size, info.st_mtime_ns) for name, _where, info in found]
 
 
 def _kind(name: str, info: os.stat_result) -> tuple[str, str, int]:

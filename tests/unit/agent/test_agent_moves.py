@@ -145,6 +145,16 @@ def test_only_files_that_changed_come_and_what_is_no_longer_in_it_goes(ends: tup
     assert target.shape("d") == source.shape("d")
 
 
+def test_files_of_a_glob_that_came_before_are_replaced_and_others_are_kept_aside(ends: tuple[End, End]) -> None:
+    source, target = ends
+    fill(source)
+    move(source, target, "d/*")
+    (source.root / "d/a").write_text("two two\n")
+    assert move(source, target, "d/*")["kept"] == [] and target.shape("d/*") == source.shape("d/*")
+    (target.root / "d/mine").write_text("mine")
+    assert ".albor/kept/0007/use/d%2Fmine" in move(source, target, "d/*")["kept"] and target.shape("d/*") == source.shape("d/*")
+
+
 def test_a_part_of_a_file_is_gone_on_with_at_its_byte(ends: tuple[End, End]) -> None:
     source, target = ends
     fill(source)
@@ -361,6 +371,24 @@ def test_two_transfers_of_one_file_do_not_disturb_each_other(ends: tuple[End, En
         first.write(memoryview(BIG)[300_000:])
         assert first.finish() is not None and second.finish() is not None
         assert target.incoming == [digest] and (target.root / ".albor/incoming" / digest).read_bytes() == BIG
+
+
+def test_a_part_that_becomes_whole_while_another_opens_it_is_not_written_to(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, target = ends
+    incoming, digest = Incoming(target.layout), hashing.digest_bytes(BIG)
+    with incoming.held():
+        part = Path(incoming.path(digest) + ".part")
+        part.write_bytes(BIG)
+        flock = fcntl.flock
+
+        def late(descriptor: int, how: int) -> None:
+            if part.exists() and not Path(incoming.path(digest)).exists():
+                part.rename(incoming.path(digest))
+            flock(descriptor, how)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        Landing(incoming, digest, 10).leave()
+    assert Path(incoming.path(digest)).read_bytes() == BIG
 
 
 def test_the_sweep_names_and_takes_what_transfers_left_but_not_from_under_one(ends: tuple[End, End]) -> None:
