@@ -1,7 +1,8 @@
 """Where a tree that came from another machine ends up: at a path, as the input of a task, or in the store, as a result. Knows no wire.
 
 At a path nothing is taken away before all of the new is there. What lay there goes when its tree is on record here (an
-earlier transfer or an attempt of ours brought it), else it is kept aside, as for outputs.
+earlier transfer or an attempt of ours brought it), else it is kept aside, as for outputs. In a folder that is on record only
+what differs is changed, file by file; a note tells a later transfer of the two trees that are mixed there meanwhile.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-from albor_pipeline.agent import trees
+from albor_pipeline.agent import hashing, trees
 from albor_pipeline.agent.attempts import AttemptError, remove_tree
 from albor_pipeline.agent.incoming import AGE_NS
-from albor_pipeline.agent.layout import temporary, unlink
+from albor_pipeline.agent.layout import read_json, replace_file, temporary, to_json, unlink
 from albor_pipeline.agent.outputs import Files, OutputError
 from albor_pipeline.agent.store import NO_LINK, Store, StoreError, copy
 
@@ -51,20 +52,33 @@ class Placing:
         self._links = links
         path = layout.path(request["path"])
         self._path = path if tree.type == "glob" else os.path.realpath(path)
+        self._note = incoming.path(hashing.digest_bytes(os.fsencode(self._path))) + ".mixed"
         self._at: dict[str | None, tuple[str, int, os.stat_result]] = {}
         self._gone: set[str | None] = set()
         self._used: set[str] = set()
         self._made: list[tuple[str, os.stat_result, str]] = []
+        self._stays: set[str] = set()
         with prober.caching() as cache:
             self._store = Store(layout, cache)
             self._before = trees.walk(self._path)
-            found = trees.read_walked(self._before, cache.digest) if self._before is not None else None
-        self.there = found is not None and found.root == tree.root
-        self._explained = found is not None and os.path.exists(os.path.join(layout.trees, found.root))
-        if found is not None and self._before is not None:
-            for entry, (_name, where, info) in zip(found.entries, self._before[1]):  # noqa: B905 (Python 3.9)
+            self._found = trees.read_walked(self._before, cache.digest) if self._before is not None else None
+        self.there = self._found is not None and self._found.root == tree.root
+        self._explained = self._explain()
+        if self._found is not None and self._before is not None:
+            for entry, (_name, where, info) in zip(self._found.entries, self._before[1]):  # noqa: B905 (Python 3.9)
                 if entry[1] == "f":
                     self._at.setdefault(entry[3], (where, entry[2], info))
+
+    def _explain(self) -> list[str]:
+        """The recorded trees that what lies at the path is made of; none when some of it is not ours."""
+        if self._found is None:
+            return []
+        if os.path.exists(os.path.join(self._layout.trees, self._found.root)):
+            return [self._found.root]
+        roots: list[str] = (read_json(self._note) or {}).get("roots") or []
+        mixed = [tree for root in roots if (tree := trees.recall(self._layout, root)) is not None]
+        known = {entry[:4] for tree in mixed for entry in tree.entries}
+        return roots if all(entry[:4] in known for entry in self._found.entries) else []
 
     def has(self, entry: Entry) -> bool:
         """Whether the bytes of a file are here, as far as stamps tell."""
@@ -78,8 +92,11 @@ class Placing:
         if not self.there:
             name, moves = self._prepare()
             try:
-                self._build(name, came)
-                kept = self._swap(moves)
+                if self._explained and self._found is not None and self._found.type == self._tree.type == "dir":
+                    self._update(name, self._found, came)
+                else:
+                    self._build(name, came)
+                    kept = self._swap(moves)
             finally:
                 if os.path.lexists(name):
                     remove_tree(name)
@@ -109,10 +126,46 @@ class Placing:
                     os.makedirs(os.path.dirname(where), exist_ok=True)
                 if entry[1] == "d":
                     os.makedirs(where, exist_ok=True)
-                elif entry[1] == "l":
-                    os.symlink(self._links[entry[0]], where)
                 else:
-                    self._file(entry, where, came)
+                    self._leaf(entry, where, came)
+
+    def _update(self, name: str, found: trees.Tree, came: Came) -> None:
+        """Change what differs between what was found at the path and the tree; all that is new lies ready before anything goes."""
+        old, new = ({entry[0]: entry for entry in tree.entries} for tree in (found, self._tree))
+        fresh = [entry for entry in self._tree.entries if entry[0] not in old or old[entry[0]][:4] != entry[:4]]
+        gone = [entry for entry in found.entries if entry[0] not in new or new[entry[0]][1] != entry[1]]
+        os.mkdir(name)
+        with self._store.held():
+            for number, entry in enumerate(fresh):
+                if entry[1] != "d":
+                    self._leaf(entry, "%s/%d" % (name, number), came)
+        self._refuse_changed([entry for entry in (*gone, *(old[entry[0]] for entry in fresh if entry[0] in old)) if entry[1] != "d"])
+        replace_file(self._note, to_json({"path": self._path, "roots": [*self._explained, self._tree.root]}))
+        for entry in reversed(gone):
+            where = trees.place(self._path, entry[0])
+            os.rmdir(where) if entry[1] == "d" else os.unlink(where)
+        for number, entry in enumerate(fresh):
+            where = trees.place(self._path, entry[0])
+            os.mkdir(where) if entry[1] == "d" else os.rename("%s/%d" % (name, number), where)
+        self._stays = {name for name in new if name in old and old[name][:4] == new[name][:4] and old[name][1] == "f"}
+        unlink(self._note)
+
+    def _refuse_changed(self, entries: list[Entry]) -> None:
+        """Raise AttemptError when one of these was written to since it was looked at."""
+        assert self._before is not None
+        seen = {name: info for name, _where, info in self._before[1]}
+        for entry in entries:
+            if _stamp(os.lstat(trees.place(self._path, entry[0]))) != _stamp(seen[entry[0]]):
+                raise self._meddled()
+
+    def _meddled(self) -> AttemptError:
+        return AttemptError("io", "%s was changed by someone else while it was put in place" % self._layout.relative(self._path))
+
+    def _leaf(self, entry: Entry, where: str, came: Came) -> None:
+        if entry[1] == "l":
+            os.symlink(self._links[entry[0]], where)
+        else:
+            self._file(entry, where, came)
 
     def _file(self, entry: Entry, where: str, came: Came) -> None:
         digest, at = entry[3] or "", self._at.get(entry[3])
@@ -168,7 +221,7 @@ class Placing:
         with self._prober.caching() as cache:
             files = Files(self._layout, spec, cache)
             try:
-                files.clear(os.path.join(self._incoming.folder, "none"), own=same and self._explained)
+                files.clear(os.path.join(self._incoming.folder, "none"), own=same and bool(self._explained))
             except OutputError as error:
                 raise AttemptError("io", str(error).replace("declared output", "the input")) from None
         for source, target in moves:
@@ -183,9 +236,11 @@ class Placing:
         walked = trees.walk(self._path)
         found = [_kind(name, info) for name, _where, info in walked[1]] if walked is not None else []
         if walked is None or found != [entry[:3] for entry in self._tree.entries]:
-            text = "%s was changed by someone else while it was put in place"
-            raise AttemptError("io", text % self._layout.relative(self._path))
+            raise self._meddled()
         places = {name: (where, info) for name, where, info in walked[1]}
+        for name, _where, info in self._before[1] if self._before is not None else ():
+            if name in self._stays and _stamp(places[name][1]) != _stamp(info):
+                raise self._meddled()
         with self._prober.caching() as cache:
             for name, before, digest in self._made:
                 where, info = places[name]
@@ -228,10 +283,14 @@ class Keeping:
         return {"kept": []}
 
 
-def _stamps(walked: tuple[str, list[trees.Found]] | None) -> list[tuple[str, int, int, int]]:
-    """What would move with a write; the ctimes, which a second name of ours has moved, are left out."""
+def _stamp(info: os.stat_result) -> tuple[int, int, int]:
+    """What would move with a write; the ctime, which a second name of ours moves too, is left out."""
+    return info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def _stamps(walked: tuple[str, list[trees.Found]] | None) -> list[tuple[str, tuple[int, int, int]]]:
     found = walked[1] if walked is not None else []
-    return [(name, info.st_ino, info.st_size, info.st_mtime_ns) for name, _where, info in found]
+    return [(name, _stamp(info)) for name, _where, info in found]
 
 
 def _kind(name: str, info: os.stat_result) -> tuple[str, str, int]:

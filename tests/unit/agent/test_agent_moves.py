@@ -1,108 +1,30 @@
-"""A tree goes from one workdir to another: exactly it, only what is lacking, nothing that is spoiled, and nothing of a user's is lost."""
+"""A tree goes from one workdir to another: exactly it, only what is lacking, and nothing that is spoiled."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
-import json
 import os
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support_moves import BIG, End, fill, move
 
 from albor_pipeline.agent import facts, hashing, listing, trees
 from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.giving import Giver
 from albor_pipeline.agent.incoming import Incoming, Landing
-from albor_pipeline.agent.layout import Layout, to_json
+from albor_pipeline.agent.layout import to_json
 from albor_pipeline.agent.probe import Prober
 from albor_pipeline.agent.results import Results
 from albor_pipeline.agent.sweep import Sweep
 from albor_pipeline.agent.taking import Taker
 
-BIG = os.urandom(700_000)
-CALLS = ("mkdir", "makedirs", "link", "chmod", "rename", "open", "write", "symlink", "lstat", "stat", "unlink", "utime", "ftruncate")
-
-
-class End:
-    """One workdir, as its agent sees it."""
-
-    def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True)
-        self.root = root
-        self.layout = Layout(str(root))
-        (root / ".albor").mkdir()
-        self.asked: list[dict[str, Any]] = []
-
-    @property
-    def incoming(self) -> list[str]:
-        """What lies among what is on its way, by name."""
-        folder = self.root / ".albor/incoming"
-        return sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.exists() else []
-
-    def tree(self, path: str, record: bool = False) -> trees.Tree:
-        """What lies at a path, every byte read."""
-        found = trees.read_tree(self.layout.path(path), lambda where, _info: hashing.digest_file(where))
-        assert found is not None
-        if record:
-            trees.record(self.layout, found)
-        return found
-
-    def shape(self, path: str) -> dict[str, tuple[Any, ...]]:
-        """Every entry with its bytes or its link's text, and whether it can be run."""
-        walked = trees.walk(self.layout.path(path))
-        assert walked is not None
-        found: dict[str, tuple[Any, ...]] = {}
-        for name, where, info in walked[1]:
-            kind = trees.letter(info)
-            body = Path(where).read_bytes() if kind == "f" else Path(where).readlink() if kind == "l" else None
-            found[name] = (kind, body, bool(info.st_mode & 0o111) and kind == "f")
-        return found
-
-
-def move(
-    source: End, target: End, path: str, root: str | None = None, spoil: Callable[[bytes], bytes] = bytes, **more: Any
-) -> dict[str, Any]:
-    """The whole dialog, without a wire between the two; `spoil` sees every part that goes by."""
-    giver = Giver(source.layout, Prober(source.layout), path, root or source.tree(path).root)
-    on_their_way: deque[bytes] = deque([giver.listing()])
-
-    def parts() -> Iterator[bytes]:
-        while on_their_way:
-            yield spoil(on_their_way.popleft())
-
-    def say(reply: dict[str, Any]) -> None:
-        target.asked.append(reply)
-        giver.serve([json.dumps(reply["wants"]).encode() + b"\n"], on_their_way.append)
-
-    request = {"path": path, "root": giver.tree.root, "resource": "use", "run": "0007", **more}
-    return Taker(target.layout, Prober(target.layout), request, parts(), say).run()
-
 
 @pytest.fixture
 def ends(tmp_path: Path) -> tuple[End, End]:
     return End(tmp_path / "source"), End(tmp_path / "target")
-
-
-def fill(end: End, name: str = "d") -> None:
-    """A folder with every kind of entry."""
-    base = end.root / name
-    (base / "deep/er").mkdir(parents=True)
-    (base / "empty").mkdir()
-    (base / "a").write_text("one\n")
-    (base / "deep/er/b").write_bytes(BIG)
-    (base / "deep/er/b").chmod(0o755)
-    (base / "deep/link").symlink_to("../a")
-    (base / "none").touch()
-    (base / "twin").write_text("one\n")
-    (base / "runs").write_text("one\n")
-    (base / "runs").chmod(0o755)
-    Path(os.fsdecode(os.fsencode(base) + b"/odd \xff\nname")).write_text("odd")
 
 
 @pytest.mark.parametrize("path", ["d", "d/", "d/a", "d/deep/er/*", "d/*", "d/deep/er/b"])
@@ -143,16 +65,6 @@ def test_only_files_that_changed_come_and_what_is_no_longer_in_it_goes(ends: tup
     reply = move(source, target, "d")
     assert reply["received_bytes"] == len(b"two two\n") and reply["kept"] == []
     assert target.shape("d") == source.shape("d")
-
-
-def test_files_of_a_glob_that_came_before_are_replaced_and_others_are_kept_aside(ends: tuple[End, End]) -> None:
-    source, target = ends
-    fill(source)
-    move(source, target, "d/*")
-    (source.root / "d/a").write_text("two two\n")
-    assert move(source, target, "d/*")["kept"] == [] and target.shape("d/*") == source.shape("d/*")
-    (target.root / "d/mine").write_text("mine")
-    assert ".albor/kept/0007/use/d%2Fmine" in move(source, target, "d/*")["kept"] and target.shape("d/*") == source.shape("d/*")
 
 
 def test_a_part_of_a_file_is_gone_on_with_at_its_byte(ends: tuple[End, End]) -> None:
@@ -247,29 +159,6 @@ def test_what_the_store_keeps_is_given_when_the_path_has_changed(ends: tuple[End
     assert target.shape("d") == shape
 
 
-def test_what_a_user_left_at_the_path_is_kept_aside_and_said(ends: tuple[End, End]) -> None:
-    source, target = ends
-    fill(source)
-    (target.root / "d").mkdir()
-    (target.root / "d/mine").write_text("mine")
-    (target.root / "d/a").write_text("one\n")
-    reply = move(source, target, "d")
-    assert reply["kept"] == [".albor/kept/0007/use/d"] and (target.root / ".albor/kept/0007/use/d/mine").read_text() == "mine"
-    (target.root / "d/a").write_text("written through")
-    assert (target.root / ".albor/kept/0007/use/d/a").read_text() == "one\n"
-    assert target.tree("d").root != source.tree("d").root
-    assert move(source, target, "d")["kept"] == [".albor/kept/0007/use/d.2"] and target.shape("d") == source.shape("d")
-
-
-def test_a_link_at_the_path_is_followed(ends: tuple[End, End], tmp_path: Path) -> None:
-    source, target = ends
-    fill(source)
-    (tmp_path / "elsewhere").mkdir()
-    (target.root / "d").symlink_to(tmp_path / "elsewhere/d")
-    move(source, target, "d")
-    assert (target.root / "d").is_symlink() and target.shape("d") == source.shape("d")
-
-
 def test_a_disk_without_room_is_said_before_anything_is_sent(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = ends
     fill(source)
@@ -277,47 +166,6 @@ def test_a_disk_without_room_is_said_before_anything_is_sent(ends: tuple[End, En
     with pytest.raises(AttemptError, match=r"no room for d: 70000\d bytes are on their way, 1000 are free .*store gc") as caught:
         move(source, target, "d")
     assert caught.value.code == "no-room" and target.asked == []
-
-
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_an_error_of_any_call_loses_nothing_and_the_next_move_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    source = End(tmp_path / "source")
-    fill(source)
-    stopped = 0
-    for step in range(1, 500):
-        target = End(tmp_path / str(step))
-        (target.root / "d").mkdir()
-        (target.root / "d/mine").write_text("mine")
-        if not _failing(monkeypatch, step, code, target, lambda target=target: move(source, target, "d")):  # type: ignore[misc]
-            break
-        stopped += 1
-        assert [path.read_text() for path in target.root.rglob("mine")] == ["mine"], f"call {step}"
-        move(source, target, "d")
-        assert target.shape("d") == source.shape("d") and not list(target.root.rglob("*.tmp")), f"call {step}"
-    assert stopped > 60
-
-
-def _failing(monkeypatch: pytest.MonkeyPatch, step: int, code: int, target: End, act: Callable[[], object]) -> bool:
-    """Run `act` with the step-th call on the target's files failing; False when there are fewer."""
-    count, inside = 0, os.fspath(target.root)
-
-    def wrap(real: Any) -> Any:
-        def call(*args: Any, **more: Any) -> Any:
-            nonlocal count
-            if any(isinstance(each, int) or str(each).startswith(inside) for each in args[:2]):
-                count += 1
-                if count == step:
-                    raise OSError(code, os.strerror(code), str(args[0]))
-            return real(*args, **more)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in CALLS:
-            patch.setattr(os, name, wrap(getattr(os, name)))
-        with contextlib.suppress(OSError, AttemptError):
-            act()
-    return count >= step
 
 
 NAMES = ["../out", "/etc/x", "a/../../x", "l/inside", ".", "a//b", ".albor/head"]
