@@ -126,3 +126,33 @@ def test_an_error_of_any_call_loses_nothing_and_the_next_move_ends_it(tmp_path: 
     assert stopped > 60
 
 
+
+
+def test_a_mixture_that_a_user_added_to_is_kept_aside_whole(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = ends
+    fill(source)
+    move(source, target, "d")
+    change(source)
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "rmdir", full)
+    with pytest.raises(OSError, match="broken"):
+        move(source, target, "d")
+    monkeypatch.undo()
+    (target.root / "d/mine").write_text("mine")
+    assert move(source, target, "d")["kept"] == [".albor/kept/0007/use/d"] and target.shape("d") == source.shape("d")
+    assert (target.root / ".albor/kept/0007/use/d/mine").read_text() == "mine"
+
+
+def test_what_came_need_not_be_read_again(ends: tuple[End, End]) -> None:
+    """Its bytes were digested while they came, and nobody else had it then: a trainer's gigabytes are not read once more."""
+    source, target = ends
+    fill(source)
+    move(source, target, "d")
+    known = [line.split() for line in (target.root / ".albor/stat-cache").read_text().splitlines()[1:]]
+    found = {(int(words[2]), words[6]) for words in known}
+    for name in ("a", "deep/er/b", "twin"):
+        path = target.root / "d" / name
+        assert (path.stat().st_ino, hashing.digest_file(str(path))) in found
