@@ -370,16 +370,3 @@ def test_what_needs_code_there_is_refused_by_name_and_place(project: Project, ne
     assert said.exit == 1 and "put it there on lambda" in said.err and "not sent to other machines yet" in said.err
     put(network.boxes["lambda"], "in.txt", "y\n")
     assert project.run("apply").exit == 0
-
-
-def test_what_another_machine_makes_is_not_carried_yet_and_says_so(project: Project, network: Network) -> None:
-    network.add("lambda"), network.add("intel")
-    project.manifest(
-        """
-        a: {type: task, machine: lambda, command: echo 1 > a.txt, outputs: [a.txt]}
-        b: {type: task, machine: intel, command: cat a.txt, inputs: [a]}
-        """,
-        HEAD,
-    )
-    said = project.run("plan")
-    assert said.exit == 1 and "`b` on intel reads `a.txt`, which `a` makes on lambda" in said.err
