@@ -288,3 +288,25 @@ def test_what_broke_off_is_named_and_freed_by_gc(project: Project, boxes: tuple[
     assert "intel: 1 file of transfers that broke off would go too, 5 B of it." in said.out
     project.does("store", "gc")
     assert not there(boxes[1], ".albor/incoming/aa.part").exists()
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_full_disk_fails_the_step_with_what_is_free_and_the_same_command_goes_on(project: Project, network: Network) -> None:
+    """The target's disk is of 64 MB, then of 200."""
+    if os.geteuid() != 0:
+        pytest.skip("takes root, to mount a small disk")
+    _, box = network.add("lambda", machine_id="1" * 32), network.add("intel")
+    place = there(box)
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], check=True)
+    try:
+        small = BIG.replace("command: head", "command: head -c 30000000 /dev/urandom > small.bin; head")
+        project.manifest(small.replace("[big.bin]}", "[small.bin, big.bin]}"), HEAD)
+        said = project.run("apply")
+        assert said.exit == 3 and "big.bin could not be moved from lambda: on intel, no room for big.bin: 96000000 bytes" in said.err, said
+        assert "`store gc`" in said.err and not (place / "sum.txt").exists()
+        subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
+        assert ("big.bin", "lambda", "intel", 1, SIZE) in applied(project) and (place / "sum.txt").exists()
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
