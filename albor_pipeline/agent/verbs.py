@@ -7,6 +7,7 @@ Verbs marked True may read, hash or wait, and so run in a worker.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import time
@@ -222,6 +223,29 @@ def code_put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[st
     return files.put_code(server.layout, body["digest"], body["files"], stream.read())
 
 
+def project(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the project of a digest is here and untouched."""
+    return {"same": server.project.is_same(body["digest"])}
+
+
+def project_list(server: Server, stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of the project's files, listed in the data as JSON, are to be sent: their numbers."""
+    server.listed = [tuple(item) for item in json.loads(b"".join(stream.read()))]
+    return {"lacking": server.project.lacking(server.listed)}
+
+
+def project_put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Write files of the list, their bytes as data; {"kept"}: where what was in their way is now."""
+    server.lease.require()
+    return {"kept": server.project.put([server.listed[number] for number in body["files"]], stream.read(), body["run"])}
+
+
+def project_done(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """All of the list is here: take away what the project has no more; {"gone"}: how many files."""
+    server.lease.require()
+    return {"gone": server.project.complete(body["digest"], server.listed)}
+
+
 def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Be the one controller of this lineage here, for as long as it is heard of. Raises AttemptError `held` with the holder's text."""
     server.lease.take(str(body["holder"]))
@@ -297,6 +321,10 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "list": (list_folder, True),
     "code_has": (code_has, False),
     "code_put": (code_put, True),
+    "project": (project, True),
+    "project_list": (project_list, True),
+    "project_put": (project_put, True),
+    "project_done": (project_done, True),
     "restore": (restore, True),
     "store_list": (store_list, True),
     "store_rename": (store_rename, True),

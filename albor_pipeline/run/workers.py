@@ -178,7 +178,7 @@ class Workers:
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
             number=number, run=run.id, total=self.slots[key.machine].total, config=config.text if config else None,
-            stamps=run.observer.stamps_of(key), elsewhere=run.observer.inputs.elsewhere(key),
+            stamps=run.observer.stamps_of(key), elsewhere={*run.observer.inputs.elsewhere(key), *run.observer.sent.get(key, ())},
             workdir=str(run.fleet.agents[key.machine].hello["workdir"]),
             python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
         )  # fmt: skip
