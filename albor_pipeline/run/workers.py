@@ -347,8 +347,10 @@ class Workers:
         outcomes = [Outcome(key, again=True) for key in waiting]
         for key in self.work:
             if key.machine == machine:
-                event = StepEvent(key, "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
-                outcomes.append(Outcome(key, entry=self._entry(key), word="unreachable", failed=True, events=(event,)))
+                fails = run.manifest.policy.fails_unreachable
+                event = StepEvent(key, "FAILED" if fails else "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
+                word = "failed" if fails else "unreachable"
+                outcomes.append(Outcome(key, entry=self._entry(key), word=word, failed=True, events=(event,)))
         return outcomes
 
     def cancel(self) -> None:

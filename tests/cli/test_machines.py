@@ -339,3 +339,24 @@ def test_what_another_machine_makes_is_not_carried_yet_and_says_so(project: Proj
     )
     said = project.run("plan")
     assert said.exit == 1 and "`b` on intel reads `a.txt`, which `a` makes on lambda" in said.err
+
+
+@pytest.mark.parametrize(("policy", "exit", "words"), [("hold", 6, "1 done, 2 held"), ("fail", 3, "1 done, 1 failed, 1 not started")])
+def test_the_policy_says_whether_a_machine_that_is_off_fails_or_holds_what_needs_it(
+    project: Project, network: Network, policy: str, exit: int, words: str
+) -> None:
+    network.add("lambda").stop()
+    there(network.add("intel"), ".").mkdir(parents=True)
+    project.manifest(
+        """
+        off: {type: task, machine: lambda, command: echo 1 > a, outputs: [a]}
+        down: {type: task, machine: lambda, command: echo 2 > b, outputs: [b], depends_on: [off]}
+        other: {type: task, machine: intel, command: echo 3 > c, outputs: [c]}
+        """,
+        f"{HEAD}policy: {{unreachable: {policy}, failure: continue_independent}}\n",
+    )
+    said = project.run("apply")
+    assert said.exit == exit and words in said.out, said
+    assert ("FAILED" in said.err) == (policy == "fail") and "off" in said.err
+    network.boxes["lambda"].start()
+    assert "2 done" in project.run("apply").out
