@@ -153,6 +153,7 @@ def dvc_status(base: Path, name: str, path: Path, ours: dict[str, float]) -> Non
             touch(path)
         took = seconds([command, "status", "--quiet"], base)
         row(f"{name}, dvc status, {what}", f"{took:.2f} s", f"{took / ours[what]:.1f} x ours")
+    path.with_name(f"{path.name}.dvc").unlink()
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ KillMode=process
 SuccessExitStatus=130
 Restart=on-failure
 RestartSec=60
-RestartPreventExitStatus=1 2 3 5
+RestartPreventExitStatus=1 2 3 5 64 70
 
 [Install]
 WantedBy={wanted_by}
