@@ -146,10 +146,14 @@ def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str
 
 
 def log(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A log's bytes from an offset (negative: from the end), at most `max`; {"from", "to", "size_bytes"} and the bytes as data."""
+    """A log's bytes from an offset (negative: from the end) or from `since_s` ago on, at most `max`.
+
+    {"from", "to", "size_bytes"} and the bytes as data.
+    """
     path = os.path.join(attempts.find(server.layout, body["resource"], body["number"]), "log")
     size = _size(path)
-    begin = int(body.get("from") or 0)
+    since_s = body.get("since_s")
+    begin = int(body.get("from") or 0) if since_s is None else logs.offset_at(path, time.time() - since_s)
     begin = max(0, size + begin) if begin < 0 else begin
     left = int(body.get("max") or 1 << 62)
     parts: list[bytes] = []

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         if args.verb is None:
             parser.print_help()
             return UsageError.exit_code
-        args.words = list(argv)
+        args.command_line = list(argv)
         code: int = _module(args.verb).run(args)
         return code
     except AlborError as error:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_parallel is not None and args.max_parallel < 1:
         raise UsageError.of("usage", "--max-parallel takes a number from 1")
     path = common.find_manifest(args.manifest)
-    asked = None if args.deep else {**vars(args), "manifest": str(path), "words": None, "detach": False}
+    asked = None if args.deep else {**vars(args), "manifest": str(path), "command_line": None, "detach": False}
     said = recall(project_root(path), asked) if asked is not None else None
     return _say(said) if said is not None else _apply(args, path, asked)
 
@@ -101,7 +101,7 @@ def _detach(args: argparse.Namespace, state_dir: Path, *, sure: bool) -> int:
     from albor_pipeline.run import detach
     from albor_pipeline.ui.hints import Hints
 
-    words = [word for word in args.words if word != "--detach"]
+    words = [word for word in args.command_line if word != "--detach"]
     begun = detach.start([*words, *(["--yes"] if sure and not args.yes else [])], state_dir)
     sys.stderr.write(begun.said)
     if begun.code is not None:
