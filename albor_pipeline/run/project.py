@@ -25,7 +25,7 @@ from albor_pipeline.model.observed import Tree
 GIT = ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 LISTING = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 CACHES = ("__pycache__", "node_modules")
-MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
+from albor_pipeline.resources.python_env import PythonEnv
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run import lint, moved, sending, stored
 from albor_pipeline.run.attempts import known_attempts
@@ -240,10 +241,10 @@ class Session:
         return done
 
     def _send_project(self, plan: Plan, workers: Workers, report: Reporter) -> None:
-        """Give the project's files to the machines that may run a task of it; one that does not get them is lost to this run."""
+        """Give the project's files to the machines that may need them; one that does not get them is lost to this run."""
         assert self.observer is not None
         running = [step.key for step in plan.steps if step.action.executes or step.action is Action.MAY_RUN]
-        needing = {key.machine for key in running if key.machine in self.fleet.agents and self._is_task(key)}
+        needing = {key.machine for key in running if key.machine in self.fleet.agents and self._needs_project(key)}
         machines = sorted(name for name in needing if not self.manifest.machines[name].is_local)
         if not machines:
             return
@@ -253,9 +254,10 @@ class Session:
             if got.error:
                 workers.lost(got.machine, got.error)
 
-    def _is_task(self, key: Key) -> bool:
+    def _needs_project(self, key: Key) -> bool:
         resource = self.manifest.resources.get(key.resource)
-        return resource is not None and isinstance(resource.fields_on(key.machine), Task)
+        fields = resource.fields_on(key.machine) if resource is not None else None
+        return isinstance(fields, Task) or (isinstance(fields, PythonEnv) and fields.wheels is not None)
 
     def _end(self, done: RunReport, folder: Path, papers: Papers) -> RunReport:
         """Record the end of the run; when the disk fails here, the journal holds all results already."""

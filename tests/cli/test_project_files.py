@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,37 @@ def test_a_stage_runs_elsewhere_from_its_snapshot_in_the_interpreter_that_it_nam
     project.manifest(STAGED.replace("      python: PYTHON\n", ""), HEAD)
     said = project.run("plan")
     assert said.exit == 1 and "`staged`, a stage, is on lambda and does not say which Python it runs in there" in said.err, said
+
+
+def test_wheels_of_the_project_are_sent_along_and_are_all_that_is_installed_from(project: Project, network: Network) -> None:
+    box = network.add("lambda")
+    wheel(project.root / "wheels", "1.0")
+    manifest = """
+        env: {type: python_env, machine: lambda, requirements: [tale_words], wheels: wheels}
+        say:
+          {type: task, machine: lambda, python: env, outputs: [out.txt], command: python -m tale_words > out.txt}
+    """
+    said = project.manifest(manifest, HEAD).run("apply")
+    assert said.exit == 0, said
+    assert there(box, "out.txt").read_text() == "1.0\n"
+    project.says("apply", out="Nothing to do: 2 unchanged.")
+    wheel(project.root / "wheels", "1.1")
+    project.does("apply")
+    assert there(box, "out.txt").read_text() == "1.1\n"
+    shutil.rmtree(project.root / "wheels")
+    said = project.run("plan")
+    assert said.exit == 1 and "`env` installs from `wheels`, which holds no wheel" in said.err, said
+
+
+def wheel(folder: Path, version: str) -> None:
+    """A wheel of one module without dependencies."""
+    folder.mkdir(exist_ok=True)
+    about = f"tale_words-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"tale_words-{version}-py3-none-any.whl", "w") as made:
+        made.writestr("tale_words.py", f"print({version!r})\n")
+        made.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tale_words\nVersion: {version}\n")
+        made.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{about}/RECORD", f"tale_words.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
 
 
 def test_a_project_without_git_is_sent_but_for_hidden_folders(project: Project, network: Network) -> None:
