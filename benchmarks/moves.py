@@ -10,6 +10,7 @@ files cold, unchanged, one of them changed. A program that is not installed is n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -64,6 +65,7 @@ class Bench:
         relay = Relay(Errand(source, path, target, path, found.root, "use", "0001"), self.clients[source], self.clients[target])
         pair = {name: self.clients[name] for name in (source, target)}
         while not relay.over:
+            wait_readable(list(pair.values()), 0.5)
             for name, client in pair.items():
                 for message in client.poll(0):
                     if (name, message.id) in relay.ends:
@@ -71,7 +73,6 @@ class Bench:
             relay.pump()
             if until < 1 and relay.sent.size_bytes and relay.sent.passed_bytes >= until * relay.sent.size_bytes:
                 break
-            wait_readable(list(pair.values()), 0.5)
         took = time.perf_counter() - began
         relay.stop()
         if relay.error is not None:
@@ -80,9 +81,10 @@ class Bench:
 
     def cold(self, source: str, target: str, path: str) -> float:
         """Seconds of a move to where nothing is."""
-        for name in (path, ".albor"):
+        for name in (path, ".albor/store", ".albor/incoming"):
             shutil.rmtree(self.folders[target] / name, ignore_errors=True)
-            (self.folders[target] / name).unlink(missing_ok=True) if name == path else None
+        with contextlib.suppress(FileNotFoundError):
+            (self.folders[target] / path).unlink()
         os.sync()
         return self.move(source, target, path)[0]
 

@@ -58,6 +58,7 @@ class Placing:
         self._used: set[str] = set()
         self._made: list[tuple[str, os.stat_result, str]] = []
         self._stays: set[str] = set()
+        self._taken: set[str] = set()  # files at the path that keep their name, or have a second one: those can only be copied
         with prober.caching() as cache:
             self._store = Store(layout, cache)
             self._before = trees.walk(self._path)
@@ -134,6 +135,8 @@ class Placing:
         old, new = ({entry[0]: entry for entry in tree.entries} for tree in (found, self._tree))
         fresh = [entry for entry in self._tree.entries if entry[0] not in old or old[entry[0]][:4] != entry[:4]]
         gone = [entry for entry in found.entries if entry[0] not in new or new[entry[0]][1] != entry[1]]
+        going = {entry[0] for entry in (*gone, *fresh)}
+        self._taken = {trees.place(self._path, name) for name in old if name not in going}
         os.mkdir(name)
         with self._store.held():
             for number, entry in enumerate(fresh):
@@ -177,7 +180,9 @@ class Placing:
             self._share(self._incoming.path(digest), where, entry, came[digest] if alone else None)
             os.chmod(where, 0o755 if entry[2] else 0o644)
         elif at is not None and digest not in self._gone:
-            self._share(at[0], where, entry, at[2] if self._explained and at[1] == entry[2] else None)
+            leaves = bool(self._explained) and at[0] not in self._taken and at[1] == entry[2]
+            self._taken.add(at[0])
+            self._share(at[0], where, entry, at[2] if leaves else None)
         else:
             try:
                 self._store.give(entry, where, True)
@@ -212,6 +217,7 @@ class Placing:
         self._gone.add(digest)
         self._used.clear()
         self._made.clear()
+        self._taken.clear()
         return Lost(digest)
 
     def _swap(self, moves: list[tuple[str, str]]) -> list[str]:

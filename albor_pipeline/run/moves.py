@@ -222,8 +222,9 @@ class Moves:
     def _unreachable(self, trip: _Trip, why: str) -> list[Outcome]:
         self._remove(trip)
         note = f"{why}; what came of {trip.errand.path} is kept"
+        word, shown = ("failed", "FAILED") if self._run.manifest.policy.fails_unreachable else ("unreachable", "unknown")
         keys = [key for key in trip.keys if self._waiting.pop(key, None) is not None]
-        return [self._over(key, "unreachable", "unknown", note) for key in keys]
+        return [self._over(key, word, shown, note) for key in keys]
 
     def cancel(self) -> None:
         """Stop every transfer; the steps that wait for one are over."""

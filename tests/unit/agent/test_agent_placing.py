@@ -146,6 +146,27 @@ def test_a_mixture_that_a_user_added_to_is_kept_aside_whole(ends: tuple[End, End
     assert (target.root / ".albor/kept/0007/use/d/mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize("unexplained", [False, True])
+def test_no_two_files_that_came_are_one(ends: tuple[End, End], unexplained: bool) -> None:
+    """What is written into one name must not show in another: copies of what stays, twins of what goes, twins of what came."""
+    source, target = ends
+    fill(source)
+    move(source, target, "d")
+    if unexplained:
+        (target.root / "d/mine").write_text("mine")
+    for name in ("copy of what stays", "and one more"):
+        (source.root / "d" / name).write_text("one\n")
+    (source.root / "d/deep/er/b").rename(source.root / "d/b1")
+    (source.root / "d/b2").write_bytes((source.root / "d/b1").read_bytes())
+    (source.root / "d/b2").chmod(0o755)
+    for name in ("new1", "new2"):
+        (source.root / "d" / name).write_text("new")
+    assert move(source, target, "d")["received_bytes"] == len("new")
+    assert target.shape("d") == source.shape("d")
+    real = [path for path in (target.root / "d").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path.name for path in real if path.stat().st_nlink > 1] == []
+
+
 def test_what_came_need_not_be_read_again(ends: tuple[End, End]) -> None:
     """Its bytes were digested while they came, and nobody else had it then: a trainer's gigabytes are not read once more."""
     source, target = ends
