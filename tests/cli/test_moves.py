@@ -60,8 +60,9 @@ def there(box: Box, path: str = ".") -> Path:
 
 
 def files(root: Path) -> set[str]:
-    """Every file and link below a folder but for what is in .albor."""
-    return {str(path.relative_to(root)) for path in root.rglob("*") if ".albor" not in path.parts and (path.is_symlink() or path.is_file())}
+    """Every file and link below a folder but for the project's own, and what is in .albor."""
+    found = {path.relative_to(root) for path in root.rglob("*") if path.is_symlink() or path.is_file()}
+    return {str(path) for path in found if path.parts[0] not in (".albor", "manifests")}
 
 
 def step(project: Project, name: str, *words: str) -> tuple[str, list[dict[str, Any]]]:
