@@ -70,7 +70,7 @@ check: setup editor
 	$(BIN)/python -m coverage report
 
 bench: setup
-	@for name in startup cold_run noop validate "store --quick" ssh; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@for name in startup cold_run noop validate "store --quick" ssh "moves --size-mib 256 --files 4000"; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,9 +54,9 @@ class Key:
 
 
 class Box:
-    """One machine; `home` is the home folder that sessions on it see."""
+    """One machine; `home` is the home folder that sessions on it see, `machine_id` what tells it from others, ours where none is given."""
 
-    def __init__(self, folder: Path, name: str, user_key: Key, path: str | None = None) -> None:
+    def __init__(self, folder: Path, name: str, user_key: Key, path: str | None = None, machine_id: str = "") -> None:
         self.name = name
         self.folder = folder / name
         self.home = self.folder / "home"
@@ -70,6 +70,7 @@ class Box:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         (self.folder / "authorized_keys").write_text(f"{user_key.public}\n")
+        self._machine_id = machine_id
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,7 +97,7 @@ class Box:
         config.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        command = [sshd, "-D", "-e", "-f", str(config)]
+        command = [*self._apart(), sshd, "-D", "-e", "-f", str(config)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + LIMIT_S
@@ -106,6 +107,16 @@ class Box:
                     return
             assert self._process.poll() is None and time.monotonic() < limit, (self.folder / "log").read_text()
             time.sleep(0.02)
+
+    def _apart(self) -> list[str]:
+        """Words before a command that has an /etc/machine-id of its own; the test is skipped where that cannot be given."""
+        if not self._machine_id:
+            return []
+        if os.geteuid() != 0 or not shutil.which("unshare") or not Path("/etc/machine-id").exists():
+            pytest.skip("a machine with an id of its own takes root, unshare and an /etc/machine-id")
+        given = self.folder / "machine-id"
+        given.write_text(f"{self._machine_id}\n")
+        return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/machine-id && exec "$@"', str(given)]
 
     def sessions(self) -> list[int]:
         """The server's processes that serve connections."""
@@ -161,9 +172,9 @@ class Network:
         self.boxes: dict[str, Box] = {}
         self.extra: dict[str, str] = {}
 
-    def add(self, name: str, *, path: str | None = None, known: bool = True) -> Box:
+    def add(self, name: str, *, path: str | None = None, known: bool = True, machine_id: str = "") -> Box:
         """A running machine whose host key is known, unless it shall not be."""
-        box = self.boxes[name] = Box(self.folder, name, self.key, path)
+        box = self.boxes[name] = Box(self.folder, name, self.key, path, machine_id)
         box.start()
         if known:
             self.know(box.known)

@@ -33,7 +33,7 @@ RUNNING = (ALIVE, UNSUPERVISED, UNKNOWN)
 
 
 class AttemptError(Exception):
-    """A refusal with a stable code: busy, stale, no-slot, held, unknown-attempt, not-ended, bad-spec."""
+    """A refusal with a stable code: busy, stale, no-slot, held, unknown-attempt, not-ended, bad-spec, not-there, no-room, digest."""
 
     def __init__(self, code: str, message: str, attempt: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)

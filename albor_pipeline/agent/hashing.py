@@ -252,12 +252,12 @@ class StatCache:
             self._add(before, digest)
         return digest
 
-    def relinked(self, path: str, before: os.stat_result, digest: str) -> bool:
+    def relinked(self, path: str, before: os.stat_result, digest: str, now: os.stat_result | None = None) -> bool:
         """Keep the digest of a file whose ctime we moved ourselves, by a link or a mode; False when its bytes may have moved too.
 
-        A write since `before` would show in mtime, unless `before` is itself younger than the clock's grain.
+        A write since `before` would show in mtime, unless `before` is itself younger than the clock's grain. `now` spares a look.
         """
-        now = os.lstat(path)
+        now = now or os.lstat(path)
         if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
             return False
         if before.st_mtime_ns + RACY_NS < self._clock_ns() and self.trusts(now.st_dev):

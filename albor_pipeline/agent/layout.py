@@ -49,6 +49,7 @@ class Layout:
         self.trees = os.path.join(self.store, "trees")
         self.results = os.path.join(self.store, "results")
         self.kept = os.path.join(self.home, "kept")
+        self.incoming = os.path.join(self.home, "incoming")
         self.leases = os.path.join(self.home, "leases")
         self.stat_cache = os.path.join(self.home, "stat-cache")
         self.head = os.path.join(self.home, "head")

@@ -5,6 +5,7 @@ Items are answered in order; one that cannot be answered gives {"error": {"code"
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -17,7 +18,7 @@ from albor_pipeline.agent.watch import Watch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
 SCRIPT_THREADS = 4
@@ -66,15 +67,21 @@ class Prober:
         ]
         for worker in workers:
             worker.start()
-        with self._lock:
-            self._cache.load()
+        with self.caching():
             for index, item in enumerate(items):
                 if item.get("op") != "sh":
                     results[index] = self._one(item)
-            self._cache.save()
         for worker in workers:
             worker.join()
         return results
+
+    @contextlib.contextmanager
+    def caching(self) -> Iterator[StatCache]:
+        """The stat cache, up to date and for this thread alone; what is learned is saved."""
+        with self._lock:
+            self._cache.load()
+            yield self._cache
+            self._cache.save()
 
     def _scripts(self, items: Sequence[Mapping[str, Any]], results: list[dict[str, Any]], waiting: list[int]) -> None:
         while waiting:
@@ -125,7 +132,8 @@ class Prober:
         return files.stat(self._layout.path(item["path"]), self._digester(item))
 
     def _results(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        return {"results": Results(self._layout, self._cache).listing(item["resource"], item.get("fingerprint"))}
+        found = Results(self._layout, self._cache).listing(item["resource"], item.get("fingerprint"), bool(item.get("outputs")))
+        return {"results": found}
 
     def _python(self, item: Mapping[str, Any]) -> dict[str, Any]:
         python = item.get("python")

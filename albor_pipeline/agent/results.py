@@ -17,7 +17,7 @@ from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.hashing import StatCache
 from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, replace_file, temporary, to_json, utc
 from albor_pipeline.agent.outputs import Files, OutputError
-from albor_pipeline.agent.store import Store, StoreError
+from albor_pipeline.agent.store import COPY, Store, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ class Results:
             elif mine:
                 os.unlink(path)
 
-    def listing(self, resource: str, fingerprint: str | None = None) -> list[dict[str, Any]]:
-        """The results of a resource, or of one fingerprint of it, with what of each is `missing`; last in force last."""
+    def listing(self, resource: str, fingerprint: str | None = None, outputs: bool = False) -> list[dict[str, Any]]:
+        """The results of a resource, or of one fingerprint of it, with what of each is `missing`; last in force last.
+
+        With `outputs` nothing is missing that still lies where it was made, though the store does not keep it.
+        """
         base = os.path.join(self._layout.results, quote(resource))
         try:
             names = sorted(os.listdir(base)) if fingerprint is None else [fingerprint]
@@ -104,15 +107,17 @@ class Results:
             body = read_json(os.path.join(base, name)) if not name.startswith(".") else None
             for result in (body or {}).get("results") or []:
                 about = {key: body[key] for key in ("resource", "fingerprint", "parts")} if body else {}
-                found.append({**about, **result, "missing": self._missing(result, fingerprint is not None)})
+                found.append({**about, **result, "missing": self._missing(result, fingerprint is not None, outputs)})
         return found
 
-    def _missing(self, result: Mapping[str, Any], look: bool) -> str:
+    def _missing(self, result: Mapping[str, Any], look: bool, outputs: bool) -> str:
         """Why a result cannot be given back, as far as stat tells; empty when it can."""
         for path, proof in result["outputs"].items():
             if proof["root"] is None:
                 if not os.path.lexists(self._layout.path(path)):
                     return "%s is volatile" % path
+                continue
+            if outputs and look and self._lies_there(path, proof["root"]):
                 continue
             if path not in result[KEPT]:
                 return "%s is not kept" % path
@@ -123,6 +128,10 @@ class Results:
                     return "%s: %s" % (path, lost)
         return ""
 
+    def _lies_there(self, path: str, root: str) -> bool:
+        tree = trees.read_tree(self._layout.path(path), self._cache.digest)
+        return tree is not None and tree.root == root
+
     def resources(self) -> list[str]:
         """The folder names of all resources that have results."""
         return sorted(os.listdir(self._layout.results)) if os.path.isdir(self._layout.results) else []
@@ -130,9 +139,12 @@ class Results:
     def restore(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Put the outputs of one result back, and make it the one in force. Raises AttemptError `busy`, `not-kept`; OSError.
 
-        `source` is another workdir of this machine whose store has the result; it is then kept here too.
+        `source` is another workdir of this machine whose store has the result; it is then kept here too. `brought` is a result of
+        another machine, {"parts", "result"}, whose objects came here before.
         """
         resource, fingerprint = request["resource"], request["fingerprint"]
+        if request.get("brought"):
+            self._enter(resource, fingerprint, request["brought"])
         other = Results(Layout(request["source"]), self._cache) if request.get("source") else self
         with self._alone(resource), self.store.held(), other.store.held() if other is not self else contextlib.nullcontext():
             found = [each for each in other.listing(resource, fingerprint) if each["id"] == request["result"]]
@@ -157,6 +169,12 @@ class Results:
             del result["missing"]
             self._add(about, {**result, "lineage": request["lineage"], "run": request["run"], "used_utc": utc()})
         return {"outputs": result["outputs"], "kept": files.kept}
+
+    def _enter(self, resource: str, fingerprint: str, brought: Mapping[str, Any]) -> None:
+        """Write a result that was made elsewhere into the index; whether its objects are here is looked at when it is used."""
+        result = brought["result"]
+        kept = {path: COPY for path, proof in result["outputs"].items() if proof["root"] is not None}
+        self._add({"resource": resource, "fingerprint": fingerprint, "parts": brought["parts"]}, {**result, KEPT: kept})
 
     def _outputs(self, result: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The outputs that are not as the result has them."""

@@ -38,6 +38,7 @@ class Stream:
         self.number = number
         self.inbox: queue.SimpleQueue[bytes | ConnectionError | None] = queue.SimpleQueue()
         self.sends = False
+        self.ended = False
 
     def read(self) -> Iterator[bytes]:
         """The request's data, part by part. Raises ConnectionError when the other side goes away in between."""
@@ -50,9 +51,14 @@ class Stream:
             self._server.taken(self.number, len(part))
             yield part
 
+    def put(self, part: bytes | ConnectionError | None) -> None:
+        """Data of the request came, or its end; after the end nobody waits for what this stream still sends."""
+        self.ended = not isinstance(part, bytes)
+        self.inbox.put(part)
+
     def write(self, data: bytes) -> None:
-        """Send data after the reply; waits while the other side does not take it."""
-        self._server.write(self.number, data)
+        """Send data after the reply; waits while the other side does not take it. Raises ConnectionError when it wants no more."""
+        self._server.write(self, data)
 
 
 class Server:
@@ -158,7 +164,7 @@ class Server:
             if kind == wire.MESSAGE:
                 self._request(number, payload)
             elif number in self._streams:
-                self._streams[number].inbox.put(payload if kind == wire.DATA else None)
+                self._streams[number].put(payload if kind == wire.DATA else None)
         return True
 
     def _request(self, number: int, body: Mapping[str, Any]) -> None:
@@ -243,12 +249,14 @@ class Server:
             except BlockingIOError:
                 pass
 
-    def write(self, number: int, data: bytes) -> None:
+    def write(self, stream: Stream, data: bytes) -> None:
         """Queue data of a worker; waits while more than a window is queued."""
         with self._room:
-            while self._link.waiting(number) > wire.WINDOW_BYTES:
+            while self._link.waiting(stream.number) > wire.WINDOW_BYTES and not stream.ended:
                 self._room.wait()
-            self._link.data(number, data)
+            if stream.ended:
+                raise ConnectionError("the other side wants no more of it")
+            self._link.data(stream.number, data)
         self._wake()
 
     def end(self, number: int) -> None:
@@ -288,7 +296,9 @@ class Server:
         """Leave nothing of this agent behind but the attempts, which live on."""
         scripts.kill_all()
         for stream in list(self._streams.values()):
-            stream.inbox.put(ConnectionError("the connection closed"))
+            stream.put(ConnectionError("the connection closed"))
+        with self._room:
+            self._room.notify_all()
         deadline = time.monotonic() + CLOSE_WAIT_S
         while self._streams and time.monotonic() < deadline:
             time.sleep(0.005)

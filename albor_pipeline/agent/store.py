@@ -79,6 +79,39 @@ class Store:
                 return "%s is corrupt in the store" % (entry[0] or "it")
         return ""
 
+    def is_whole(self, entry: tuple[str, str, int, str | None, int]) -> bool:
+        """Whether the object of a file is there and whole, as far as its stamp tells."""
+        path = self.object_path(entry)
+        try:
+            info = os.lstat(path)
+        except OSError:
+            return False
+        return info.st_size == entry[4] and self._cache.digest(path, info) == entry[3]
+
+    def put_link(self, entry: tuple[str, str, int, str | None, int], text: str) -> None:
+        """Keep the text of a link. Raises OSError."""
+        self._put(self.object_path(entry), os.fsencode(text))
+
+    def receive(self, entry: tuple[str, str, int, str | None, int], path: str) -> None:
+        """Make the file at `path`, which came from elsewhere, the object of an entry; else copy that of the other mode. Raises OSError."""
+        target, mode = self.object_path(entry), 0o555 if entry[2] else 0o444
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not entry[4]:
+            self._put(target, b"")
+            os.chmod(target, mode)
+            return
+        there = os.path.exists(path)
+        before = os.lstat(path) if there else None
+        if before is not None and before.st_nlink == 1 and before.st_dev == os.stat(os.path.dirname(target)).st_dev:
+            os.chmod(path, mode)
+            os.rename(path, target)
+            self._cache.relinked(target, before, entry[3] or "")
+            return
+        name, other = temporary(target), self.object_path((entry[0], entry[1], 1 - entry[2], entry[3], entry[4]))
+        if copy(path if there else other, name, entry[3] or ""):
+            os.chmod(name, mode)
+            os.rename(name, target)
+
     def keep(self, path: str, tree: Tree, big: bool = False) -> str:
         """Keep all bytes of the tree found at `path`; how. `big`: copies of any size. Raises StoreError, OSError."""
         if any(entry[1] == "o" for entry in tree.entries):

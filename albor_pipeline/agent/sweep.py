@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from albor_pipeline.agent import attempts, hashing, trees
+from albor_pipeline.agent.incoming import Incoming
 from albor_pipeline.agent.layout import Layout, lock_file, read_json, replace_file, to_json, unlink
 from albor_pipeline.agent.results import LOCK_WAIT_S, VERSION, Results, result_id
 
@@ -71,11 +72,11 @@ class Sweep:
         return found
 
     def clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Take away what nobody needs, or only say what that would be (`dry_run`): {"results", "objects", "freed_bytes"}.
+        """Take away what nobody needs, or only say what that would be (`dry_run`): {"results", "objects", "freed_bytes", "incoming"}.
 
         `in_force` are the (resource, fingerprint, id) that the state of the asking lineage holds; of another lineage it is what
         was last used of each resource. `keep_runs` says how many runs of each lineage keep what they made. Bytes count as
-        freed when no output shares them.
+        freed when no output shares them. What transfers that broke off left here (`incoming`) goes too.
         """
         with self._store.held(alone=True):
             results = self.listing()
@@ -94,7 +95,9 @@ class Sweep:
                         unlink(path)
             for root in _roots(gone) - listings if not request.get("dry_run") else ():
                 unlink(os.path.join(self._layout.trees, root))
-        return {"results": gone, "kept": len(kept), "objects": count, "freed_bytes": freed_bytes}
+        files, size_bytes = Incoming(self._layout).sweep(bool(request.get("dry_run")))
+        incoming = {"files": files, "size_bytes": size_bytes}
+        return {"results": gone, "kept": len(kept), "objects": count, "freed_bytes": freed_bytes + size_bytes, "incoming": incoming}
 
     def _needed(self, results: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> set[Name]:
         needed: set[Name] = {(item[0], item[1], item[2]) for item in request.get("in_force") or []}

@@ -52,21 +52,22 @@ def walk(path: str) -> tuple[str, list[Found]] | None:
     """(type, [(relative path, absolute path, lstat)]) sorted by path, None where nothing is there. Raises OSError."""
     try:
         info = os.lstat(path)
-        letter = _letter(info)
-        if letter == "l":
+        kind = letter(info)
+        if kind == "l":
             path = os.path.realpath(path)
             info = os.stat(path)
-            letter = _letter(info)
+            kind = letter(info)
     except (FileNotFoundError, NotADirectoryError):
         return _walk_glob(path) if MAGIC.intersection(path) else None
-    if letter == "d":
+    if kind == "d":
         found: list[Found] = []
         _walk_folder(path, "", found)
         return "dir", sorted(found)
-    return ("file" if letter == "f" else "other"), [("", path, info)]
+    return ("file" if kind == "f" else "other"), [("", path, info)]
 
 
-def _letter(info: os.stat_result) -> str:
+def letter(info: os.stat_result) -> str:
+    """f, d or l; o for what is none of them."""
     return LETTERS.get(info.st_mode & 0o170000, "o")
 
 
@@ -75,7 +76,7 @@ def _walk_folder(path: str, prefix: str, found: list[Found]) -> None:
         for entry in entries:
             name = prefix + entry.name
             info = entry.stat(follow_symlinks=False)
-            if _letter(info) == "d":
+            if letter(info) == "d":
                 if entry.name == ".albor":
                     continue
                 _walk_folder(entry.path, name + "/", found)
@@ -91,7 +92,7 @@ def _walk_glob(path: str) -> tuple[str, list[Found]] | None:
         match = match.rstrip("/")
         name, info = match[len(base) :], os.lstat(match)
         inside: list[Found] = [(name, match, info)]
-        if _letter(info) == "d":
+        if letter(info) == "d":
             _walk_folder(match, name + "/", inside)
         for item in inside:
             found.setdefault(item[0], item)
@@ -106,6 +107,12 @@ def base_of(path: str, kind: str) -> str:
 def place(base: str, name: str) -> str:
     """Where an entry of a tree with this base lies; the entry without a name is the base itself."""
     return base + "/" + name if name else base
+
+
+def shown(path: str, kind: str, name: str) -> str:
+    """An entry of the tree at a declared path as a user would type it."""
+    base = fixed_part(path) if kind == "glob" else path.rstrip("/")
+    return "/".join(part for part in (base, name) if part)
 
 
 def fixed_part(pattern: str) -> str:
@@ -125,7 +132,7 @@ def read_walked(found: tuple[str, list[Found]], digest: Callable[[str, os.stat_r
     entries: list[tuple[str, str, int, str | None, int]] = []
     digests = _digest_big(found[1], digest)
     for name, where, info in found[1]:
-        what = _letter(info)
+        what = letter(info)
         if what == "f":
             known = digests.get(name) or digest(where, info)
             entries.append((name, what, 1 if info.st_mode & 0o100 else 0, known, info.st_size))
@@ -143,7 +150,7 @@ def _digest_big(found: list[Found], digest: Callable[[str, os.stat_result], str]
     def one(item: Found) -> None:
         digests[item[0]] = digest(item[1], item[2])
 
-    big = [item for item in found if item[2].st_size > hashing.SMALL_BYTES and _letter(item[2]) == "f"]
+    big = [item for item in found if item[2].st_size > hashing.SMALL_BYTES and letter(item[2]) == "f"]
     crew.each(one, big, hashing.default_threads())
     return digests
 
@@ -156,7 +163,7 @@ def signature(path: str) -> str | None:
 
 def signature_walked(found: tuple[str, list[Found]]) -> str:
     """The signature of what walk() found."""
-    lines = ["%s %s %s\0" % (_letter(info), hashing.stat_key(info), name) for name, _where, info in found[1]]
+    lines = ["%s %s %s\0" % (letter(info), hashing.stat_key(info), name) for name, _where, info in found[1]]
     return hashing.digest_bytes("".join(lines).encode("utf-8", "surrogateescape"))
 
 

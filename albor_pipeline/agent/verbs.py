@@ -13,10 +13,12 @@ import signal
 import time
 
 from albor_pipeline.agent import attempts, child, facts, files, hashing, liveness, logs, scripts, slots
+from albor_pipeline.agent.giving import Giver
 from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
 from albor_pipeline.agent.sweep import Sweep
+from albor_pipeline.agent.taking import Taker
 from albor_pipeline.agent.watch import holds
 
 TYPE_CHECKING = False
@@ -69,10 +71,7 @@ def unchanged(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[
 
 def start(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
     """Start an attempt; replied to once it is claimed or refused."""
-    try:
-        hashing.ensure_available()
-    except hashing.DigestUnavailable as error:
-        raise attempts.AttemptError("no-blake3", str(error)) from None
+    _need_digests()
     if server.network_fs:
         raise attempts.AttemptError(
             "network-fs", "%s is on a network file system; attempts need a local workdir" % server.layout.workdir
@@ -268,6 +267,36 @@ def restore(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[st
         return server.results.restore({**body, "lineage": server.lineage})
 
 
+def give(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
+    """The tree at `path` whose digest is `root`, for another machine: {"files", "size_bytes"}, then its listing and what is asked of it."""
+    _need_digests()
+    giver = Giver(server.layout, server.prober, body["path"], body["root"])
+    data = giver.listing()
+    stream.sends = True
+    server.answer(stream.number, {"files": giver.tree.files, "size_bytes": giver.tree.size_bytes, "data": True})
+    stream.write(data)
+    giver.serve(stream.read(), stream.write)
+
+
+def take(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring the tree with this `root` to `path`, or into the store (`keep`), out of what another agent's `give` says.
+
+    Replies {"wants", "files", "size_bytes"} as often as bytes are lacking, and at the end {"done", "root", "files", "size_bytes",
+    "received_bytes", "sig", "kept"}.
+    """
+    _need_digests()
+    server.lease.require()
+    taker = Taker(server.layout, server.prober, body, stream.read(), lambda reply: server.answer(stream.number, reply))
+    return taker.run()
+
+
+def _need_digests() -> None:
+    try:
+        hashing.ensure_available()
+    except hashing.DigestUnavailable as error:
+        raise attempts.AttemptError("no-blake3", str(error)) from None
+
+
 def store_list(server: Server, _stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
     """Every result that the store knows."""
     return {"results": Sweep(server.layout, server.results).listing()}
@@ -330,6 +359,8 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "project_put": (project_put, True),
     "project_done": (project_done, True),
     "restore": (restore, True),
+    "give": (give, True),
+    "take": (take, True),
     "store_list": (store_list, True),
     "store_rename": (store_rename, True),
     "store_verify": (store_verify, True),

@@ -85,7 +85,7 @@ class Decoder:
             end = position + HEADER.size + length
             if len(buffer) < end:
                 break
-            payload = bytes(buffer[position + HEADER.size : end])
+            payload = bytes(memoryview(buffer)[position + HEADER.size : end])
             position = end
             if kind == MORE:
                 self._keep(stream, payload)

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-going", action="store_true", help="after a failure go on with what does not depend on it")
     parser.add_argument("--max-parallel", type=int, metavar="N", help="at most N at once")
     parser.add_argument("--deep", action="store_true", help="read every byte of every output again, instead of trusting stat")
+    parser.add_argument("--no-move", action="store_true", help="bring nothing from machine to machine; what that would need is refused")
     parser.add_argument("--detach", action="store_true", help="plan and ask here, then go on without this terminal")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
@@ -69,7 +70,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
-            common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep
+            common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep, args.no_move
         )
         plan = session.plan(wish)
         warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]

@@ -36,8 +36,30 @@ class StepEvent:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A tree that is brought from one machine to another: the files and bytes that had to be sent for it, and the time that took."""
+
+    path: str
+    source: str
+    target: str
+    files: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MoveEvent:
+    """Something that a step needs begins to be moved, or was (`word`: moving, moved)."""
+
+    key: Key
+    word: str
+    at_utc: str
+    moved: Moved
+
+
+@dataclass(frozen=True)
 class ProgressEvent:
-    """The last line of a running task's metrics file."""
+    """How far a step is: the last line of a running task's metrics file, or of a move files, moved_bytes, of_bytes and bytes_per_s."""
 
     key: Key
     progress: Mapping[str, Any]
@@ -67,6 +89,7 @@ class RunReport:
     values: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, str] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
+    moves: tuple[Moved, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -79,7 +102,7 @@ class RunReport:
         return not (self.failed or self.broken or self.interrupted or self.stale or held)
 
 
-Event = RunStarted | StepEvent | ProgressEvent | NoteEvent
+Event = RunStarted | StepEvent | MoveEvent | ProgressEvent | NoteEvent
 
 
 class Reporter(Protocol):

@@ -54,6 +54,17 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class Move:
+    """An input that lies on another machine (`source`) and not yet where it is read; root and size are None while nobody knows them."""
+
+    path: str
+    source: str
+    source_path: str
+    root: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Step:
     """One node of the plan: the action shown, the actions that apply may still pick from, in order, and why."""
 
@@ -67,6 +78,7 @@ class Step:
     seconds: float | None = None
     disk_bytes: float | None = None
     notes: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()
 
     @property
     def changes(self) -> bool:

@@ -41,8 +41,6 @@ def of_steps(
         yield from _slots(manifest, observed, resource, step.key, task)
         if task.stage is not None and task.python is None and not manifest.machines[step.key.machine].is_local:
             yield _no_interpreter(resource, step.key)
-        if task.inputs:
-            yield from _elsewhere(resource, step.key, inputs)
         if (
             task.command is not None
             and step.changes
@@ -113,13 +111,6 @@ def _no_interpreter(resource: Resource, key: Key) -> Diagnostic:
     message = f"`{resource.id}`, a stage, is on {key.machine} and does not say which Python it runs in there"
     notes = ("give it `python:` with the id of a `python_env` on that machine, or with the path of an interpreter",)
     return Diagnostic("error", "no-python", message, resource.spans.get("stage") or resource.span, notes=notes)
-
-
-def _elsewhere(resource: Resource, key: Key, inputs: Inputs) -> Iterator[Diagnostic]:
-    for path, maker in inputs.elsewhere(key).items():
-        message = f"`{resource.id}` on {key.machine} reads `{path}`, which `{maker.resource}` makes on {maker.machine}"
-        note = "files are not carried between machines yet: put both on one, or let `depends_on` order them"
-        yield Diagnostic("error", "not-supported", message, resource.spans.get("inputs") or resource.span, notes=(note,))
 
 
 def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key, task: Task) -> Iterator[Diagnostic]:

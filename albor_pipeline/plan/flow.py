@@ -89,7 +89,10 @@ class Flow:
         """Inputs below the pipeline's own folders that no one makes and that were looked for in vain."""
         resource = self._manifest.resources[key.resource]
         task = resource.fields_on(key.machine)
+        references = {ref.text for ref in resource.depends_on}
         for path in task.inputs if isinstance(task, Task) else ():
+            if path in references:
+                continue
             tree = found.get((key.machine, path))
             if tree is None or tree.found or not self._unmade(key.machine, path):
                 continue

@@ -45,15 +45,31 @@ class Inputs:
             self._cache[key] = tuple(found.values())
         return self._cache[key]
 
-    def elsewhere(self, key: Key) -> dict[str, Key]:
-        """The inputs that lie on another machine, not even mounted on this one, with who makes them: only their digests count here."""
-        return {
-            item.path: item.makers[0]
-            for item in self.of(key)
-            if item.output is not None
-            and item.makers[0].machine != key.machine
-            and self.places.of(key.machine, item.path) != self.places.of(item.makers[0].machine, item.output)
-        }
+    def elsewhere(self, key: Key) -> dict[str, Input]:
+        """The inputs that lie on another machine, not even mounted on this one."""
+        return {item.path: item for item in self.of(key) if self._lies_elsewhere(item, key)}
+
+    def moving(self, key: Key) -> dict[str, Input]:
+        """Those of them that are brought here; of a task that names no inputs only the digests count."""
+        task = self._manifest.resources[key.resource].fields_on(key.machine)
+        return self.elsewhere(key) if isinstance(task, Task) and task.inputs else {}
+
+    def absent(self, key: Key) -> frozenset[str]:
+        """Those of them that are not brought here."""
+        return frozenset(self.elsewhere(key)) - frozenset(self.moving(key))
+
+    def gathered(self, key: Key) -> dict[str, tuple[Key, Key]]:
+        """Paths to which two would have to be moved, and who makes them."""
+        makers: dict[str, list[Key]] = {}
+        for item in self._find(key) if self.moving(key) else ():
+            if item.output is not None and item.makers[0] not in makers.setdefault(item.path, []):
+                makers[item.path].append(item.makers[0])
+        return {path: (each[0], each[1]) for path, each in makers.items() if len(each) > 1}
+
+    def _lies_elsewhere(self, item: Input, key: Key) -> bool:
+        if item.output is None or item.makers[0].machine == key.machine:
+            return False
+        return self.places.of(key.machine, item.path) != self.places.of(item.makers[0].machine, item.output)
 
     def _find(self, key: Key) -> Iterator[Input]:
         resource = self._manifest.resources[key.resource]

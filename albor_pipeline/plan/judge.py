@@ -7,15 +7,15 @@ producers made by then), so the two cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed, StageAnswer, Stored, Tree, Verified
-from albor_pipeline.model.plan import Action, Plan, Step
+from albor_pipeline.model.plan import Action, Move, Plan, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, OutputProof, Result, State
-from albor_pipeline.plan import checks, fingerprint
+from albor_pipeline.plan import checks, fingerprint, moves
 from albor_pipeline.plan.decide import Decision, Facts, decide
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
@@ -27,12 +27,13 @@ HOLDING = (Action.CONFLICT, Action.HOLD, Action.UNKNOWN)
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for; `targets` None means everything."""
+    """What the command line asked for; `targets` None means everything, `no_move` that nothing goes from machine to machine."""
 
     targets: frozenset[Key] | None = None
     force: frozenset[Key] = frozenset()
     replace: frozenset[Key] = frozenset()
     estimates: Mapping[Key, float] = field(default_factory=dict)
+    no_move: bool = False
 
 
 class Judge:
@@ -82,6 +83,19 @@ class Judge:
             self._made_known(key, decision.attempt.exit.outputs)
         if decision.stored is not None:
             self._made_known(key, decision.stored.result.outputs)
+
+    def moves(self, key: Key, wanted: Fingerprint) -> tuple[Move, ...]:
+        """What has to be brought to a machine before this step can start there, as far as it is known."""
+        return tuple(
+            replace(move, size_bytes=self._size(self.inputs.moving(key)[move.path], move.root))
+            for move in moves.needed(key, wanted, self.inputs, self.observed)
+        )
+
+    def _size(self, item: Input, root: str | None) -> int | None:
+        """The bytes of an output as recorded, when it is the one with this digest."""
+        entry = self._entries.get(item.makers[0])
+        proof = entry.in_force.outputs.get(item.output or "") if entry is not None and entry.in_force is not None else None
+        return proof.size_bytes if proof is not None and root is not None and proof.root == root else None
 
     def _made_known(self, key: Key, outputs: Mapping[str, OutputProof]) -> None:
         for path, proof in outputs.items():
@@ -201,7 +215,10 @@ def make_plan(
         unreachable={name: view.error for name, view in observed.machines.items() if view.error is not None},
         longest_chain=chain if total > 0 else (),
         longest_chain_s=total or None,
-        diagnostics=tuple(checks.of_steps(manifest, graph, observed, judge.inputs, steps, outdated(judge, state, steps))),
+        diagnostics=(
+            *checks.of_steps(manifest, graph, observed, judge.inputs, steps, outdated(judge, state, steps)),
+            *moves.problems(manifest, graph, judge.inputs, steps, no_move=options.no_move),
+        ),
     )
 
 
@@ -226,6 +243,7 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
         fingerprint=wanted,
         seconds=result.seconds if result else judge.options.estimates.get(key),
         disk_bytes=_disk_bytes(judge.observed.stages.get(key), result),
+        moves=judge.moves(key, wanted) if decision.action.executes and wanted is not None else (),
     )
 
 

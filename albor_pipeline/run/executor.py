@@ -97,7 +97,8 @@ class Executor:
                 arrived = self._wait()
         except AlborError as error:
             broken = error.diagnostics[0].message
-        return Ended(self._counts(), tuple(sorted(self.workers.work)), self.limits.leave(), broken, tuple(self.now.stale))
+        going_on = tuple(sorted(key for key in self.workers.work if key not in self.workers.moves))
+        return Ended(self._counts(), going_on, self.limits.leave(), broken, tuple(self.now.stale))
 
     def _turn(self, arrived: list[Outcome]) -> bool:
         """Settle what arrived, start what is ready, journal both, act; False when nothing is under way any more."""
@@ -223,7 +224,7 @@ class Executor:
         for name, message in messages:
             outcomes += self.workers.take(name, message)
         self.workers.rounds.tick()
-        return outcomes
+        return outcomes + self.workers.moves.tick()
 
     def _user_leaves(self) -> bool:
         """True when the user leaves the attempts running; a cancel is passed on and waited for."""
@@ -236,6 +237,7 @@ class Executor:
     def _counts(self) -> Counter[str]:
         counts = Counter(self.now.counts)
         counts["not started"] += sum(1 for place in self.now.place.values() if place in (Place.WAITING, Place.READY, Place.QUEUED))
+        counts["not started"] += sum(1 for key in self.workers.work if key in self.workers.moves)
         return +counts
 
 

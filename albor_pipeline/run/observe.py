@@ -191,6 +191,7 @@ class Observer:
                 items.append((item, lambda raw, path=path: self._take_output(key, path, raw)))  # type: ignore[misc]
         items += self._made_items(key, result)
         items += [self.input_item(key, each.path) for each in self.inputs.of(key) if each.output is None and not self._is_sent(key, each)]
+        items += [self.input_item(key, path) for path in self.inputs.moving(key)]
         if task.completion_check is not None and (entry is None or result is None):
             check = {"op": "sh", "script": f"exec {BASH} -c {shlex.quote(task.completion_check)}", "timeout_s": 60.0}
             items.append((check, lambda raw: self._take_check(key, raw)))

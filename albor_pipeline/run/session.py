@@ -50,6 +50,7 @@ class Wish:
     keep_going: bool = False
     max_parallel: int | None = None
     deep: bool = False
+    no_move: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,12 @@ class Session:
             force=(targets or frozenset(self.graph.order)) if wish.force else frozenset(),
             replace=wish.replace,
             estimates=self._estimates(),
+            no_move=wish.no_move,
         )
         plan = self._make_plan()
         before = {} if self._write else {new: old for old, new in renamed.items()}
-        self.observed, was = stored.look(self.manifest, self.fleet, self.observed, plan.steps, before), self.observed
+        look = stored.Look(self.manifest, self.fleet, self.state.entries, before, far=not wish.no_move)
+        self.observed, was = look.at(plan.steps, self.observed), self.observed
         plan = plan if self.observed is was else self._make_plan()
         plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
         self.faults = tuple(self.fleet.faults.values())
@@ -224,6 +227,7 @@ class Session:
         workers = Workers(
             Run(
                 run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
+                wish.no_move,
             )
         )  # fmt: skip
         judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
@@ -231,7 +235,7 @@ class Session:
         self._send_project(plan, workers, report)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
-        done = self._report(plan, ended, run_id, shown, limits.stop_on_first)
+        done = replace(self._report(plan, ended, run_id, shown, limits.stop_on_first), moves=tuple(workers.moves.done))
         if done.succeeded:
             done = replace(done, checks=confirm(self.manifest, self.fleet, report))
         if not ended.broken:

@@ -25,7 +25,7 @@ MAX_ARGUMENT_BYTES = 100_000  # Linux takes 128 KiB for one argument
 
 @dataclass(frozen=True)
 class Start:
-    """One task that is about to start, with what was decided about it; `elsewhere` are inputs that its machine does not vouch for."""
+    """One task that is about to start, with what was decided about it; `absent` are inputs that its machine does not vouch for."""
 
     key: Key
     resource: Resource
@@ -40,7 +40,7 @@ class Start:
     python: str | None = None
     code: str | None = None
     stamps: Mapping[str, str] = field(default_factory=dict)
-    elsewhere: Container[str] = ()
+    absent: Container[str] = ()
 
 
 def code_digest(files: Mapping[str, str]) -> str:
@@ -77,7 +77,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "inputs": [
             {"path": path, "root": root, "sig": start.stamps.get(path, "")}
             for path, root in start.wanted.parts.get("inputs", {}).items()
-            if root != "missing" and path not in start.elsewhere
+            if root != "missing" and path not in start.absent
         ],
         "code": start.code,
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
@@ -21,14 +21,17 @@ from albor_pipeline.plan.judge import may_be_kept
 from albor_pipeline.run.attempts import proof_of
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.outcome import Outcome, Work
-from albor_pipeline.transport.client import Message
+from albor_pipeline.run.relay import Errand
+from albor_pipeline.transport.client import AgentError, Message
 
 if TYPE_CHECKING:
     from albor_pipeline.run.workers import Run
 
 Send = Callable[..., None]
+Bring = Callable[["Key", "list[Errand]", "Callable[[AgentError | None], list[Outcome]]"], None]
 Asked = tuple[Key, dict[str, Any]]
 GONE = "not-kept"
+SPOILED = ("not-there", "digest", "listing")
 
 
 def stored_of(raw: Mapping[str, Any]) -> Stored:
@@ -59,28 +62,62 @@ def follow(fleet: Fleet, renamed: Mapping[Key, Key]) -> None:
             fleet.agents[new.machine].request("store_rename", before=old.resource, after=new.resource)
 
 
-def look(manifest: Manifest, fleet: Fleet, observed: Observed, steps: Iterable[Step], before: Mapping[Key, Key]) -> Observed:
-    """What was observed, with what the stores know of those steps that would run, or may; one request a machine.
+@dataclass(frozen=True)
+class Look:
+    """What the stores know of steps: that of their machine, then those of machines that have had the task.
 
-    `before` are the names under which those are kept that a plan only sees under another one.
+    `before` are the names under which those are kept that a plan only sees under another one; without `far` nothing is looked for
+    where it would have to be moved from.
     """
-    asked: dict[str, list[Asked]] = {}
-    for step in steps:
-        if not (step.action.executes or step.action is Action.MAY_RUN) or step.key.machine not in fleet.agents:
-            continue
-        if may_be_kept(manifest.resources[step.key.resource].fields_on(step.key.machine)):
-            wanted = step.fingerprint
-            fingerprint = wanted.digest(digest_bytes) if wanted is not None and not wanted.unknown else None
-            item = {"op": "results", "resource": before.get(step.key, step.key).resource, "fingerprint": fingerprint}
-            asked.setdefault(step.key.machine, []).append((step.key, item))
-    found = _ask(fleet, asked)
-    here = {key for key, known in found.items() if any(not one.missing for one in known)}
-    for there, items in _neighbours(fleet, {machine: [item for item in items if item[0] not in here] for machine, items in asked.items()}):
-        for key, known in _ask(fleet, {there: items}).items():
-            found[key] = (*(replace(one, machine=there) for one in known), *found.get(key, ()))
-    views = observed.machines
-    gone = {name: replace(views[name], error=why) for name, why in fleet.errors.items() if views[name].error is None}
-    return replace(observed, stored=found, machines={**views, **gone}) if found or gone else observed
+
+    manifest: Manifest
+    fleet: Fleet
+    entries: Container[Key]
+    before: Mapping[Key, Key]
+    far: bool = True
+
+    def at(self, steps: Iterable[Step], observed: Observed) -> Observed:
+        """What was observed, with what is kept of those steps that would run, or may; one request a machine, then one more."""
+        fleet = self.fleet
+        asked: dict[str, list[Asked]] = {}
+        for step in steps:
+            if not (step.action.executes or step.action is Action.MAY_RUN) or step.key.machine not in fleet.agents:
+                continue
+            if may_be_kept(self.manifest.resources[step.key.resource].fields_on(step.key.machine)):
+                asked.setdefault(step.key.machine, []).append((step.key, self._item(step)))
+        found = _ask(fleet, asked)
+        here = {key for key, known in found.items() if any(not one.missing for one in known)}
+        lacking = [item for items in asked.values() for item in items if item[0] not in here]
+        for other in sorted(fleet.agents):
+            for key, known in _ask(fleet, {other: list(self._of(other, lacking, observed))}).items():
+                found[key] = _merged(self._is_near(key.machine, other), [replace(one, machine=other) for one in known], found.get(key, ()))
+        views = observed.machines
+        gone = {name: replace(views[name], error=why) for name, why in fleet.errors.items() if views[name].error is None}
+        return replace(observed, stored=found, machines={**views, **gone}) if found or gone else observed
+
+    def _item(self, step: Step) -> dict[str, Any]:
+        wanted = step.fingerprint
+        fingerprint = wanted.digest(digest_bytes) if wanted is not None and not wanted.unknown else None
+        return {"op": "results", "resource": self.before.get(step.key, step.key).resource, "fingerprint": fingerprint}
+
+    def _of(self, other: str, lacking: Iterable[Asked], observed: Observed) -> Iterator[Asked]:
+        """What to ask of a machine: tasks of others that it has had. One that has only moved there counts by its outputs, too."""
+        for key, item in lacking:
+            had = item["resource"] in observed.machines[other].by_resource or Key(item["resource"], other) in self.entries
+            near = self._is_near(key.machine, other)
+            if other != key.machine and had and (near or self.far):
+                yield key, item if near else {**item, "outputs": True}
+
+    def _is_near(self, machine: str, other: str) -> bool:
+        """Whether two names are of one machine: then its agent can read both stores, and nothing has to be carried."""
+        agents = self.fleet.agents
+        return machine in agents and other in agents and agents[machine].hello["machine_id"] == agents[other].hello["machine_id"]
+
+
+def _merged(near: bool, more: Sequence[Stored], known: Sequence[Stored]) -> tuple[Stored, ...]:
+    """The last is taken: what lies here before what lies near, and that before what has to be moved."""
+    far = [one for one in known if one.machine] if near else []
+    return (*far, *more, *(one for one in known if one not in far))
 
 
 def _ask(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> dict[Key, tuple[Stored, ...]]:
@@ -99,19 +136,10 @@ def _ask(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> dict[Key, tuple[Stor
     return found
 
 
-def _neighbours(fleet: Fleet, asked: Mapping[str, list[Asked]]) -> Iterator[tuple[str, list[Asked]]]:
-    """Machines of another name that are the same machine: its agent can read their stores, so nothing has to be carried."""
-    for machine, items in asked.items():
-        for other, agent in list(fleet.agents.items()) if machine in fleet.agents else ():
-            same = agent.hello["machine_id"] == fleet.agents[machine].hello["machine_id"]
-            if items and other != machine and same:
-                yield other, items
-
-
 class Restoring:
     """One step whose result is given back; where that cannot be done the step is judged anew without it."""
 
-    def __init__(self, run: Run, step: Step, decision: Decision, wanted: Fingerprint, send: Send) -> None:
+    def __init__(self, run: Run, step: Step, decision: Decision, wanted: Fingerprint, send: Send, bring: Bring) -> None:
         assert decision.stored is not None
         self._run = run
         self._step = step
@@ -119,17 +147,53 @@ class Restoring:
         self._stored = decision.stored
         self._wanted = wanted
         self._send = send
+        self._bring = bring
         self._since_s = time.monotonic()
 
     def begin(self) -> Outcome:
         """Put the step among the running ones and ask its machine."""
-        key = self._step.key
-        args = {"resource": key.resource, "fingerprint": self._wanted.digest(digest_bytes), "result": self._stored.id, "run": self._run.id}
-        if self._stored.machine:
-            args["source"] = str(self._run.fleet.agents[self._stored.machine].hello["workdir"])
-        event = StepEvent(key, "fetching" if self._stored.machine else "restoring", self._run.clock(), note=self._reason.text)
+        key, source = self._step.key, self._stored.machine
+        event = StepEvent(key, "fetching" if source else "restoring", self._run.clock(), note=self._reason.text)
         work = Work(self._step, self._wanted, self._since_s)
-        return Outcome(key, events=(event,), act=lambda: self._send(key.machine, "restore", self._done, **args), work=work)
+        return Outcome(key, events=(event,), act=self._carry if self._is_far() else self._restore, work=work)
+
+    def _is_far(self) -> bool:
+        """Whether the result lies where the agent of the step's machine cannot read it."""
+        views, there = self._run.observed.machines, self._stored.machine
+        return bool(there) and views[there].machine_id != views[self._step.key.machine].machine_id
+
+    def _carry(self) -> None:
+        """Bring what the result is made of into the store there; then it is restored as any other."""
+        key, there = self._step.key, self._stored.machine
+        errands = [
+            Errand(there, path, key.machine, path, proof.root, key.resource, self._run.id, keep=True)
+            for path, proof in self._stored.result.outputs.items()
+            if proof.root is not None
+        ]
+        self._bring(key, errands, self._brought)
+
+    def _brought(self, error: AgentError | None) -> list[Outcome]:
+        if error is None:
+            self._restore()
+            return []
+        return [self._without(error.message) if error.code in SPOILED else self._failed(error.message)]
+
+    def _restore(self) -> None:
+        key, stored = self._step.key, self._stored
+        fingerprint = self._wanted.digest(digest_bytes)
+        args: dict[str, Any] = {"resource": key.resource, "fingerprint": fingerprint, "result": stored.id, "run": self._run.id}
+        if self._is_far():
+            args["brought"] = {"parts": self._wanted.parts, "result": self._raw()}
+        elif stored.machine:
+            args["source"] = str(self._run.fleet.agents[stored.machine].hello["workdir"])
+        self._send(key.machine, "restore", self._done, **args)
+
+    def _raw(self) -> dict[str, Any]:
+        """The result as an agent's index has it."""
+        result = self._stored.result
+        about = {"id": self._stored.id, "run": result.run, "number": result.attempt, "seconds": result.seconds, "at_utc": result.at_utc}
+        outputs = {path: asdict(proof) for path, proof in result.outputs.items()}
+        return {**about, "lineage": self._run.state.state.lineage, "summary": result.summary, "outputs": outputs}
 
     def _done(self, reply: Message) -> list[Outcome]:
         key, run = self._step.key, self._run

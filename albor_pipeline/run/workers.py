@@ -25,6 +25,7 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run.attempts import attempt_of, result_of
 from albor_pipeline.run.converge import Convergence
 from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.moves import Moves
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.run.rounds import Rounds
@@ -61,6 +62,7 @@ class Run:
     report: Reporter
     clock: Callable[[], str]
     vault: Vault
+    no_move: bool = False
 
 
 class Workers:
@@ -79,6 +81,7 @@ class Workers:
         self._leaving_since: float | None = None
         self._taken: dict[Key, int] = {}
         self._tries: Counter[Key] = Counter()
+        self.moves = Moves(run)
         self.rounds = Rounds(run.fleet, self.slots, self.work, self._send, self.lost, run.report)
 
     def _slots(self, name: str) -> Slots:
@@ -95,8 +98,9 @@ class Workers:
 
     def observe(self, step: Step) -> Observed:
         """What was observed, with those inputs looked at again that earlier steps may have changed since. Raises UnreachableError."""
-        run = self._run
+        run, came = self._run, self.moves.came(step.key)
         items = [item for item in run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents]
+        items = [item for item in items if item[0]["path"] not in came]
         if items:
             results = run.fleet.probe(step.key.machine, [item for item, _ in items])
             for (_, take), result in zip(items, results, strict=True):
@@ -112,9 +116,12 @@ class Workers:
         if decision.action is Action.ADOPT:
             return self._adopt(step, decision, wanted)
         if decision.action in (Action.RESTORE, Action.FETCH):
-            return Restoring(self._run, step, decision, wanted, self._send).begin()
+            return Restoring(self._run, step, decision, wanted, self._send, self.moves.bring).begin()
         task = self._fields(step.key)
         if isinstance(task, Task):
+            moving = self.moves.begin(step, wanted) if decision.action is not Action.ATTACH else None
+            if moving is not None:
+                return moving
             if not self.slots[step.key.machine].take(step.key, _slots_of(task)):
                 return None
             if decision.action is Action.ATTACH:
@@ -178,7 +185,7 @@ class Workers:
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
             number=number, run=run.id, total=self.slots[key.machine].total, config=config.text if config else None,
-            stamps=run.observer.stamps_of(key), elsewhere={*run.observer.inputs.elsewhere(key), *run.observer.sent.get(key, ())},
+            stamps=run.observer.stamps_of(key), absent={*run.observer.inputs.absent(key), *run.observer.sent.get(key, ())},
             workdir=str(run.fleet.agents[key.machine].hello["workdir"]),
             python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
         )  # fmt: skip
@@ -249,7 +256,8 @@ class Workers:
         if message.kind == "closed":
             return self.lost(machine, f"{machine} does not answer: {message.body.get('why') or 'its agent ended'}")
         if message.kind in ("reply", "data", "end"):
-            return self._answer(machine, message)
+            moved = self.moves.take(machine, message)
+            return self._answer(machine, message) if moved is None else moved
         attempt = attempt_of(message.body)
         mine = self.work.get(Key(attempt.resource, machine))
         if mine is None or mine.number != attempt.number:
@@ -345,7 +353,9 @@ class Workers:
         run.observed = replace(run.observed, machines={**run.observed.machines, machine: gone})
         waiting, self.slots[machine].refused = self.slots[machine].refused, {}
         outcomes = [Outcome(key, again=True) for key in waiting]
-        for key in self.work:
+        moving = {key for key in self.work if key in self.moves}
+        outcomes += self.moves.lost(machine, why)
+        for key in self.work.keys() - moving:
             if key.machine == machine:
                 fails = run.manifest.policy.fails_unreachable
                 event = StepEvent(key, "FAILED" if fails else "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
@@ -354,7 +364,8 @@ class Workers:
         return outcomes
 
     def cancel(self) -> None:
-        """End every running attempt; their ends arrive as usual."""
+        """End every move, and every running attempt; their ends arrive as usual."""
+        self.moves.cancel()
         for key, mine in self.work.items():
             if mine.number:
                 self._send(key.machine, "signal", lambda reply: [], resource=key.resource, number=mine.number)

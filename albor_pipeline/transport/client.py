@@ -79,6 +79,7 @@ class AgentClient:
         self._link = Link(magic=True)
         self._next = 0
         self._called: int | None = None
+        self._held: set[int] = set()
         self._inbox: deque[Message] = deque()
         self._closed = False
 
@@ -109,6 +110,30 @@ class AgentClient:
             self._link.data(self._next, data)
             self._link.end(self._next)
         return self._next
+
+    def hold(self, number: int) -> None:
+        """Data of this request is granted by taken() alone, so that no more of it comes than somebody takes."""
+        self._held.add(number)
+
+    def release(self, number: int) -> None:
+        """Data of this request is dropped from now on, and so comes without limit until its agent stops."""
+        self._held.discard(number)
+
+    def taken(self, number: int, size_bytes: int) -> None:
+        """So much data of a held request was used up: as much more may come."""
+        self._link.taken(number, size_bytes)
+
+    def feed(self, number: int, data: bytes) -> None:
+        """More data of a request that was queued; it goes with the next poll(), as far as the agent takes it."""
+        self._link.data(number, data)
+
+    def finish(self, number: int) -> None:
+        """No more data follows on a request; an agent that still sends some stops."""
+        self._link.end(number)
+
+    def waiting(self, number: int) -> int:
+        """Bytes of a request that the agent did not take yet."""
+        return self._link.waiting(number)
 
     def request(
         self, verb: str, *, data: bytes | None = None, wait_s: float | None = None, **args: Any
@@ -220,9 +245,11 @@ class AgentClient:
 
     def _message(self, kind: int, stream: int, payload: Any) -> Message:
         if kind == wire.DATA:
-            self._link.taken(stream, len(payload))
+            if stream not in self._held:
+                self._link.taken(stream, len(payload))
             return Message("data", stream, data=payload)
         if kind == wire.END:
+            self._held.discard(stream)
             self._link.forget(stream)
             return Message("end", stream)
         if "event" in payload:

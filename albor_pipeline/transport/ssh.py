@@ -26,6 +26,7 @@ ANSWER_S = 30.0
 ARRIVAL_S = 60.0
 HANG_UP_WAIT_S = 2.0
 PIECE_BYTES = 1 << 18
+PACKET_BYTES = 1 << 15  # a channel takes no more at once; the rest would be copied for nothing
 
 
 class SshChannel:
@@ -126,7 +127,7 @@ class SshChannel:
                 view = memoryview(data)
                 while view:
                     try:
-                        view = view[channel.send(bytes(view)) :]
+                        view = view[channel.send(bytes(view[:PACKET_BYTES])) :]
                     except TimeoutError:
                         continue
             channel.shutdown_write()

@@ -72,6 +72,7 @@ def of_step(step: Step) -> Document:
         "depends_on": [str(key) for key in step.after],
         "fingerprint": step.fingerprint.parts if step.fingerprint else None,
         "unknown_inputs": list(step.fingerprint.unknown) if step.fingerprint else [],
+        "moves": [{"path": move.path, "from": move.source, "size_bytes": move.size_bytes} for move in step.moves],
         "seconds": step.seconds,
     }
 
@@ -95,6 +96,13 @@ def of_report(report: RunReport) -> Document:
         "artifacts": [
             {"resource": key.resource, "machine": key.machine, "path": path, **of_proof(proof)}
             for key, path, proof in report.outputs
+        ],
+        "moves": [
+            {
+                "path": move.path, "from": move.source, "to": move.target, "files": move.files, "size_bytes": move.size_bytes,
+                "seconds": round(move.seconds, 3),
+            }
+            for move in report.moves
         ],
         "summaries": {str(key): dict(summary) for key, summary in report.summaries},
         "outputs": dict(report.values),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-from albor_pipeline.model.events import Event, ProgressEvent, Reporter, StepEvent
+from albor_pipeline.model.events import Event, MoveEvent, ProgressEvent, Reporter, StepEvent
 from albor_pipeline.model.plan import Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.ui import words
@@ -16,8 +16,8 @@ from albor_pipeline.ui.run_text import RunLines
 if TYPE_CHECKING:
     from rich.live import Live
 
-RUNNING = ("running", "attached")
-STYLES = {"FAILED": "bold red", "done": "green", "created": "green", "updated": "green", "running": "cyan"}
+RUNNING = ("running", "attached", "moving", "fetching")
+STYLES = {"FAILED": "bold red", "done": "green", "created": "green", "updated": "green", "running": "cyan", "moving": "cyan"}
 
 
 @contextmanager
@@ -59,12 +59,12 @@ class _Drawn:
             if event.key in self._running:
                 self._running[event.key] = ", ".join(words.progress(event.progress))
         else:
-            if isinstance(event, StepEvent):
+            if isinstance(event, StepEvent | MoveEvent):
                 if event.word in RUNNING:
                     self._running[event.key] = ""
                 else:
                     self._running.pop(event.key, None)
-            style = STYLES.get(event.word, "") if isinstance(event, StepEvent) else ""
+            style = STYLES.get(event.word, "") if isinstance(event, StepEvent | MoveEvent) else ""
             for line in self._lines.of(event):
                 self._live.console.print(Text(line, style=style), soft_wrap=True)
         rows = [f"  {key.resource} on {key.machine}  {text}" for key, text in self._running.items()]

@@ -49,7 +49,19 @@ def heading(plan: Plan) -> list[str]:
 def row(step: Step, hints: Hints) -> tuple[str, ...]:
     """The cells of one step."""
     reason = hints.reason(step.reason.text) if step.action is Action.CONFLICT else step.reason.text
+    reason = "; ".join([reason, *moves(step)])
     return (f"{step.action.glyph} {step.key.resource}", step.kind, step.key.machine, step.action.word, reason)
+
+
+def moves(step: Step) -> list[str]:
+    """`moves 1.2 GB from lambda`; the paths where it is not known yet how much that is."""
+    found = []
+    for machine in sorted({move.source for move in step.moves}):
+        mine = [move for move in step.moves if move.source == machine]
+        sizes = [move.size_bytes for move in mine if move.size_bytes is not None]
+        what = words.size(sum(sizes)) if len(sizes) == len(mine) else ", ".join(move.path for move in mine)
+        found.append(f"moves {what} from {machine}")
+    return found
 
 
 def summary(plan: Plan) -> str:

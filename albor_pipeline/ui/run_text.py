@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from albor_pipeline.model.events import Event, NoteEvent, RunReport, RunStarted, StepEvent
+from albor_pipeline.model.events import Event, MoveEvent, NoteEvent, RunReport, RunStarted, StepEvent
 from albor_pipeline.model.plan import Action
 from albor_pipeline.ui import words
 from albor_pipeline.ui.hints import NOTHING_GIVEN, Hints
@@ -32,11 +32,15 @@ class RunLines:
             return [event.text]
         if isinstance(event, StepEvent):
             return self._step(event)
+        if isinstance(event, MoveEvent):
+            return [f"{self._head(event)}  {move(event)}"]
         return []
 
+    def _head(self, event: StepEvent | MoveEvent) -> str:
+        return f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {event.word:<9}"
+
     def _step(self, event: StepEvent) -> list[str]:
-        head = f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {event.word:<9}"
-        lines = [f"{head}  {self._tail(event)}".rstrip()]
+        lines = [f"{self._head(event)}  {self._tail(event)}".rstrip()]
         lines += [f"            | {words.one_line(line)}" for line in event.tail]
         if event.word == "FAILED" and event.log:
             lines.append(f"            | log: {event.log}")
@@ -53,6 +57,17 @@ class RunLines:
         if len(event.outputs) > 3:
             parts.append(f"and {len(event.outputs) - 3} more")
         return "    ".join(parts)
+
+
+def move(event: MoveEvent) -> str:
+    """`data/mixed from lambda    41 files, 4.1 GB`, at the end with the time and the rate before it."""
+    moved = event.moved
+    what = f"{moved.path} from {moved.source}"
+    sent = f"{words.count(moved.files, 'file')}, {words.size(moved.size_bytes)}" if moved.files else "nothing had to be sent"
+    if event.word != "moved":
+        return f"{what}    {sent}"
+    rate = f"    {words.size(moved.size_bytes / moved.seconds)}/s" if moved.files and moved.seconds > 0 else ""
+    return f"{words.seconds(moved.seconds)}    {what}    {sent}{rate}"
 
 
 def report_lines(report: RunReport, hints: Hints, manifest: str) -> list[str]:

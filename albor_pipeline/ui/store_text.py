@@ -66,6 +66,10 @@ def gc_lines(document: Document) -> list[str]:
         done = "would go" if machine["dry_run"] else "went"
         what = f"{words.count(len(machine['results']), 'result')} and {words.count(machine['objects'], 'object')} {done}"
         lines.append(f"{machine['machine']}: {what}, {words.size(machine['freed_bytes'])} free by it; {machine['kept']} kept.")
+        left = machine["incoming"]
+        if left["files"]:
+            what = f"{words.count(left['files'], 'file')} of transfers that broke off {done} too, {words.size(left['size_bytes'])}"
+            lines.append(f"{machine['machine']}: {what} of it.")
     return [*lines, *_silent(document)]
 
 

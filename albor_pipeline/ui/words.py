@@ -85,6 +85,9 @@ def progress(values: Mapping[str, object]) -> list[str]:
     second = [f"loss {loss:.2f}" if loss is not None else "", f"best val {best:.2f}" if best is not None else ""]
     third = [f"{rate:,.0f} tok/s" if rate is not None else "", f"ETA {seconds(eta)}" if eta is not None else ""]
     note = one_line(str(values.get("note") or ""))
+    moved, total, speed = _number(values, "moved_bytes"), _number(values, "of_bytes"), _number(values, "bytes_per_s")
+    if moved is not None and total:
+        note = f"{moved / total:.0%} of {size(total)}" + (f", {size(speed)}/s" if speed is not None else "")
     lines = [first, *(", ".join(part for part in parts if part) for parts in (second, third)), note]
     return [line for line in lines if line]
 

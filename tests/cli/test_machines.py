@@ -328,19 +328,6 @@ def test_a_shell_goes_the_way_that_the_manifest_says(project: Project, network: 
     assert project.end(project.start("ssh", "lambda", "pwd")).exit == 255
 
 
-def test_what_another_machine_makes_is_not_carried_yet_and_says_so(project: Project, network: Network) -> None:
-    network.add("lambda"), network.add("intel")
-    project.manifest(
-        """
-        a: {type: task, machine: lambda, command: echo 1 > a.txt, outputs: [a.txt]}
-        b: {type: task, machine: intel, command: cat a.txt, inputs: [a]}
-        """,
-        HEAD,
-    )
-    said = project.run("plan")
-    assert said.exit == 1 and "`b` on intel reads `a.txt`, which `a` makes on lambda" in said.err
-
-
 @pytest.mark.parametrize(("policy", "exit", "words"), [("hold", 6, "1 done, 2 held"), ("fail", 3, "1 done, 1 failed, 1 not started")])
 def test_the_policy_says_whether_a_machine_that_is_off_fails_or_holds_what_needs_it(
     project: Project, network: Network, policy: str, exit: int, words: str

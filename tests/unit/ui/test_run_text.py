@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from albor_pipeline.model.events import NoteEvent, ProgressEvent, RunReport, RunStarted, StepEvent
+from albor_pipeline.model.events import Moved, MoveEvent, NoteEvent, ProgressEvent, RunReport, RunStarted, StepEvent
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import OutputProof
 from albor_pipeline.ui import documents
@@ -51,6 +51,18 @@ def test_a_run_begins_with_what_it_may_do_and_where_its_logs_are() -> None:
 )  # fmt: skip
 def test_a_step_is_a_line_and_a_failure_brings_its_last_words(event: StepEvent, lines: list[str]) -> None:
     assert LINES.of(event) == lines
+
+
+def test_a_move_is_a_line_when_it_begins_and_one_with_time_and_rate_when_it_is_done() -> None:
+    moved = Moved("data/mixed", "lambda", "intel", 41, 4_100_000_000, 41.0)
+    head = "14:10:02  intel   train     "
+    assert LINES.of(MoveEvent(TRAIN, "moving", AT, moved)) == [f"{head}moving     data/mixed from lambda    41 files, 4.1 GB"]
+    what = "data/mixed from lambda"
+    assert LINES.of(MoveEvent(TRAIN, "moved", AT, moved)) == [f"{head}moved      41 s    {what}    41 files, 4.1 GB    100 MB/s"]
+    nothing = replace(moved, files=0, size_bytes=0, seconds=0.2)
+    assert LINES.of(MoveEvent(TRAIN, "moved", AT, nothing)) == [f"{head}moved      0.2 s    {what}    nothing had to be sent"]
+    document = documents.of_report(replace(DONE, moves=(moved,)))["moves"]
+    assert document == [{"path": "data/mixed", "from": "lambda", "to": "intel", "files": 41, "size_bytes": 4_100_000_000, "seconds": 41.0}]
 
 
 @pytest.mark.parametrize(

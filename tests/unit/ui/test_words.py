@@ -64,12 +64,16 @@ def test_what_a_task_wrote_cannot_move_the_cursor() -> None:
     assert words.one_line("\x1b[31mred\x1b[0m 10%\r100%\n\x1b]0;title\x07\x08done") == "red 10% 100% <U+0008>done"
 
 
+def test_a_move_shows_how_much_of_it_came_and_how_fast() -> None:
+    assert words.progress({"moved_bytes": 620, "of_bytes": 1000, "files": 2, "bytes_per_s": 45e6}) == ["62% of 1.0 kB, 45.0 MB/s"]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-NAMES = st.sampled_from(["step", "of", "loss", "best_val", "tokens_per_s", "eta_s", "note"])
+NAMES = st.sampled_from(["step", "of", "loss", "best_val", "tokens_per_s", "eta_s", "note", "moved_bytes", "of_bytes", "bytes_per_s"])
 
 
 @given(st.dictionaries(NAMES, JSON))

@@ -1,0 +1,204 @@
+"""Artifacts from machine to machine, over loopback sshd, beside `scp` and `rsync`, in one run.
+
+    python -m benchmarks.moves [--size-mib 1024] [--files 20000] [--rounds 3]
+
+Two sshd play two machines. `here -> a` is beside `scp` and `rsync` from here; `a -> b` goes through this process as `scp -3` does. Our
+connections are open before, theirs are made by each command. One big file cold, cut at 60 % and gone on with, unchanged; many small
+files cold, unchanged, one of them changed. A program that is not installed is named, and its rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from albor_pipeline.agent import hashing, trees
+from albor_pipeline.model.manifest import Machine
+from albor_pipeline.run.relay import Errand, Relay
+from albor_pipeline.transport.client import AgentClient
+from albor_pipeline.transport.local import LocalTransport, wait_readable
+from albor_pipeline.transport.ssh import SshTransport
+from benchmarks.common import ROOT, folder, in_turns, row, seconds
+
+sys.path.insert(0, str(ROOT / "tests"))
+from sshd import Network
+
+CUT_AT = 0.6
+AGE_S = 2.1  # files younger than that are read again, whatever is known of them
+LIMITS = {"big": "limit 0.8", "again": "limit 41 %", "same": "limit 0.3 s", "small": "limit 1", "one": "limit 1"}
+
+
+class Bench:
+    """The machines `here`, `a` and `b`, each with a folder and an agent."""
+
+    def __init__(self, where: Path, network: Network) -> None:
+        self.network = network
+        self.folders = {name: where / name for name in ("here", "a", "b")}
+        self.clients: dict[str, AgentClient] = {}
+        for name in self.folders:
+            self.folders[name].mkdir()
+            self.connect(name)
+
+    def connect(self, name: str) -> None:
+        """Open the connection of a machine, again when it was cut."""
+        if name in self.clients:
+            self.clients[name].close()
+        place = str(self.folders[name])
+        if name == "here":
+            client = LocalTransport().connect(Machine(name, "localhost", name), place, "L")
+        else:
+            client = SshTransport().connect(Machine(name, name, name, workdir=place), place, "~/none", "L")
+        client.request("lease", holder="a benchmark")
+        self.clients[name] = client
+
+    def move(self, source: str, target: str, path: str, until: float = 1.0) -> tuple[float, int]:
+        """Seconds, and the bytes that were sent; `until` ends it at that part of them."""
+        found = trees.read_tree(str(self.folders[source] / path), lambda where, _info: hashing.digest_file(where))
+        assert found is not None
+        began = time.perf_counter()
+        relay = Relay(Errand(source, path, target, path, found.root, "use", "0001"), self.clients[source], self.clients[target])
+        pair = {name: self.clients[name] for name in (source, target)}
+        while not relay.over:
+            wait_readable(list(pair.values()), 0.5)
+            for name, client in pair.items():
+                for message in client.poll(0):
+                    if (name, message.id) in relay.ends:
+                        relay.take(name, message)
+            relay.pump()
+            if until < 1 and relay.sent.size_bytes and relay.sent.passed_bytes >= until * relay.sent.size_bytes:
+                break
+        took = time.perf_counter() - began
+        relay.stop()
+        if relay.error is not None:
+            raise RuntimeError(relay.error.message)
+        return took, relay.sent.passed_bytes
+
+    def cold(self, source: str, target: str, path: str) -> float:
+        """Seconds of a move to where nothing is."""
+        for name in (path, ".albor/store", ".albor/incoming"):
+            shutil.rmtree(self.folders[target] / name, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.folders[target] / path).unlink()
+        os.sync()
+        return self.move(source, target, path)[0]
+
+    def name(self, machine: str, path: str) -> str:
+        """A path as `scp` and `rsync` take it."""
+        return str(self.folders[machine] / path) if machine == "here" else f"{machine}:{self.folders[machine]}/{path}"
+
+    def command(self, words: list[str], target: str, clear: bool) -> float:
+        """Seconds of another program; what it made before is taken away first where that is asked for."""
+        if clear:
+            shutil.rmtree(self.folders[target] / "theirs", ignore_errors=True)
+        (self.folders[target] / "theirs").mkdir(exist_ok=True)
+        os.sync()
+        return seconds(words, self.folders["here"])
+
+
+def measure(bench: Bench, size: int, count: int, rounds: int) -> None:
+    """One line a measure."""
+    config = str(bench.network.config)
+    ssh = f"ssh -F {config}"
+    programs = {name: shutil.which(name) for name in ("scp", "rsync")}
+    for name in [name for name, found in programs.items() if found is None]:
+        row(f"{name} is not installed", "-", "its rows are left out")
+    scp, rsync = programs["scp"], programs["rsync"]
+    big(bench, size, rounds, lambda words: [scp, "-q", "-F", config, *words] if scp else None)
+    small(bench, count, rounds, lambda words: [rsync, "-a", "-e", ssh, "--rsync-path", rsync, *words] if rsync else None)
+
+
+Words = Callable[[list[str]], "list[str] | None"]
+
+
+def big(bench: Bench, size: int, rounds: int, scp: Words) -> None:
+    """One file of `size` bytes."""
+    for machine in ("here", "a"):
+        with (bench.folders[machine] / "big").open("wb") as file:
+            for _ in range(size >> 20):
+                file.write(os.urandom(1 << 20))
+    for source, target, more in (("here", "a", []), ("a", "b", ["-3"])):
+        what: dict[str, Callable[[], float]] = {}
+        if source == "here":
+            (bench.folders["a"] / "big").rename(bench.folders["a"] / "kept")
+        what["ours"] = lambda source=source, target=target: bench.cold(source, target, "big")  # type: ignore[misc]
+        words = scp([*more, bench.name(source, "big"), bench.name(target, "theirs/big")])
+        if words is not None:
+            what["scp"] = lambda words=words, target=target: bench.command(words, target, True)  # type: ignore[misc]
+        times = in_turns(what, rounds)
+        for name, took in times.items():
+            ratio = f"{times['scp'] / took:.2f} x its rate, {LIMITS['big']}" if name == "ours" and "scp" in times else ""
+            row(f"{size >> 20} MiB {source} -> {target}, {name}", f"{took:.2f} s", f"{size / took / 1e6:.0f} MB/s  {ratio}")
+        cut(bench, source, target, size)
+        time.sleep(AGE_S)
+        row(f"the same unchanged, {source} -> {target}", f"{bench.move(source, target, 'big')[0]:.3f} s", LIMITS["same"])
+        if source == "here":
+            (bench.folders["a"] / "big").unlink()
+            (bench.folders["a"] / "kept").rename(bench.folders["a"] / "big")
+
+
+def cut(bench: Bench, source: str, target: str, size: int) -> None:
+    """Break off at 60 %, connect again, go on."""
+    (bench.folders[target] / "big").unlink()
+    bench.move(source, target, "big", CUT_AT)
+    for name in (source, target):
+        bench.connect(name)
+    took, sent = bench.move(source, target, "big")
+    row(f"cut at {CUT_AT:.0%}, then the rest, {source} -> {target}", f"{took:.2f} s", f"{sent / size:.1%} sent again, {LIMITS['again']}")
+
+
+def small(bench: Bench, count: int, rounds: int, rsync: Words) -> None:
+    """`count` files of 1 to 8 KiB in folders of 200."""
+    base = bench.folders["here"] / "many"
+    for number in range(count):
+        path = base / f"{number // 200:04}" / f"{number % 200:03}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(1024 + number * 37 % 7168))
+    time.sleep(AGE_S)
+    bench.move("here", "a", "many")
+    words = rsync([f"{base}/", bench.name("a", "theirs/many/")])
+    cold: dict[str, Callable[[], float]] = {"ours": lambda: bench.cold("here", "a", "many")}
+    again: dict[str, Callable[[], float]] = {"ours": lambda: bench.move("here", "a", "many")[0]}
+    one: dict[str, Callable[[], float]] = {"ours": lambda: changed(base, lambda: bench.move("here", "a", "many")[0])}
+    if words is not None:
+        cold["rsync"] = lambda: bench.command(words, "a", True)
+        again["rsync"] = lambda: bench.command(words, "a", False)
+        one["rsync"] = lambda: changed(base, lambda: bench.command(words, "a", False))
+    for what, turns, limit in (("first", cold, LIMITS["small"]), ("unchanged", again, LIMITS["same"]), ("one changed", one, LIMITS["one"])):
+        times = in_turns(turns, rounds)
+        for name, took in times.items():
+            beside = f"{times['rsync'] / took:.2f} x its rate, {limit}" if name == "ours" and "rsync" in times else ""
+            row(f"{count} files here -> a, {what}, {name}", f"{took:.2f} s", beside)
+        time.sleep(AGE_S)
+
+
+def changed(base: Path, then: Callable[[], float]) -> float:
+    """Seconds of what comes after one file got other bytes."""
+    (base / "0000" / "000.bin").write_bytes(os.urandom(2000))
+    return then()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size-mib", type=int, default=1024)
+    parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with folder() as where:
+        network = Network(where / "net")
+        os.environ["ALBOR_SSH_CONFIG"] = str(network.config)
+        try:
+            network.add("a")
+            network.add("b")
+            measure(Bench(where, network), args.size_mib << 20, args.files, args.rounds)
+        finally:
+            network.close()
+
+
+if __name__ == "__main__":
+    main()
