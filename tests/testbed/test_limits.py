@@ -1,0 +1,77 @@
+"""Machines that run out of memory or disk, or whose clock is wrong: the cause is named, and the same command ends well once it is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed.conftest import Make
+from testbed.machine import Machine
+from testbed.pipeline import Pipeline, task
+
+pytestmark = pytest.mark.root
+Rows = list[tuple[Any, ...]]
+MEMORY_BYTES = 200 << 20
+HOG = "python3 -c 'b = b\"x\" * (600 << 20); open(\"first.txt\", \"w\").write(\"fits\")'"
+WRITES = "mkdir -p out; head -c 20M /dev/zero > out/first.txt"
+TWISTED = """#!/bin/sh
+export FAKETIME=+1h FAKETIME_DONT_FAKE_MONOTONIC=1 LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
+exec /usr/bin/python3 "$@"
+"""
+
+
+@pytest.mark.parametrize("shell", ["exec {}", "{} && true"], ids=["instead of its shell", "below its shell"])
+def test_a_task_that_the_kernel_kills_for_memory_is_named_so(make: Make, box: Machine, shell: str) -> None:
+    project = make().tasks(task("first", "lambda", shell.format(HOG), "outputs: [first.txt]"))
+    box.limit_memory(MEMORY_BYTES)
+    said = project.run("apply")
+    assert said.exit == 3 and "out-of-memory killer" in said.err, said
+    assert '"oom"' in project.run("status", "--json").out
+    box.limit_memory(None)
+    assert project.run("apply").exit == 0
+    assert project.starts() == {"first": 2}
+
+
+def test_a_full_disk_fails_the_task_and_its_end_is_proven_once_there_is_room(make: Make, box: Machine) -> None:
+    project = make()
+    folder = f"$HOME/runs/{project.name}"
+    box.do(f"mkdir -p {folder} && mount -t tmpfs -o size=12m tmpfs {folder}")
+    try:
+        project.tasks(task("first", "lambda", WRITES, "outputs: [out/first.txt]"))
+        process = project.start("apply")
+        project.wait(lambda: box.do(f"df --output=avail {folder} | tail -1").strip() == "0")
+        assert process.poll() is None
+        box.do(f"mount -o remount,size=64m {folder}")
+        said = project.end(process)
+        assert said.exit == 3 and "FAILED" in said.err, said
+        assert project.run("apply").exit == 0
+        assert project.starts() == {"first": 2}
+        project.says("apply", out="Nothing to do: 1 unchanged.")
+    finally:
+        box.do(f"umount -l {folder}")
+
+
+def test_a_clock_that_is_an_hour_wrong_decides_nothing(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    """The agent, its spawner and the tasks see a clock that is an hour ahead; halfway it is put right."""
+    python = box.home().parent / "usr/local/bin/python3"
+    python.write_text(TWISTED)
+    python.chmod(0o755)
+    try:
+        assert "3,600 s ahead of ours" in project.run("doctor").out
+        project.kill(project.begin())
+    finally:
+        python.unlink()
+    project.goes_on().ends_as(undisturbed)
+
+
+def test_a_task_begun_by_a_right_clock_is_attached_by_a_wrong_one(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    project.kill(project.begin())
+    python = box.home().parent / "usr/local/bin/python3"
+    python.write_text(TWISTED.replace("+1h", "-1h"))
+    python.chmod(0o755)
+    try:
+        project.goes_on().ends_as(undisturbed)
+    finally:
+        python.unlink()
+

@@ -1,0 +1,106 @@
+"""The line between controller and machine fails in every way: the attempt lives on, and the same command attaches to it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from testbed.conftest import Make
+from testbed.machine import Machine
+from testbed.pipeline import Pipeline
+
+pytestmark = pytest.mark.root
+Rows = list[tuple[Any, ...]]
+REAL_SILENCE = "15,30"
+GOES_ON = "the attempt goes on by itself"
+
+
+def given_up(project: Pipeline, process: Any, why: str) -> None:
+    """The controller ends by itself, and says which machine, why, and that nothing is lost."""
+    said = project.end(process)
+    assert said.exit == 6, said
+    assert f"lambda does not answer: {why}" in said.err and GOES_ON in said.err, said
+
+
+def test_a_cut_that_is_healed_soon_is_not_noticed(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = project.begin()
+    box.link.cut()
+    project.go()
+    time.sleep(1.0)
+    box.link.heal()
+    said = project.end(process)
+    assert said.exit == 0 and "does not answer" not in said.err, said
+    project.ends_as(undisturbed)
+
+
+@pytest.mark.parametrize("carrier", [True, False], ids=["packets vanish", "the cable is out"])
+def test_a_cut_longer_than_the_patience_costs_nothing_but_the_wait(
+    project: Pipeline, box: Machine, undisturbed: Rows, carrier: bool
+) -> None:
+    process = project.begin()
+    box.link.cut(carrier=carrier)
+    given_up(project, process, "nothing came from it for")
+    box.link.heal()
+    project.goes_on().ends_as(undisturbed)
+
+
+def test_a_task_that_ends_behind_the_cut_is_taken_over_as_done(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = project.begin()
+    box.link.cut()
+    project.go()
+    given_up(project, process, "nothing came from it for")
+    box.link.heal()
+    assert project.again().exit == 0
+    project.ends_as(undisturbed)
+
+
+def test_a_connection_of_which_only_one_end_is_left_is_given_up(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    """The machine's end is killed while nothing that it says can arrive, not even a reset."""
+    process = project.begin()
+    box.link.cut()
+    box.drop_sessions()
+    given_up(project, process, "nothing came from it for")
+    box.link.heal()
+    project.goes_on().ends_as(undisturbed)
+
+
+def test_sessions_that_are_killed_hold_the_step(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = project.begin()
+    box.drop_sessions()
+    given_up(project, process, "the connection was cut")
+    project.goes_on().ends_as(undisturbed)
+
+
+def test_a_restarted_sshd_does_not_disturb_a_run(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = project.begin()
+    box.do("systemctl restart ssh")
+    project.go()
+    assert project.end(process).exit == 0
+    project.ends_as(undisturbed)
+
+
+def test_losses_and_delay_change_nothing_but_the_time(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    box.link.slow(rtt_ms=40, rate_mbit=20, loss_percent=2)
+    process = project.begin()
+    project.go()
+    assert project.end(process).exit == 0
+    project.ends_as(undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", ["cut", "half open", "frozen"])
+def test_the_patience_that_users_have(make: Make, box: Machine, undisturbed: Rows, fault: str) -> None:
+    """45 s of silence, as without any hook of a test."""
+    project = make(silence=REAL_SILENCE).tasks()
+    process = project.begin()
+    began = time.monotonic()
+    box.freeze() if fault == "frozen" else box.link.cut()
+    if fault == "half open":
+        box.drop_sessions()
+    given_up(project, process, "nothing came from it for 45 s")
+    assert time.monotonic() - began >= 30
+    box.thaw()
+    box.link.heal()
+    project.goes_on().ends_as(undisturbed)
