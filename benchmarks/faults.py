@@ -26,7 +26,6 @@ from testbed.pipeline import LADDER, WAIT, Pipeline
 
 TASK_S, STRIKE_S, TYPING_S = 20.0, 4.0, 1.0
 LIMIT_S = 400.0
-SILENCE = "15,30"
 STAIRS = LADDER.replace(WAIT, f"sleep {TASK_S:g}")
 RTTS_MS = (50.0, 250.0)
 RATE_MBIT = 100.0
@@ -92,7 +91,7 @@ def faults(bed: Bed) -> list[Fault]:
 def run(bed: Bed, where: Path, fault: Fault | None) -> tuple[Pipeline, list[int], float, float | None]:
     """One run to its end: the project, exit codes, seconds, and how long the second command took to attach."""
     where.mkdir()
-    project = Pipeline(where, bed, silence=SILENCE).tasks(STAIRS)
+    project = Pipeline(where, bed).tasks(STAIRS)
     exits: list[int] = []
     attached = None
     began = time.monotonic()
@@ -152,7 +151,7 @@ def table(bed: Bed, where: Path, only: str, markdown: bool) -> None:
 def round_trips(bed: Bed, where: Path, rounds: int = 3) -> None:
     """How many round trips connecting, asking, closing, and whole commands take, and what a no-op takes at 50 ms and 100 Mbit/s."""
     where.mkdir()
-    project = Pipeline(where, bed, silence=SILENCE).tasks(LADDER).go()
+    project = Pipeline(where, bed).tasks(LADDER).go()
     assert project.run("apply").exit == 0
     times: dict[str, dict[float, float]] = {}
     for rtt_ms in RTTS_MS:

@@ -49,7 +49,7 @@ def supervise(
 
     True when nothing is left of it and this process may take another. Signals meant for an earlier attempt are dropped.
     """
-    while signal.sigtimedwait(child.WATCHED, 0) is not None:
+    while child.take_signal(child.WATCHED, 0.0):
         pass
     try:
         claim = claims.claim(layout, spec)
@@ -139,9 +139,9 @@ class Attempt:
         deadline = time.monotonic() + wait_s
         while True:
             left = deadline - time.monotonic()
-            found = signal.sigtimedwait(child.WATCHED - {signal.SIGCHLD}, max(0.0, left))
-            if found is None or self._is_meant(found.si_signo):
-                return found is not None
+            number = child.take_signal(child.WATCHED - child.CHILD_ENDED, left)
+            if number == 0 or self._is_meant(number):
+                return number != 0
 
     def _is_meant(self, number: int) -> bool:
         """A cancel counts when it lies in this attempt's folder: one sent to the attempt before may arrive now."""

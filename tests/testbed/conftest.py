@@ -12,7 +12,7 @@ from testbed.base import BedError, build, obstacle
 from testbed.bed import Bed
 from testbed.machine import Machine
 from testbed.network import Desk
-from testbed.pipeline import SHORT_LEASE, Pipeline
+from testbed.pipeline import IMPATIENT, SHORT_LEASE, Pipeline
 
 Make = Callable[..., Pipeline]
 
@@ -64,6 +64,12 @@ def make(bed: Bed, tmp_path: Path) -> Iterator[Make]:
 def project(make: Make) -> Pipeline:
     """A project with the ladder of three tasks on two machines."""
     return make().tasks()
+
+
+@pytest.fixture
+def impatient(make: Make) -> Pipeline:
+    """The same, whose controllers give a silent machine up in seconds."""
+    return make(silence=IMPATIENT).tasks()
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,9 @@ from testbed.network import Desk
 
 LIMIT_S = 150.0
 LOCKED = 5
-# Silences after which a connection is given up, for 15 s and then 30 s; machines let a lease go after LEASE_S, for 60 s.
-SHORT_SILENCE, LEASE_S = "1.5,3", 6
-SHORT_LEASE = f"SetEnv ALBOR_TEST_LEASE_S={LEASE_S}\n"
+# How long a connection may be silent, then how long its answer may take; and what machines are told of leases. Users have 60 s there.
+PATIENT, IMPATIENT = "15,30", "1,2"
+SHORT_LEASE = "SetEnv ALBOR_TEST_LEASE_S=5\n"
 # Each task tells of its start outside its outputs, and of a second one that runs beside it; the first waits for `go`.
 TELL = "b=../${PWD##*/}; echo %s >> $b.starts; exec 9> $b.%s.lock; flock -n 9 || echo twice >> $b.starts"
 WAIT = "until [ -e $b.go ]; do sleep 0.1; done"
@@ -46,7 +46,7 @@ LADDER = FIRST + SECOND + THIRD
 class Pipeline(Project):
     """A project of its own, with a folder of its own on each machine."""
 
-    def __init__(self, root: Path, bed: Bed, desk: Desk | None = None, silence: str = SHORT_SILENCE) -> None:
+    def __init__(self, root: Path, bed: Bed, desk: Desk | None = None, silence: str = PATIENT) -> None:
         super().__init__(root)
         self.bed = bed
         self.desk = desk or bed.desk
@@ -101,7 +101,7 @@ class Pipeline(Project):
 
     def go(self, user: str = "root") -> Self:
         """Let the first task end."""
-        for machine in self.bed.machines.values():
+        for machine in (one for one in self.bed.machines.values() if one.is_on):
             path = self.there(machine, "go", user)
             path.parent.mkdir(exist_ok=True)
             path.touch()

@@ -13,7 +13,6 @@ from testbed.pipeline import Pipeline
 
 pytestmark = pytest.mark.root
 Rows = list[tuple[Any, ...]]
-REAL_SILENCE = "15,30"
 GOES_ON = "the attempt goes on by itself"
 
 
@@ -35,35 +34,32 @@ def test_a_cut_that_is_healed_soon_is_not_noticed(project: Pipeline, box: Machin
     project.ends_as(undisturbed)
 
 
-@pytest.mark.parametrize("carrier", [True, False], ids=["packets vanish", "the cable is out"])
-def test_a_cut_longer_than_the_patience_costs_nothing_but_the_wait(
-    project: Pipeline, box: Machine, undisturbed: Rows, carrier: bool
-) -> None:
-    process = project.begin()
-    box.link.cut(carrier=carrier)
-    given_up(project, process, "nothing came from it for")
+def test_a_cut_longer_than_the_patience_costs_nothing_but_the_wait(impatient: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = impatient.begin()
+    box.link.cut(carrier=False)
+    given_up(impatient, process, "nothing came from it for 3 s")
     box.link.heal()
-    project.goes_on().ends_as(undisturbed)
+    impatient.goes_on().ends_as(undisturbed)
 
 
-def test_a_task_that_ends_behind_the_cut_is_taken_over_as_done(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
-    process = project.begin()
+def test_a_task_that_ends_behind_the_cut_is_taken_over_as_done(impatient: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = impatient.begin()
     box.link.cut()
-    project.go()
-    given_up(project, process, "nothing came from it for")
+    impatient.go()
+    given_up(impatient, process, "nothing came from it for")
     box.link.heal()
-    assert project.again().exit == 0
-    project.ends_as(undisturbed)
+    assert impatient.again().exit == 0
+    impatient.ends_as(undisturbed)
 
 
-def test_a_connection_of_which_only_one_end_is_left_is_given_up(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
+def test_a_connection_of_which_only_one_end_is_left_is_given_up(impatient: Pipeline, box: Machine, undisturbed: Rows) -> None:
     """The machine's end is killed while nothing that it says can arrive, not even a reset."""
-    process = project.begin()
+    process = impatient.begin()
     box.link.cut()
     box.drop_sessions()
-    given_up(project, process, "nothing came from it for")
+    given_up(impatient, process, "nothing came from it for")
     box.link.heal()
-    project.goes_on().ends_as(undisturbed)
+    impatient.goes_on().ends_as(undisturbed)
 
 
 def test_sessions_that_are_killed_hold_the_step(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
@@ -92,8 +88,8 @@ def test_losses_and_delay_change_nothing_but_the_time(project: Pipeline, box: Ma
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", ["cut", "half open", "frozen"])
 def test_the_patience_that_users_have(make: Make, box: Machine, undisturbed: Rows, fault: str) -> None:
-    """45 s of silence, as without any hook of a test."""
-    project = make(silence=REAL_SILENCE).tasks()
+    """45 s of silence."""
+    project = make().tasks()
     process = project.begin()
     began = time.monotonic()
     box.freeze() if fault == "frozen" else box.link.cut()

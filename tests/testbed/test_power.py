@@ -33,13 +33,13 @@ def test_a_reboot_in_the_middle_of_a_task_is_known_by_the_boot_and_the_task_runs
     project.ends_as(undisturbed, first=2)
 
 
-def test_a_machine_that_hangs_is_given_up_and_found_again_when_it_goes_on(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
-    process = project.begin()
+def test_a_machine_that_hangs_is_given_up_and_found_again_when_it_goes_on(impatient: Pipeline, box: Machine, undisturbed: Rows) -> None:
+    process = impatient.begin()
     box.freeze()
-    said = project.end(process)
+    said = impatient.end(process)
     assert said.exit == 6 and "lambda does not answer: nothing came from it for" in said.err, said
     box.thaw()
-    project.goes_on().ends_as(undisturbed)
+    impatient.goes_on().ends_as(undisturbed)
 
 
 def test_a_machine_that_is_off_leaves_the_others_planned(project: Pipeline, bed: Bed, undisturbed: Rows) -> None:
