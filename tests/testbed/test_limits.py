@@ -42,21 +42,33 @@ def test_a_task_that_the_kernel_kills_for_memory_is_named_so(make: Make, box: Ma
     assert project.starts() == {"first": 2}
 
 
-def test_a_full_disk_fails_the_task_and_its_end_is_proven_once_there_is_room(make: Make, box: Machine) -> None:
+def test_a_task_that_fills_the_disk_is_told_so_at_once(make: Make, box: Machine) -> None:
     project = make()
     folder = f"$HOME/runs/{project.name}"
     box.do(f"mkdir -p {folder} && mount -t tmpfs -o size=12m tmpfs {folder}")
     try:
         project.tasks(task("first", "lambda", WRITES, "outputs: [out/first.txt]"))
-        process = project.start("apply")
-        project.wait(lambda: box.do(f"df --output=avail {folder} | tail -1").strip() == "0")
-        assert process.poll() is None
+        said = project.run("apply")
+        assert said.exit == 3 and "exit 1, and the disk is full where it ran" in said.err, said
         box.do(f"mount -o remount,size=64m {folder}")
-        said = project.end(process)
-        assert said.exit == 3 and "FAILED" in said.err, said
         assert project.run("apply").exit == 0
         assert project.starts() == {"first": 2}
         project.says("apply", out="Nothing to do: 1 unchanged.")
+    finally:
+        box.do(f"umount -l {folder}")
+
+
+def test_a_disk_that_others_filled_to_the_last_byte_holds_an_end_back_until_there_is_room(make: Make, box: Machine) -> None:
+    project = make()
+    folder = f"$HOME/runs/{project.name}"
+    box.do(f"mkdir -p {folder} && mount -t tmpfs -o size=12m tmpfs {folder}")
+    try:
+        project.tasks(task("first", "lambda", "rm -f $ALBOR_ATTEMPT/reserve; " + WRITES, "outputs: [out/first.txt]"))
+        process = project.start("apply")
+        project.wait(lambda: box.do(f"df --output=avail {folder} | tail -1").strip() == "0")
+        box.do(f"mount -o remount,size=64m {folder}")
+        assert project.end(process).exit == 3
+        assert project.run("apply").exit == 0
     finally:
         box.do(f"umount -l {folder}")
 
