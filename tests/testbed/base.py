@@ -16,7 +16,7 @@ from pathlib import Path
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "albor-testbed"
 VERSION = "1"
 PACKAGES = (
-    "systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "iproute2", "procps", "python3", "faketime",
+    "systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "iproute2", "procps", "python3",
 )  # fmt: skip
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "ip": "iproute2", "ssh-keygen": "openssh-client", "nsenter": "util-linux", "setpriv": "util-linux"}
 # Units that need what no container has, and timers that would work while a test measures.

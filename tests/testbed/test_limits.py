@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +19,9 @@ Rows = list[tuple[Any, ...]]
 MEMORY_BYTES = 200 << 20
 HOG = "python3 -c 'b = b\"x\" * (600 << 20); open(\"first.txt\", \"w\").write(\"fits\")'"
 WRITES = "mkdir -p out; head -c 20M /dev/zero > out/first.txt"
-# The library's processes share memory that the first of them removes at its end; here that is one that stays.
-KEEPER = """
-setsid --fork faketime -f {shift} sleep 86400 </dev/null >/dev/null 2>&1
-until pgrep --full --exact 'sleep 86400' >/run/keeper; do sleep 0.05; done
-"""
-TWISTED = """#!/bin/sh
-FAKETIME_SHARED=$(tr '\\0' '\\n' </proc/$(cat /run/keeper)/environ | sed -n 's/^FAKETIME_SHARED=//p')
-FAKETIME={shift} FAKETIME_DONT_FAKE_MONOTONIC=1 LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
-export FAKETIME_SHARED FAKETIME FAKETIME_DONT_FAKE_MONOTONIC LD_PRELOAD
-exec /usr/bin/python3 "$@"
+CLOCK = Path(__file__).with_name("wrong_clock.c")
+PYTHON = """#!/bin/sh
+LD_PRELOAD=/usr/local/lib/wrong_clock.so WRONG_S=%d exec /usr/bin/python3 "$@"
 """
 
 
@@ -73,40 +68,47 @@ def test_a_disk_that_others_filled_to_the_last_byte_holds_an_end_back_until_ther
         box.do(f"umount -l {folder}")
 
 
-@contextmanager
-def twisted(box: Machine, shift: str) -> Iterator[None]:
-    """The agent, its spawner and the tasks see another time than the machine."""
-    python = box.home().parent / "usr/local/bin/python3"
-    box.do(KEEPER.replace("{shift}", shift))
-    python.write_text(TWISTED.replace("{shift}", shift))
-    python.chmod(0o755)
-    try:
-        yield
-    finally:
-        python.unlink()
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes a clock wrong."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("a wrong clock needs a C compiler: apt-get install gcc libc6-dev")
+    made = tmp_path_factory.mktemp("clock") / "wrong_clock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(made), str(CLOCK), "-ldl"], check=True)
+    return made
 
 
 @pytest.fixture
-def shifted(box: Machine) -> Iterator[Machine]:
-    """lambda, where clocks can be shifted."""
-    yield box
-    box.do("kill $(cat /run/keeper) && rm /run/keeper")
+def wrong_clock(box: Machine, library: Path) -> Iterator[Callable[[int], None]]:
+    """From the call on, agents of lambda and what they start see a clock that is so many seconds ahead; 0 puts it right."""
+    root = box.home().parent
+    shutil.copy(library, root / "usr/local/lib")
+    python = root / "usr/local/bin/python3"
+
+    def ahead(seconds: int) -> None:
+        python.write_text(PYTHON % seconds)
+        python.chmod(0o755)
+
+    yield ahead
+    python.unlink(missing_ok=True)
 
 
 def test_a_clock_that_is_an_hour_ahead_and_then_put_right_decides_nothing(
-    project: Pipeline, shifted: Machine, undisturbed: Rows
+    project: Pipeline, wrong_clock: Callable[[int], None], undisturbed: Rows
 ) -> None:
-    with twisted(shifted, "+1h"):
-        doctor = project.run("doctor")
-        assert "3,600 s ahead of ours" in doctor.out, doctor.out
-        project.kill(project.begin())
+    wrong_clock(3600)
+    doctor = project.run("doctor")
+    assert "3,600 s ahead of ours" in doctor.out, doctor.out
+    project.kill(project.begin())
+    wrong_clock(0)
     project.goes_on().ends_as(undisturbed)
 
 
 def test_a_clock_that_goes_back_an_hour_under_a_running_task_decides_nothing(
-    project: Pipeline, shifted: Machine, undisturbed: Rows
+    project: Pipeline, wrong_clock: Callable[[int], None], undisturbed: Rows
 ) -> None:
     project.kill(project.begin())
-    with twisted(shifted, "-1h"):
-        assert "3,600 s behind ours" in project.run("doctor").out
-        project.goes_on().ends_as(undisturbed)
+    wrong_clock(-3600)
+    assert "3,600 s behind ours" in project.run("doctor").out
+    project.goes_on().ends_as(undisturbed)
