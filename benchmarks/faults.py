@@ -75,6 +75,7 @@ def faults(bed: Bed) -> list[Fault]:
 
     return [
         Fault("connection cut for 5 s", box.link.cut, box.link.heal, 5),
+        Fault("connection cut for 48 s", box.link.cut, box.link.heal, 48),
         Fault("connection cut for 60 s", box.link.cut, box.link.heal, 60),
         Fault("cable out for 60 s", lambda: box.link.cut(carrier=False), box.link.heal, 60),
         Fault("half open: the machine's end killed, silence for 60 s", half_open, box.link.heal, 60),

@@ -21,7 +21,6 @@ from testbed.machine import Machine
 from testbed.network import Desk
 
 LIMIT_S = 150.0
-LOCKED = 5
 # How long a connection may be silent, then how long its answer may take; and what machines are told of leases. Users have 60 s there.
 PATIENT, IMPATIENT = "15,30", "1,2"
 SHORT_LEASE = "SetEnv ALBOR_TEST_LEASE_S=5\n"
@@ -115,23 +114,16 @@ class Pipeline(Project):
         return process
 
     def attach(self) -> tuple[subprocess.Popen[str], float]:
-        """The same command again, until it says that it is attached; also the seconds from its start to that.
-
-        A machine that heard nothing of the end of the last controller holds its lease for a while; then it is typed again.
-        """
-        limit = time.monotonic() + LIMIT_S
-        while True:
-            began = time.monotonic()
-            process = self.start("apply")
-            assert process.stderr is not None
-            told = []
-            for line in process.stderr:
-                told.append(line)
-                if "attached" in line:
-                    return process, time.monotonic() - began
-            said = self.end(process)
-            assert said.exit == LOCKED and time.monotonic() < limit, (told, said)
-            time.sleep(0.5)
+        """The same command again, until it says that it is attached; also the seconds from its start to that."""
+        began = time.monotonic()
+        process = self.start("apply")
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if "attached" in line:
+                return process, time.monotonic() - began
+        raise AssertionError((told, self.end(process)))
 
     def goes_on(self) -> Self:
         """Attach to the attempt that lived on, let it end, and see a run that ends well."""
@@ -140,13 +132,6 @@ class Pipeline(Project):
         said = self.end(process)
         assert said.exit == 0, said
         return self
-
-    def again(self) -> Said:
-        """The same command, typed again for as long as a lease of a lost controller is held."""
-        limit = time.monotonic() + LIMIT_S
-        while (said := self.run("apply")).exit == LOCKED and time.monotonic() < limit:
-            time.sleep(0.5)
-        return said
 
     def proven(self) -> list[tuple[Any, ...]]:
         """What the state says of every resource: its status and the digests of its outputs."""

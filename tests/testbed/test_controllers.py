@@ -53,7 +53,7 @@ def killed(project: Pipeline, kills: int, seed: int, whole: Rows) -> None:
         process = project.start("apply")
         time.sleep(moments.uniform(0.2, 2.4))
         project.kill(process)
-    said = project.again()
+    said = project.run("apply")
     assert said.exit == 0, said
     project.ends_as(whole)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from testbed.bed import Bed
 from testbed.conftest import Make
 from testbed.machine import Machine
+from testbed.network import BRIDGE, Address
 from testbed.pipeline import Pipeline
 
 pytestmark = pytest.mark.root
@@ -48,8 +51,36 @@ def test_a_task_that_ends_behind_the_cut_is_taken_over_as_done(impatient: Pipeli
     impatient.go()
     given_up(impatient, process, "nothing came from it for")
     box.link.heal()
-    assert impatient.again().exit == 0
+    assert impatient.run("apply").exit == 0
     impatient.ends_as(undisturbed)
+
+
+@pytest.fixture
+def roaming(bed: Bed) -> Iterator[Callable[[], None]]:
+    """The laptop moves to another address; what it had open is left without a word, as when it changes networks."""
+    here, there = f"{bed.desk.address.ip}/24", f"{Address(3).ip}/24"
+
+    def move(old: str = here, new: str = there) -> None:
+        bed.desk.do("ip", "addr", "del", old, "dev", BRIDGE)
+        bed.desk.do("ip", "addr", "add", new, "dev", BRIDGE)
+
+    yield move
+    move(there, here)
+
+
+def test_a_laptop_that_changes_networks_waits_until_its_machine_knows(
+    project: Pipeline, roaming: Callable[[], None], undisturbed: Rows
+) -> None:
+    """Nothing tells the machine that the first controller is gone: its lease ends by silence, and nobody has to type again."""
+    process = project.begin()
+    roaming()
+    project.kill(process)
+    again = project.start("apply")
+    assert again.stderr is not None
+    assert any("lambda has not heard that pid" in line for line in again.stderr)
+    project.go()
+    assert project.end(again).exit == 0
+    project.ends_as(undisturbed)
 
 
 def test_a_connection_of_which_only_one_end_is_left_is_given_up(impatient: Pipeline, box: Machine, undisturbed: Rows) -> None:
