@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 from albor_pipeline.errors import LockedError
 from albor_pipeline.model.events import NoteEvent, Reporter
@@ -19,18 +20,21 @@ PAUSE_S = 0.5
 NAMED = re.compile(r"pid (\d+) on (\S+) since ")
 
 
-def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> None:
-    """Take the lease of every machine that answers.
+def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> dict[str, Any]:
+    """Take the lease of every machine that answers, in the order of names, so that of two who begin together one gets all of them.
+
+    Returns the journal head that each of them remembers now.
 
     A machine whose holder was a process of this host that is gone has not heard of that: it is waited for, unless the user leaves.
     Raises LockedError with the holder's words.
     """
     limit = time.monotonic() + PATIENCE_S
-    for name, agent in fleet.agents.items():
+    heads = {}
+    for name, agent in sorted(fleet.agents.items()):
         told = False
         while True:
             try:
-                agent.request("lease", holder=holder())
+                heads[name] = agent.request("lease", holder=holder()).get("head")
                 break
             except AgentError as error:
                 held = error.message
@@ -41,6 +45,7 @@ def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> None:
                 report(NoteEvent(f"{name} has not heard that {gone} is gone; waiting until it does, a minute at most"))
                 told = True
             time.sleep(PAUSE_S)
+    return heads
 
 
 def was_ours(held: str) -> bool:

@@ -257,8 +257,12 @@ class Session:
         return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(resolved)
 
     def take_leases(self, report: Reporter = lambda event: None, leave: Callable[[], Leave] = lambda: Leave.NO) -> None:
-        """Be the only controller of this lineage on each machine; raises LockedError with the holder's words."""
-        leases.take(self.fleet, report, lambda: leave() is not Leave.NO)
+        """Be the only controller of this lineage on each machine, and the one with the newest state.
+
+        Raises LockedError with the holder's words, StateError when another was there since this one looked.
+        """
+        for name, head in leases.take(self.fleet, report, lambda: leave() is not Leave.NO).items():
+            self._check_head(name, head)
 
     def _bind_machines(self) -> None:
         for name, agent in self.fleet.agents.items():

@@ -96,5 +96,5 @@ def test_two_that_begin_at_the_same_moment_start_each_task_once(make: Make, tmp_
     laptop.go()
     running = [(one, one.start("apply")) for one in ((laptop, tower), (tower, laptop))[turn]]
     ends = sorted(one.end(process).exit for one, process in running)
-    assert ends[0] == 0 and ends[1] != 0, ends
+    assert ends[0] == 0 and ends[1] in (1, 5), ends
     assert laptop.starts() == {"before": 1, "first": 1, "second": 1, "third": 1}

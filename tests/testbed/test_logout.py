@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from testbed.base import USER
+from testbed.bed import Bed
 from testbed.conftest import Make
 from testbed.machine import Machine
 from testbed.pipeline import FIRST, Pipeline
@@ -16,12 +17,21 @@ CONF = "/etc/systemd/logind.conf.d/kill.conf"
 PROBE = "sleep 4321"
 
 
-@pytest.fixture
-def strict(box: Machine) -> Iterator[Machine]:
+@pytest.fixture(scope="module")
+def strict(the_bed: Bed) -> Iterator[Machine]:
     """lambda with KillUserProcesses=yes."""
+    box = the_bed.machines["lambda"]
     box.do(f"mkdir -p {CONF.rpartition('/')[0]}; printf '[Login]\\nKillUserProcesses=yes\\n' > {CONF}; systemctl restart systemd-logind")
     yield box
-    box.do(f"rm {CONF}; systemctl restart systemd-logind; loginctl disable-linger {USER}")
+    box.do(f"rm {CONF}; systemctl restart systemd-logind")
+
+
+@pytest.fixture
+def lingering(strict: Machine) -> Iterator[Machine]:
+    """The same, where the user lingers."""
+    strict.do(f"loginctl enable-linger {USER}")
+    yield strict
+    strict.do(f"loginctl disable-linger {USER}")
 
 
 @pytest.fixture
@@ -41,11 +51,10 @@ def leaves_nothing(project: Pipeline, box: Machine) -> bool:
     return not box.do(f"pgrep --full --exact '{PROBE}' || true").strip()
 
 
-def test_an_attempt_of_a_user_who_lingers_outlives_the_log_out(project: Pipeline, strict: Machine) -> None:
-    strict.do(f"loginctl enable-linger {USER}")
-    assert leaves_nothing(project, strict)
+def test_an_attempt_of_a_user_who_lingers_outlives_the_log_out(project: Pipeline, lingering: Machine) -> None:
+    assert leaves_nothing(project, lingering)
     project.kill(project.begin(USER))
-    project.wait(lambda: not strict.do("loginctl --no-legend list-sessions").strip())
+    project.wait(lambda: not lingering.do("loginctl --no-legend list-sessions").strip())
     process, _seconds = project.attach()
     project.go(USER)
     assert project.end(process).exit == 0

@@ -30,7 +30,7 @@ class Agent:
         if self.left:
             self.left -= 1
             raise AgentError("held", self.held)
-        return {}
+        return {"head": {"count": 7}}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,8 @@ def take(agent: Agent, leaves: bool = False) -> list[str]:
     """What is said while the lease is taken."""
     said: list[str] = []
     fleet: Any = SimpleNamespace(agents={"lambda": agent})
-    leases.take(fleet, lambda event: said.append(event.text), lambda: leaves)  # type: ignore[union-attr, func-returns-value]
+    heads = leases.take(fleet, lambda event: said.append(event.text), lambda: leaves)  # type: ignore[union-attr, func-returns-value]
+    assert heads == {"lambda": {"count": 7}}
     return said
 
 
