@@ -103,7 +103,7 @@ def plan(where: Path, machines: int) -> float:
     manifest = load(path)
     built = graph.build(manifest)
     state = StateFolder.open(where / "state", manifest.name, write=False).state
-    observer = Observer(manifest, built, Answers(names), Vault(manifest))  # type: ignore[arg-type]
+    observer = Observer(manifest, built, Answers(names), Vault(manifest), where / "state")  # type: ignore[arg-type]
     observer.read_project(built.order)
     observer.ask(built.order, state)
     observed = observer.observe(built.order)

@@ -207,7 +207,7 @@ def put_code(layout: Layout, digest: str, files: Sequence[Mapping[str, Any]], da
     building = temporary(folder)
     os.mkdir(building)
     try:
-        source = _Source(data)
+        source = Source(data)
         for item in files:
             _put_code_file(building, item, source.take(item["size_bytes"]))
         for place, _folders, _names in os.walk(building):
@@ -239,19 +239,23 @@ def _put_code_file(building: str, item: Mapping[str, Any], content: bytes) -> No
         os.close(descriptor)
 
 
-class _Source:
-    """Takes exact lengths out of parts of any length."""
+class Source:
+    """Takes exact lengths out of parts of any length; raises FileError when there are fewer bytes than that."""
 
     def __init__(self, data: Iterator[bytes]) -> None:
         self._data = data
-        self._held = bytearray()
+        self._held = b""
 
-    def take(self, size_bytes: int) -> bytes:
-        while len(self._held) < size_bytes:
-            part = next(self._data, None)
+    def parts(self, size_bytes: int) -> Iterator[bytes]:
+        """So many bytes, in parts as they arrive."""
+        while size_bytes > 0:
+            part = self._held or next(self._data, None)
             if part is None:
                 raise FileError("short", "fewer bytes arrived than were announced")
-            self._held += part
-        taken = bytes(self._held[:size_bytes])
-        del self._held[:size_bytes]
-        return taken
+            self._held = part[size_bytes:]
+            yield part[:size_bytes]
+            size_bytes -= len(part) - len(self._held)
+
+    def take(self, size_bytes: int) -> bytes:
+        """So many bytes at once."""
+        return b"".join(self.parts(size_bytes))

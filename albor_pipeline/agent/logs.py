@@ -1,13 +1,22 @@
-"""A task's log: capped by punching holes so that offsets stay valid, read over the holes. Knows no attempts and no wire."""
+"""A task's log: capped by punching holes so that offsets stay valid, read over the holes. Knows no attempts and no wire.
+
+Beside it `log.times` says how long the log was when, `SECONDS BYTES` a line, so that it can be read from a time on.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEAD_BYTES = 1 << 20
 TAIL_BYTES = 256 << 20
 STEP_BYTES = 16 << 20
+MARK_S = 10
 PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
 
 
@@ -36,6 +45,47 @@ class Cap:
             end -= end % 4096
             if punch(self._descriptor, self._done, end - self._done):
                 self._done = end
+
+
+class Times:
+    """Writes down how long a log is, every ten seconds in which it grew; by the wall clock of its machine."""
+
+    def __init__(self, descriptor: int, path: str, clock: Callable[[], float] = time.time) -> None:
+        self._descriptor = descriptor
+        self._path = path + ".times"
+        self._clock = clock
+        self._next = 0.0
+        self._size = 0
+
+    def mark(self) -> None:
+        """Add a line where one is due; a disk that takes none costs only the choice of a time."""
+        size, now = os.fstat(self._descriptor).st_size, self._clock()
+        if size == self._size or now < self._next:
+            return
+        try:
+            with open(self._path, "a") as file:
+                file.write("%d %d\n" % (now, size))
+        except OSError:
+            pass
+        self._size, self._next = size, now + MARK_S
+
+
+def offset_at(path: str, before_s: float) -> int:
+    """How long a log was at a time of the wall clock, as last written down before it; 0 where nothing was."""
+    found = 0
+    try:
+        last = os.stat(path)
+        if last.st_mtime <= before_s:
+            return last.st_size
+        with open(path + ".times") as file:
+            for line in file:
+                when, _space, size = line.partition(" ")
+                if not (when.isdigit() and size.endswith("\n") and int(when) <= before_s):
+                    break
+                found = int(size)
+    except (OSError, ValueError):
+        return found
+    return found
 
 
 def read_from(descriptor: int, offset: int, limit: int) -> tuple[int, bytes]:

@@ -13,6 +13,7 @@ from albor_pipeline.agent.layout import BadName, Layout
 from albor_pipeline.agent.lease import Lease
 from albor_pipeline.agent.link import Link
 from albor_pipeline.agent.probe import Prober, new_cache
+from albor_pipeline.agent.project import Project
 from albor_pipeline.agent.results import Results
 from albor_pipeline.agent.starts import POLL_S, Spawning, Starts, Tail
 
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
+
+    from albor_pipeline.agent.project import Item
 
     Verb = Callable[["Server", "Stream", Mapping[str, Any]], "dict[str, Any] | None"]
 
@@ -64,6 +67,8 @@ class Server:
         self.lease = Lease(layout, lineage)
         self.prober = Prober(layout)
         self.results = Results(layout, new_cache(layout))
+        self.project = Project(layout, new_cache(layout))
+        self.listed: list[Item] = []
         self.store_lock = threading.Lock()
         self.network_fs = liveness.is_network(layout.workdir)
         self.head_lock = threading.Lock()

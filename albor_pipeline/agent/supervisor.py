@@ -185,7 +185,7 @@ class Attempt:
         began = time.monotonic()
         deadline = began + timeout_s if timeout_s else None
         pulse = Pulse(self._env["ALBOR_HEARTBEAT"], heartbeat_s, began)
-        cap = logs.Cap(self._log)
+        cap, times = logs.Cap(self._log), logs.Times(self._log, self._log_path)
         while True:
             now = time.monotonic()
             limits = [child.SLICE_S]
@@ -201,6 +201,7 @@ class Attempt:
                 process.stop(self._grace_s)
                 return reason
             cap.apply()
+            times.mark()
             os.utime(self._alive)
 
     def _reason(

@@ -7,6 +7,7 @@ Verbs marked True may read, hash or wait, and so run in a worker.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import time
@@ -145,10 +146,14 @@ def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str
 
 
 def log(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A log's bytes from an offset (negative: from the end), at most `max`; {"from", "to", "size_bytes"} and the bytes as data."""
+    """A log's bytes from an offset (negative: from the end) or from `since_s` ago on, at most `max`.
+
+    {"from", "to", "size_bytes"} and the bytes as data.
+    """
     path = os.path.join(attempts.find(server.layout, body["resource"], body["number"]), "log")
     size = _size(path)
-    begin = int(body.get("from") or 0)
+    since_s = body.get("since_s")
+    begin = int(body.get("from") or 0) if since_s is None else logs.offset_at(path, time.time() - since_s)
     begin = max(0, size + begin) if begin < 0 else begin
     left = int(body.get("max") or 1 << 62)
     parts: list[bytes] = []
@@ -220,6 +225,29 @@ def code_has(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[s
 def code_put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Lay out the code of a digest."""
     return files.put_code(server.layout, body["digest"], body["files"], stream.read())
+
+
+def project(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the project of a digest is here and untouched."""
+    return {"same": server.project.is_same(body["digest"])}
+
+
+def project_list(server: Server, stream: Stream, _body: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of the project's files, listed in the data as JSON, are to be sent: their numbers."""
+    server.listed = [tuple(item) for item in json.loads(b"".join(stream.read()))]
+    return {"lacking": server.project.lacking(server.listed)}
+
+
+def project_put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Write files of the list, their bytes as data; {"kept"}: where what was in their way is now."""
+    server.lease.require()
+    return {"kept": server.project.put([server.listed[number] for number in body["files"]], stream.read(), body["run"])}
+
+
+def project_done(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """All of the list is here: take away what the project has no more; {"gone"}: how many files."""
+    server.lease.require()
+    return {"gone": server.project.complete(body["digest"], server.listed)}
 
 
 def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,6 +328,10 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "list": (list_folder, True),
     "code_has": (code_has, False),
     "code_put": (code_put, True),
+    "project": (project, True),
+    "project_list": (project_list, True),
+    "project_put": (project_put, True),
+    "project_done": (project_done, True),
     "restore": (restore, True),
     "store_list": (store_list, True),
     "store_rename": (store_rename, True),

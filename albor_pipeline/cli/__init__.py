@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from albor_pipeline.errors import EXIT_BUG, EXIT_INTERRUPTED, AlborError, UsageError
 
@@ -38,6 +38,7 @@ VERBS = {
     "history": "what happened, from the journal",
     "audit": "whether the journal is whole and unchanged",
     "store": "what is kept of earlier results: list it, check it, clean it",
+    "install-service": "let systemd apply the manifest again after every boot",
     "state": "rebuild a lost state folder from the machines, or import what forjar recorded",
 }
 GC_THRESHOLDS = (100_000, 20, 100)
@@ -66,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
         if args.verb is None:
             parser.print_help()
             return UsageError.exit_code
-        code: int = import_module(f"albor_pipeline.cli.{args.verb}").run(args)
+        args.command_line = list(argv)
+        code: int = _module(args.verb).run(args)
         return code
     except AlborError as error:
         return _show(error, argv, args)
@@ -77,6 +79,10 @@ def main(argv: Sequence[str]) -> int:
         return AlborError.exit_code
     except Exception:
         return _bug()
+
+
+def _module(verb: str) -> Any:
+    return import_module(f"albor_pipeline.cli.{verb.replace('-', '_')}")
 
 
 class _Help(argparse.HelpFormatter):
@@ -109,7 +115,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for verb, does in VERBS.items():
         sub = verbs.add_parser(verb, help=does, description=does)
         if verb == wanted:
-            import_module(f"albor_pipeline.cli.{verb}").add_arguments(sub)
+            _module(verb).add_arguments(sub)
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-going", action="store_true", help="after a failure go on with what does not depend on it")
     parser.add_argument("--max-parallel", type=int, metavar="N", help="at most N at once")
     parser.add_argument("--deep", action="store_true", help="read every byte of every output again, instead of trusting stat")
+    parser.add_argument("--detach", action="store_true", help="plan and ask here, then go on without this terminal")
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
 
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_parallel is not None and args.max_parallel < 1:
         raise UsageError.of("usage", "--max-parallel takes a number from 1")
     path = common.find_manifest(args.manifest)
-    asked = None if args.deep else {**vars(args), "manifest": str(path)}
+    asked = None if args.deep else {**vars(args), "manifest": str(path), "command_line": None, "detach": False}
     said = recall(project_root(path), asked) if asked is not None else None
     return _say(said) if said is not None else _apply(args, path, asked)
 
@@ -80,14 +82,36 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
             return _say(said)
         sys.stderr.write(told)
         _ask(plan, args.yes)
-        with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(_told) as interrupts:
-            papers = Papers(_bytes(documents.of_plan(plan)), lambda done: _bytes(documents.of_report(done)))
-            done = session.apply(plan, wish, papers, report, interrupts.leave)
+        if not args.detach:
+            with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(_told) as interrupts:
+                papers = Papers(_bytes(documents.of_plan(plan)), lambda done: _bytes(documents.of_report(done)))
+                done = session.apply(plan, wish, papers, report, interrupts.leave)
+        state_dir = session.folder.root
+    if args.detach:
+        return _detach(args, state_dir, sure=any(step.overwrites for step in plan.steps))
     if args.json:
         common.out([documents.text(documents.of_report(done))])
     else:
         common.out(run_text.report_lines(done, Hints.of(args), plan.manifest))
     return _code(done)
+
+
+def _detach(args: argparse.Namespace, state_dir: Path, *, sure: bool) -> int:
+    """Leave the rest to a process of its own; `sure`: what would be overwritten was agreed to here."""
+    from albor_pipeline.run import detach
+    from albor_pipeline.ui.hints import Hints
+
+    words = [word for word in args.command_line if word != "--detach"]
+    begun = detach.start([*words, *(["--yes"] if sure and not args.yes else [])], state_dir)
+    sys.stderr.write(begun.said)
+    if begun.code is not None:
+        return begun.code
+    common.out([
+        f"It goes on by itself (pid {begun.pid}): {Hints.of(args).again('status')}",
+        f"To read along: tail -f {shlex.quote(str(begun.log))}",
+        f"To stop it and leave its tasks running: kill {begun.pid}",
+    ])  # fmt: skip
+    return EXIT_OK
 
 
 def _ask(plan: Plan, yes: bool) -> None:

@@ -75,7 +75,7 @@ def candidates(before: Sequence[str], current: str) -> Iterable[str]:
     if verb not in VERBS:
         return []
     parser = argparse.ArgumentParser(prog=verb)
-    import_module(f"albor_pipeline.cli.{verb}").add_arguments(parser)
+    import_module(f"albor_pipeline.cli.{verb.replace('-', '_')}").add_arguments(parser)
     typed = before[before.index(verb) + 1 :]
     options = {name: action for action in parser._actions for name in action.option_strings}
     last = options.get(typed[-1]) if typed else None

@@ -6,24 +6,30 @@ import argparse
 import sys
 
 from albor_pipeline.cli import common
-from albor_pipeline.errors import EXIT_OK
+from albor_pipeline.errors import EXIT_OK, UsageError
+from albor_pipeline.resources.fields import parse_seconds
 from albor_pipeline.run.follow import Follower, newest
 from albor_pipeline.run.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """TASK, -f, --attempt."""
+    """TASK, -f, --since, --attempt."""
     common.add_task(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the attempt ends")
+    parser.add_argument("--since", metavar="TIME", help="only what came in the last 10m, 2h and so on, to about ten seconds")
     parser.add_argument("--attempt", type=int, help="another attempt than the newest")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print it."""
+    try:
+        since_s = None if args.since is None else parse_seconds(args.since)
+    except ValueError:
+        raise UsageError.of("usage", f"--since takes a time such as 90s, 10m or 1h30m, not {args.since!r}") from None
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         common.tell_unmasked(session.vault.missing())
         for key in sorted(common.keys_of(args.task, session.manifest)):
             follower = Follower(session, key, newest(session, key, args.attempt).number)
-            follower.print_log(sys.stdout.write, follow=args.follow)
+            follower.print_log(sys.stdout.write, follow=args.follow, since_s=since_s)
     return EXIT_OK

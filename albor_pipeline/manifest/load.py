@@ -236,6 +236,7 @@ def _policy(fields: PolicyFields) -> Policy:
     one_by_one = not (fields.parallel_machines and fields.parallel_resources)
     return Policy(
         stop_on_first=fields.failure == "stop_on_first",
+        fails_unreachable=fields.unreachable == "fail",
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
         on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, on_drift=fields.notify.on_drift,

@@ -124,6 +124,10 @@ class PolicyFields(Fields):
         Literal["stop_on_first", "continue_independent"],
         Field(description="whether the first failure ends the run, or what does not depend on it goes on"),
     ] = "stop_on_first"
+    unreachable: Annotated[
+        Literal["fail", "hold"],
+        Field(description="whether a resource whose machine does not answer counts as failed, or waits for the next run"),
+    ] = "hold"
     parallel_machines: Annotated[Flag, Field(description="whether machines work at the same time")] = True
     parallel_resources: Annotated[Flag, Field(description="whether resources of one machine are worked on at the same time")] = True
     max_parallel: Annotated[Positive | None, Field(description="how many resources are worked on at once")] = None

@@ -70,6 +70,7 @@ class Policy:
     """How a run behaves; nothing here is part of a fingerprint. `spans` place each value, `not_yet` is as of a machine."""
 
     stop_on_first: bool = True
+    fails_unreachable: bool = False
     max_parallel: int | None = None
     pre_apply: str | None = None
     post_apply: str | None = None

@@ -39,8 +39,8 @@ def of_steps(
             yield from flow.stage_reads(step.key, answer.reads)
         yield from flow.missing(step.key, observed.inputs)
         yield from _slots(manifest, observed, resource, step.key, task)
-        if not manifest.machines[step.key.machine].is_local and task.stage is None and observed.code.get(step.key):
-            yield _not_sent(resource, step.key, observed.code[step.key])
+        if task.stage is not None and task.python is None and not manifest.machines[step.key.machine].is_local:
+            yield _no_interpreter(resource, step.key)
         if task.inputs:
             yield from _elsewhere(resource, step.key, inputs)
         if (
@@ -109,11 +109,10 @@ def _covered(path: str, declared: Iterable[str]) -> bool:
     return any(PurePosixPath(item) in (pure, *pure.parents) or pure.match(item) for item in declared)
 
 
-def _not_sent(resource: Resource, key: Key, files: Iterable[str]) -> Diagnostic:
-    message = f"`{resource.id}` on {key.machine} runs {', '.join(list(files)[:SHOWN])} of this project"
-    way = "put it on a machine with `addr: localhost`, or write what it runs in `command`"
-    notes = (f"the project's files are not sent to other machines yet: {way}",)
-    return Diagnostic("error", "not-supported", message, resource.spans.get("command") or resource.span, notes=notes)
+def _no_interpreter(resource: Resource, key: Key) -> Diagnostic:
+    message = f"`{resource.id}`, a stage, is on {key.machine} and does not say which Python it runs in there"
+    notes = ("give it `python:` with the id of a `python_env` on that machine, or with the path of an interpreter",)
+    return Diagnostic("error", "no-python", message, resource.spans.get("stage") or resource.span, notes=notes)
 
 
 def _elsewhere(resource: Resource, key: Key, inputs: Inputs) -> Iterator[Diagnostic]:

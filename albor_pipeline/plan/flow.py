@@ -99,9 +99,8 @@ class Flow:
                 continue
             message = f"`{resource.id}` reads `{path}`, which is not there and which nothing makes"
             label, near = self._nearest(key.machine, path)
-            machine = self._manifest.machines[key.machine]
-            sent = "" if machine.is_local else "the project's files are not sent to other machines yet: "
-            note = f"{sent}put it there on {key.machine}, or name it in the `outputs` of the task that makes it"
+            sent = "" if self._manifest.machines[key.machine].is_local else ", or in the project folder where git does not ignore it"
+            note = f"put it there on {key.machine}{sent}, or name it in the `outputs` of the task that makes it"
             yield Diagnostic("error", "missing-input", message, place, label, (*near, note))
 
     def stage_reads(self, key: Key, paths: Iterable[str]) -> Iterator[Diagnostic]:

@@ -86,6 +86,15 @@ class Inputs:
         """What makes this path, a folder that holds it, or something in it; a volatile output counts here too."""
         return self._everything.of(self.places.of(machine, path))
 
+    def is_made(self, path: str) -> bool:
+        """Whether something makes this path of the project folder on any machine."""
+        return bool(self._anywhere.of(("", path)))
+
+    @cached_property
+    def _anywhere(self) -> Makers:
+        made = self._others | {place: key for place, key, _ in self.outputs()}
+        return Makers({("", path): key for (_, path), key in made.items()})
+
     def _path(self, text: str, key: Key) -> Input:
         place = self.places.of(key.machine, text)
         exact = self._outputs_at.get(place)

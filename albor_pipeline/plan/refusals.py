@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from albor_pipeline.errors import Diagnostic, ManifestError
 from albor_pipeline.model.manifest import Manifest
-from albor_pipeline.model.resource import Key, Resource
-from albor_pipeline.resources.task import Task
+from albor_pipeline.model.resource import Key
 
 WAY_OUT = "take out what is not supported, or choose resources that do not need it: --target, --machine, --tag, --group"
 
@@ -27,16 +26,6 @@ def _asked(manifest: Manifest, keys: set[Key]) -> Iterator[Diagnostic]:
         yield from manifest.machines[name].not_yet
     for name in {key.resource for key in keys}:
         yield from manifest.resources[name].not_yet
-    for key in keys:
-        task = manifest.resources[key.resource].fields_on(key.machine)
-        if isinstance(task, Task) and task.stage is not None and not manifest.machines[key.machine].is_local:
-            yield _not_sent(manifest.resources[key.resource], key)
-
-
-def _not_sent(resource: Resource, key: Key) -> Diagnostic:
-    message = f"`{resource.id}`, a stage, is on {key.machine}, and code is not sent to other machines yet"
-    notes = ("put it on a machine with `addr: localhost`, or give a `command` that uses what lies on that machine",)
-    return Diagnostic("error", "not-supported", message, resource.spans.get("stage") or resource.span, notes=notes)
 
 
 def _place(item: Diagnostic) -> tuple[str, int, int]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
@@ -50,12 +51,18 @@ class PythonEnv(Fields):
     requirements_file: Annotated[Text | None, CONTENT, Field(description="a requirements file of the project")] = None
     constraints: Annotated[Text | None, CONTENT, Field(description="a constraints file of the project")] = None
     index: Annotated[Text | None, CONTENT, Field(description="the address of the package index")] = None
+    wheels: Annotated[
+        Text | None, CONTENT,
+        Field(description="a folder of the project with wheels, which are sent along and are all that is installed from"),
+    ] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
     @model_validator(mode="after")
     def _one_line_each(self) -> PythonEnv:
         if any("\n" in item or item.startswith("-") for item in self.requirements):
             raise wrong("given `requirements` such as numpy>=1.26, one each; options belong in `requirements_file`")
+        if self.index is not None and self.wheels is not None:
+            raise wrong("given an `index` or `wheels`, not both")
         return self
 
 
@@ -122,6 +129,8 @@ class PythonEnvKind:
             pip += ["-c", constraints]
         if fields.index is not None:
             pip += ["--index-url", fields.index]
+        if fields.wheels is not None:
+            pip += ["--no-index", "--find-links", fields.wheels]
         if wants:
             commands.append(join(pip))
         commands.append(join([interpreter(fields), "-I", "-c", WRITE_LOCK, f"{path}/{LOCK}", asked]))
@@ -148,6 +157,8 @@ class PythonEnvKind:
             values["constraints"] = digest_bytes(limits)
         if fields.index is not None:
             values["index"] = fields.index
+        if fields.wheels is not None:
+            values["wheels"] = _wheels(resource, fields.wheels, root)
         return values
 
     def _requirements(self, resource: Resource, fields: PythonEnv, root: Path) -> bytes:
@@ -166,6 +177,15 @@ def _sh(*commands: Script) -> Item:
 
 def _read(resource: Resource, field: str, path: str, root: Path) -> bytes:
     return read_project_file(root, path, resource.id, resource.spans.get(field, resource.span))
+
+
+def _wheels(resource: Resource, path: str, root: Path) -> str:
+    """A digest of the names, which hold versions, and sizes of the wheels."""
+    found = sorted(f"{wheel.name} {wheel.stat().st_size}" for wheel in (root / path).glob("*.whl"))
+    if not found:
+        span = resource.spans.get("wheels", resource.span)
+        raise ManifestError.of("no-wheels", f"`{resource.id}` installs from `{path}`, which holds no wheel", span=span)
+    return digest_bytes("\n".join(found).encode())
 
 
 def _lock(text: str) -> tuple[dict[str, str], dict[str, str]] | None:

@@ -19,7 +19,7 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
     entries = session.state.entries
     keys = [key for key in session.graph.order if key in entries and entries[key].in_force and (only is None or key in only)]
     check_supported(session.manifest, keys)
-    observer = Observer(session.manifest, session.graph, session.fleet, session.vault, deep=deep)
+    observer = Observer(session.manifest, session.graph, session.fleet, session.vault, session.folder.root, deep=deep)
     observer.read_project(keys)
     session.connect(keys)
     session.vault.check()

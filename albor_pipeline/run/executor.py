@@ -185,6 +185,9 @@ class Executor:
         decision, wanted = self.judge.judge(step.key, observed)
         if not _allowed(decision.action, step):
             return self._stale(step, decision)
+        if decision.reason.code == "unreachable" and self.limits.policy.fails_unreachable:
+            event = StepEvent(step.key, "FAILED", self.workers.clock(), note=observed.machines[step.key.machine].error or "")
+            return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="failed", events=(event,), failed=True)
         if decision.action in HOLDING:
             return self._held(step, decision.action.word, decision.reason.text)
         if decision.action is Action.SKIP:

@@ -15,6 +15,8 @@ from albor_pipeline.model.manifest import Machine, Manifest
 from albor_pipeline.transport.client import AgentClient, Message
 from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
+MAX_CLOSING = 16
+
 
 class Fleet:
     """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do."""
@@ -110,8 +112,15 @@ class Fleet:
 
     def close(self) -> None:
         """Close every channel; attempts live on."""
-        for agent in (*self.agents.values(), *self._loading.values()):
-            agent.close()
+        leaving = [*self.agents.values(), *self._loading.values()]
+        if len(leaving) > 1:  # each waits for its agent to go
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(min(MAX_CLOSING, len(leaving))) as pool:
+                list(pool.map(AgentClient.close, leaving))
+        else:
+            for agent in leaving:
+                agent.close()
         for known in (self.agents, self._loading, self.errors, self.faults):
             known.clear()
 

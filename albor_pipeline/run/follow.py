@@ -47,8 +47,8 @@ class Follower:
             return attempt_of(found[0])
         raise AlborError.of("no-attempt", f"attempt {self._number} of `{self._key.resource}` was collected")
 
-    def print_log(self, write: Callable[[str], object], *, follow: bool) -> Attempt:
-        """Write the log from its beginning, secrets masked; with `follow` until the attempt has ended."""
+    def print_log(self, write: Callable[[str], object], *, follow: bool, since_s: float | None = None) -> Attempt:
+        """Write the log, or what came of it since so many seconds, secrets masked; with `follow` until the attempt has ended."""
         masker = self._vault.masker()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         position = 0
@@ -60,8 +60,10 @@ class Follower:
                     "number": self._number,
                     "from": position,
                     "max": CHUNK_BYTES,
+                    "since_s": since_s,
                 }
                 reply = self._agent.request("log", **args)
+                since_s = None
                 data, position = bytes(reply["data"]), int(reply["to"])
                 write(masker.feed(decoder.decode(data)))
                 if not data:

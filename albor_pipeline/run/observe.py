@@ -18,7 +18,7 @@ from albor_pipeline.model.state import Entry, Result, State
 from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
-from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.plan.inputs import Input, Inputs
 from albor_pipeline.resources.python_env import PythonEnv, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
@@ -28,6 +28,7 @@ from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.presence import present
+from albor_pipeline.run.project import Project, excluding
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.run.spec import BASH
 
@@ -55,7 +56,9 @@ class Found:
 class Observer:
     """Looks at the machines and the project on behalf of one manifest; `looked_for` are paths of the project, found or not."""
 
-    def __init__(self, manifest: Manifest, graph: Graph, fleet: Fleet, vault: Vault, *, deep: bool = False) -> None:
+    def __init__(
+        self, manifest: Manifest, graph: Graph, fleet: Fleet, vault: Vault, state_dir: Path, *, deep: bool = False
+    ) -> None:
         self.manifest = manifest
         self.graph = graph
         self.fleet = fleet
@@ -66,6 +69,8 @@ class Observer:
         self.found = Found()
         self.inputs = Inputs(manifest, graph)
         self.looked_for: set[str] = set()
+        self.sent: dict[Key, set[str]] = {}
+        self.project = Project(self.root, excluding(self.root, state_dir, self.inputs.is_made))
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
         self._waiting: list[tuple[str, Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
@@ -164,6 +169,8 @@ class Observer:
             self.found.code[key] = closure.files
             self.found.packages[key] = closure.packages
             self.inputs.of(key)
+            if not self.manifest.machines[key.machine].is_local:
+                self.project.look()
         reader.save()
         self.looked_for |= reader.looked_for
 
@@ -183,7 +190,7 @@ class Observer:
                 item = {"op": "verify", "path": path, "root": proof.root, "deep": self.deep}
                 items.append((item, lambda raw, path=path: self._take_output(key, path, raw)))  # type: ignore[misc]
         items += self._made_items(key, result)
-        items += [self.input_item(key, each.path) for each in self.inputs.of(key) if each.output is None]
+        items += [self.input_item(key, each.path) for each in self.inputs.of(key) if each.output is None and not self._is_sent(key, each)]
         if task.completion_check is not None and (entry is None or result is None):
             check = {"op": "sh", "script": f"exec {BASH} -c {shlex.quote(task.completion_check)}", "timeout_s": 60.0}
             items.append((check, lambda raw: self._take_check(key, raw)))
@@ -198,6 +205,24 @@ class Observer:
             self.found.inputs[key.machine, path] = tree_of(raw)
 
         return {"op": "tree", "path": path, "deep": self.deep}, take
+
+    def _is_sent(self, key: Key, item: Input) -> bool:
+        """True when the machine gets this input with the project: then it counts as the project has it, whatever lies there now."""
+        machine, path = self.inputs.places.of(key.machine, item.path)
+        if self.manifest.machines[key.machine].is_local or machine != key.machine or self.inputs.places.mounted(machine, item.path):
+            return False
+        tree = self.project.tree(path)
+        if tree is None:
+            return False
+        self.found.inputs[key.machine, item.path] = tree
+        self.sent.setdefault(key, set()).add(item.path)
+        if item.makers:
+            resource = self.manifest.resources[key.resource]
+            what = f"`{resource.id}` on {key.machine} reads `{item.path}`"
+            text = f"{what}, where `{item.makers[0].resource}` writes and the project has files"
+            note = "name the files of the project and the output apart, or keep them in folders of their own"
+            self.problems.error("mixed-input", text, resource.spans.get("inputs") or resource.span, notes=(note,))
+        return True
 
     def _made_items(self, key: Key, result: Result | None) -> list[tuple[dict[str, Any], Take]]:
         """The outputs of a newest attempt that ended well and is not what is in force: whether they still are what it made."""

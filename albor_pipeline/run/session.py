@@ -16,13 +16,15 @@ from albor_pipeline.manifest.nodes import without_collector
 from albor_pipeline.model.events import Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
-from albor_pipeline.model.plan import Plan
+from albor_pipeline.model.plan import Action, Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
-from albor_pipeline.run import leases, lint, moved, stored
+from albor_pipeline.resources.python_env import PythonEnv
+from albor_pipeline.resources.task import Task
+from albor_pipeline.run import leases, lint, moved, sending, stored
 from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
@@ -34,6 +36,7 @@ from albor_pipeline.state.folder import StateFolder, utc_now
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Ended
+    from albor_pipeline.run.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Session:
         keys = [key for key in self.graph.order if key in chosen]
         self.fleet.launch(self._machines(chosen | known))
         self.fleet.call(known_attempts(self.state))
-        self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, deep=wish.deep)
+        self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, self.folder.root, deep=wish.deep)
         self.observer.read_project(keys)
         self.connect(chosen | known)
         renamed = moved.moves(self.manifest, self.folder.state.entries)
@@ -224,6 +227,7 @@ class Session:
         )  # fmt: skip
         judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave)
+        self._send_project(plan, workers, report)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
         done = self._report(plan, ended, run_id, shown, limits.stop_on_first)
@@ -234,6 +238,25 @@ class Session:
         self._broken = bool(done.broken)
         hooks.after(self.manifest, done)
         return done
+
+    def _send_project(self, plan: Plan, workers: Workers, report: Reporter) -> None:
+        """Give the project's files to the machines that may need them; one that does not get them is lost to this run."""
+        assert self.observer is not None
+        running = [step.key for step in plan.steps if step.action.executes or step.action is Action.MAY_RUN]
+        needing = {key.machine for key in running if key.machine in self.fleet.agents and self._needs_project(key)}
+        machines = sorted(name for name in needing if not self.manifest.machines[name].is_local)
+        if not machines:
+            return
+        for got in sending.send(self.observer.project, self.fleet, machines, workers.run):
+            for event in sending.events(got, len(self.observer.project.look())):
+                report(event)
+            if got.error:
+                workers.lost(got.machine, got.error)
+
+    def _needs_project(self, key: Key) -> bool:
+        resource = self.manifest.resources.get(key.resource)
+        fields = resource.fields_on(key.machine) if resource is not None else None
+        return isinstance(fields, Task) or (isinstance(fields, PythonEnv) and fields.wheels is not None)
 
     def _end(self, done: RunReport, folder: Path, papers: Papers) -> RunReport:
         """Record the end of the run; when the disk fails here, the journal holds all results already."""

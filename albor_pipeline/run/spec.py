@@ -25,7 +25,7 @@ MAX_ARGUMENT_BYTES = 100_000  # Linux takes 128 KiB for one argument
 
 @dataclass(frozen=True)
 class Start:
-    """One task that is about to start, with what was decided about it; `elsewhere` are inputs that lie on other machines."""
+    """One task that is about to start, with what was decided about it; `elsewhere` are inputs that its machine does not vouch for."""
 
     key: Key
     resource: Resource

@@ -178,7 +178,7 @@ class Workers:
         start = Start(
             key=key, resource=resource, machine=run.manifest.machines[key.machine], wanted=wanted, action=decision.action,
             number=number, run=run.id, total=self.slots[key.machine].total, config=config.text if config else None,
-            stamps=run.observer.stamps_of(key), elsewhere=run.observer.inputs.elsewhere(key),
+            stamps=run.observer.stamps_of(key), elsewhere={*run.observer.inputs.elsewhere(key), *run.observer.sent.get(key, ())},
             workdir=str(run.fleet.agents[key.machine].hello["workdir"]),
             python=run.observer.python_of(key), code=self._code.ensure(key.machine, files) if files else None,
         )  # fmt: skip
@@ -347,8 +347,10 @@ class Workers:
         outcomes = [Outcome(key, again=True) for key in waiting]
         for key in self.work:
             if key.machine == machine:
-                event = StepEvent(key, "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
-                outcomes.append(Outcome(key, entry=self._entry(key), word="unreachable", failed=True, events=(event,)))
+                fails = run.manifest.policy.fails_unreachable
+                event = StepEvent(key, "FAILED" if fails else "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
+                word = "failed" if fails else "unreachable"
+                outcomes.append(Outcome(key, entry=self._entry(key), word=word, failed=True, events=(event,)))
         return outcomes
 
     def cancel(self) -> None:

@@ -21,9 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from sshd import Box
+
 from albor_pipeline.cli import main
 
 LIMIT_S = 30.0
+HEAD = """
+machines:
+  lambda: {addr: lambda}
+  intel: {addr: intel}
+"""
 CHAIN = """
 words:
   type: task
@@ -59,6 +66,17 @@ class Said:
     out: str
     err: str
     exit: int
+
+
+def there(box: Box, path: str = ".") -> Path:
+    """A path of the pipeline's folder on a machine."""
+    return box.home / "albor" / "tale" / path
+
+
+def put(box: Box, path: str, text: str) -> None:
+    """A file that its user made on the machine."""
+    there(box, path).parent.mkdir(parents=True, exist_ok=True)
+    there(box, path).write_text(text)
 
 
 class _Terminal(io.StringIO):

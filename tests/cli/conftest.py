@@ -1,4 +1,4 @@
-"""The fixture of the verb tests: a project folder."""
+"""The fixtures of the verb tests: a project folder, and machines that are reached over SSH."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sshd import Network
 
 from cli.builder import Project
 
@@ -16,5 +17,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(tmp_path)
     made = Project(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """No machine yet; what tests add is found by name."""
+    made = Network(tmp_path_factory.mktemp("network"))
+    monkeypatch.setenv("ALBOR_SSH_CONFIG", str(made.config))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     yield made
     made.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 
 import pytest
 
@@ -21,6 +23,18 @@ def test_logs_of_an_older_attempt(project: Project) -> None:
     project.chain().edit("wc -l < words.txt > count.txt", "echo first; touch count.txt").does("apply")
     project.edit("echo first", "echo second").does("apply")
     project.says("logs", "count", out="second").says("logs", "count", "--attempt", "1", out="first")
+
+
+def test_logs_of_the_last_minutes(project: Project) -> None:
+    project.manifest("t: {type: task, command: echo long ago; echo just now}").does("apply")
+    (log,) = project.root.glob(".albor/attempts/t/*/log")
+    hour_ago = int(time.time()) - 3600
+    log.with_name("log.times").write_text(f"{hour_ago} 9\n")
+    project.says("logs", "t", "--since", "10m", out="just now").says("logs", "t", "--since", "2h", out="long ago\njust now")
+    os.utime(log, (hour_ago, hour_ago))
+    project.says("logs", "t", "--since", "10m")
+    said = project.run("logs", "t", "--since", "soon")
+    assert said.exit == 64 and "--since takes a time such as 90s, 10m or 1h30m, not 'soon'" in said.err
 
 
 def test_logs_of_a_task_that_never_ran(project: Project) -> None:

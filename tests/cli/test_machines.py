@@ -8,22 +8,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sshd import Box, Key, Network
 
 from albor_pipeline.run.fleet import Fleet
-from cli.builder import Project, Said
+from cli.builder import HEAD, Project, Said, put, there
 
-HEAD = """
-machines:
-  lambda: {addr: lambda}
-  intel: {addr: intel}
-"""
 LADDER = """
 words:
   type: task
@@ -53,30 +47,9 @@ slow:
 PLAIN = "t: {type: task, machine: lambda, command: 'echo done > out.txt', outputs: [out.txt]}"
 
 
-@pytest.fixture
-def network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    """No machine yet; what tests add is found by name."""
-    made = Network(tmp_path_factory.mktemp("network"))
-    monkeypatch.setenv("ALBOR_SSH_CONFIG", str(made.config))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    yield made
-    made.close()
-
-
-def there(box: Box, path: str = ".") -> Path:
-    """A path of the pipeline's folder on a machine."""
-    return box.home / "albor" / "tale" / path
-
-
 def flat(text: str) -> str:
     """Without line ends and indents, so that a sentence can be looked for."""
     return " ".join(text.split())
-
-
-def put(box: Box, path: str, text: str) -> None:
-    """A file that its user made on the machine."""
-    there(box, path).parent.mkdir(parents=True, exist_ok=True)
-    there(box, path).write_text(text)
 
 
 def unreachable(project: Project, network: Network, *words: str) -> Said:
@@ -355,23 +328,6 @@ def test_a_shell_goes_the_way_that_the_manifest_says(project: Project, network: 
     assert project.end(project.start("ssh", "lambda", "pwd")).exit == 255
 
 
-def test_what_needs_code_there_is_refused_by_name_and_place(project: Project, network: Network) -> None:
-    network.add("lambda")
-    project.file("tool.py", "print(1)\n").file("config.yaml", "{}\n")
-    project.manifest("s: {type: task, machine: lambda, stage: pretrain, config: {}, outputs: [models/a]}", HEAD)
-    said = project.run("plan")
-    assert said.exit == 1 and "`s`, a stage, is on lambda, and code is not sent" in said.err, said
-    assert "manifests/albor.yaml:8:" in said.err and "addr: localhost" in said.err
-    project.manifest("t: {type: task, machine: lambda, command: python3 tool.py}", HEAD)
-    said = project.run("plan")
-    assert said.exit == 1 and "`t` on lambda runs tool.py of this project" in said.err
-    project.file("in.txt", "x\n").manifest("t: {type: task, machine: lambda, command: cat in.txt, inputs: [in.txt]}", HEAD)
-    said = project.run("plan")
-    assert said.exit == 1 and "put it there on lambda" in said.err and "not sent to other machines yet" in said.err
-    put(network.boxes["lambda"], "in.txt", "y\n")
-    assert project.run("apply").exit == 0
-
-
 def test_what_another_machine_makes_is_not_carried_yet_and_says_so(project: Project, network: Network) -> None:
     network.add("lambda"), network.add("intel")
     project.manifest(
@@ -383,3 +339,24 @@ def test_what_another_machine_makes_is_not_carried_yet_and_says_so(project: Proj
     )
     said = project.run("plan")
     assert said.exit == 1 and "`b` on intel reads `a.txt`, which `a` makes on lambda" in said.err
+
+
+@pytest.mark.parametrize(("policy", "exit", "words"), [("hold", 6, "1 done, 2 held"), ("fail", 3, "1 done, 1 failed, 1 not started")])
+def test_the_policy_says_whether_a_machine_that_is_off_fails_or_holds_what_needs_it(
+    project: Project, network: Network, policy: str, exit: int, words: str
+) -> None:
+    network.add("lambda").stop()
+    there(network.add("intel"), ".").mkdir(parents=True)
+    project.manifest(
+        """
+        off: {type: task, machine: lambda, command: echo 1 > a, outputs: [a]}
+        down: {type: task, machine: lambda, command: echo 2 > b, outputs: [b], depends_on: [off]}
+        other: {type: task, machine: intel, command: echo 3 > c, outputs: [c]}
+        """,
+        f"{HEAD}policy: {{unreachable: {policy}, failure: continue_independent}}\n",
+    )
+    said = project.run("apply")
+    assert said.exit == exit and words in said.out, said
+    assert ("FAILED" in said.err) == (policy == "fail") and "off" in said.err
+    network.boxes["lambda"].start()
+    assert "2 done" in project.run("apply").out
