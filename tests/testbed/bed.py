@@ -95,15 +95,15 @@ class Bed:
         return "\n".join([*lines, ""])
 
     def repair(self) -> None:
-        """After a test: every machine on, reachable, fast, and without a limit."""
+        """After a test: every machine on, reachable, fast, without a limit and without a login."""
         for machine in self.machines.values():
             machine.link.fast()
             machine.link.heal()
-            if machine.is_on:
-                machine.thaw()
-                machine.limit_memory(None)
-            else:
+            if not machine.is_on:
                 machine.on()
+            machine.thaw()
+            machine.limit_memory(None)
+            machine.drop_sessions()
 
     def close(self) -> None:
         """Take everything down."""

@@ -23,7 +23,7 @@ from testbed.network import Desk
 LIMIT_S = 150.0
 # How long a connection may be silent, then how long its answer may take; and what machines are told of leases. Users have 60 s there.
 PATIENT, IMPATIENT = "15,30", "1,2"
-SHORT_LEASE = "SetEnv ALBOR_TEST_LEASE_S=5\n"
+SHORT_LEASE = "SetEnv ALBOR_TEST_LEASE_S=10\n"
 # Each task tells of its start outside its outputs, and of a second one that runs beside it; the first waits for `go`.
 TELL = "b=../${PWD##*/}; echo %s >> $b.starts; exec 9> $b.%s.lock; flock -n 9 || echo twice >> $b.starts"
 WAIT = "until [ -e $b.go ]; do sleep 0.1; done"
