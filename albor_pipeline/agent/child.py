@@ -6,6 +6,7 @@ its pid to find it later: it is in its supervisor's session, and until it has be
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -15,10 +16,13 @@ from albor_pipeline.agent import liveness
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 WATCHED = frozenset((signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+CHILD_ENDED = frozenset((signal.SIGCHLD,))
 DEFAULTS = (*sorted(WATCHED), signal.SIGPIPE, signal.SIGXFSZ)
 PR_SET_CHILD_SUBREAPER = 36
+SIGNAL_SET_BYTES = 128
 SHELL = ("/bin/bash", "-c")
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+./,:=@ ")
 # fmt: off
@@ -41,6 +45,41 @@ def become_subreaper() -> None:
     import ctypes
 
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+_library: Any = None
+_sets: dict[frozenset[int], Any] = {}
+
+
+def take_signal(watched: frozenset[int], timeout_s: float) -> int:
+    """Wait for one of these signals, at most so long; its number, 0 when the time is over.
+
+    Asked of the C library: Python's sigtimedwait() makes a number up when its process was stopped or frozen beyond the time.
+    """
+    import ctypes
+
+    wanted = _sets.get(watched) or _signal_set(watched)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = max(0.0, deadline - time.monotonic())
+        found: int = _library.sigtimedwait(wanted, None, (ctypes.c_long * 2)(int(left_s), int(left_s % 1 * 1e9)))
+        if found > 0:
+            return found
+        if ctypes.get_errno() != errno.EINTR or left_s == 0.0:
+            return 0
+
+
+def _signal_set(watched: frozenset[int]) -> Any:
+    """The signals as the C library wants them; made once."""
+    import ctypes
+
+    global _library
+    _library = _library or ctypes.CDLL(None, use_errno=True)
+    made = _sets[watched] = ctypes.create_string_buffer(SIGNAL_SET_BYTES)
+    _library.sigemptyset(made)
+    for number in watched:
+        _library.sigaddset(made, int(number))
+    return made
 
 
 class Child:
@@ -80,8 +119,7 @@ class Child:
         """Wait for a signal that concerns us, at most so long; its number, 0 when the time is over."""
         if self.reap():
             return signal.SIGCHLD
-        found = signal.sigtimedwait(WATCHED, max(0.0, timeout_s))
-        return found.si_signo if found else 0
+        return take_signal(WATCHED, timeout_s)
 
     def stop(self, grace_s: float) -> None:
         """TERM to the group, `grace_s` of patience, then KILL; returns when the command is gone."""
@@ -146,7 +184,7 @@ def end_descendants(grace_s: float) -> int:
             if late or other not in told:
                 _kill(other, signal.SIGKILL if late else signal.SIGTERM)
                 told.add(other)
-        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+        take_signal(CHILD_ENDED, 0.05)
 
 
 def _below(pid: int) -> list[int]:

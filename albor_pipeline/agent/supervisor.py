@@ -15,6 +15,7 @@ import time
 from albor_pipeline.agent import attempts, child, claims, liveness, logs, outputs, verdict
 from albor_pipeline.agent.layout import Layout, quote, read_json, to_json, utc, write_all, write_file
 from albor_pipeline.agent.probe import new_cache
+from albor_pipeline.agent.reserve import Reserve
 from albor_pipeline.agent.results import Results
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHECK_TIMEOUT_S = 600.0
 PROOF_RETRY_S = 1.0
+DISK_FULL = ", and the disk is full where it ran"
 SUMMARY_KEYS = ("headline", "metrics")
 
 
@@ -49,7 +51,7 @@ def supervise(
 
     True when nothing is left of it and this process may take another. Signals meant for an earlier attempt are dropped.
     """
-    while signal.sigtimedwait(child.WATCHED, 0) is not None:
+    while child.take_signal(child.WATCHED, 0.0):
         pass
     try:
         claim = claims.claim(layout, spec)
@@ -80,6 +82,7 @@ class Attempt:
         self._log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         os.dup2(self._log, 1)
         os.dup2(self._log, 2)
+        self._reserve = Reserve(folder)
         self._cache = new_cache(layout)
         self._files = outputs.Files(layout, spec, self._cache)
         self._grace_s = float(spec.get("grace_s") or 10.0)
@@ -139,9 +142,9 @@ class Attempt:
         deadline = time.monotonic() + wait_s
         while True:
             left = deadline - time.monotonic()
-            found = signal.sigtimedwait(child.WATCHED - {signal.SIGCHLD}, max(0.0, left))
-            if found is None or self._is_meant(found.si_signo):
-                return found is not None
+            number = child.take_signal(child.WATCHED - child.CHILD_ENDED, left)
+            if number == 0 or self._is_meant(number):
+                return number != 0
 
     def _is_meant(self, number: int) -> bool:
         """A cancel counts when it lies in this attempt's folder: one sent to the attempt before may arrive now."""
@@ -243,6 +246,9 @@ class Attempt:
     def _prove(self, found: verdict.Verdict) -> bool:
         proofs: dict[str, Any] = {}
         leftovers: list[str] = []
+        if self._reserve.give_back() and found.exit_class == verdict.ERROR:
+            found.detail += DISK_FULL
+            self._note(found.detail)
         os.utime(self._alive)
         pause("digesting")
         if found.exit_class == verdict.OK:

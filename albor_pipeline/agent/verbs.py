@@ -250,9 +250,12 @@ def project_done(server: Server, _stream: Stream, body: Mapping[str, Any]) -> di
 
 
 def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Be the one controller of this lineage here, for as long as it is heard of. Raises AttemptError `held` with the holder's text."""
+    """Be the one controller of this lineage here, for as long as it is heard of; the journal head that is kept here now.
+
+    Raises AttemptError `held` with the holder's text.
+    """
     server.lease.take(str(body["holder"]))
-    return {}
+    return {"head": facts.heads(server.layout.head).get(server.lineage)}
 
 
 def look_at_slots(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:

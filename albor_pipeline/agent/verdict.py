@@ -21,6 +21,8 @@ OK, ERROR, TIMEOUT, KILLED, CANCELLED, OOM, GPU, HANG = (
     "hang",
 )
 TAIL_BYTES = 16384
+SHELL_SAYS_KILLED = 128 + signal.SIGKILL
+OOM_AT_WORK = "the kernel's out-of-memory killer was at work"
 _OOM = re.compile(
     rb"CUDA out of memory|torch\.(?:cuda\.)?OutOfMemoryError|^MemoryError\b|Cannot allocate memory", re.MULTILINE
 )
@@ -57,14 +59,20 @@ def oom_kills() -> int:
         return -1
 
 
+def _struck(oom_before: int) -> bool:
+    return oom_before >= 0 and oom_kills() > oom_before
+
+
 def of_status(status: int, log: str, oom_before: int, uses_gpu: bool) -> Verdict:
     """The verdict on a wait status that nobody asked for."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        if number == signal.SIGKILL and oom_before >= 0 and oom_kills() > oom_before:
-            return Verdict(OOM, "killed while the kernel's out-of-memory killer was at work", None, number)
+        if number == signal.SIGKILL and _struck(oom_before):
+            return Verdict(OOM, "killed while %s" % OOM_AT_WORK, None, number)
         return Verdict(KILLED, "killed by %s" % _name(number), None, number)
     code = os.WEXITSTATUS(status)
+    if code == SHELL_SAYS_KILLED and _struck(oom_before):
+        return Verdict(OOM, "exit %d, killed while %s" % (code, OOM_AT_WORK), code)
     if code == 0:
         return Verdict(OK, "", 0)
     tail = read_tail(log)

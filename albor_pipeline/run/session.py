@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import AlborError, Diagnostic, LockedError, ManifestError, StateError, UnreachableError
+from albor_pipeline.errors import AlborError, Diagnostic, ManifestError, StateError, UnreachableError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.nodes import without_collector
 from albor_pipeline.model.events import Reporter, RunReport
@@ -24,16 +24,15 @@ from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.resources.python_env import PythonEnv
 from albor_pipeline.resources.task import Task
-from albor_pipeline.run import lint, moved, sending, stored
+from albor_pipeline.run import leases, lint, moved, sending, stored
 from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
-from albor_pipeline.run.fleet import Fleet, holder, newest_lineage
+from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, utc_now
-from albor_pipeline.transport.client import AgentError
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Ended
@@ -218,7 +217,7 @@ class Session:
         from albor_pipeline.run.workers import Run, Workers
 
         assert self.observer is not None
-        self.take_leases()
+        self.take_leases(report, leave)
         run_id, folder = self.folder.new_run(after=self._last_run_seen(), manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
         self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
@@ -284,13 +283,13 @@ class Session:
         resolved = folder.resolve()
         return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(resolved)
 
-    def take_leases(self) -> None:
-        """Be the only controller of this lineage on each machine; raises LockedError with the holder's words."""
-        for name, agent in self.fleet.agents.items():
-            try:
-                agent.request("lease", holder=holder())
-            except AgentError as error:
-                raise LockedError.of("leased", f"{name} is in use by {error.message}", "wait for it, or look at `status`") from None
+    def take_leases(self, report: Reporter = lambda event: None, leave: Callable[[], Leave] = lambda: Leave.NO) -> None:
+        """Be the only controller of this lineage on each machine, and the one with the newest state.
+
+        Raises LockedError with the holder's words, StateError when another was there since this one looked.
+        """
+        for name, head in leases.take(self.fleet, report, lambda: leave() is not Leave.NO).items():
+            self._check_head(name, head)
 
     def _bind_machines(self) -> None:
         for name, agent in self.fleet.agents.items():

@@ -2,10 +2,12 @@
 
 A thread of its own dials, puts the agent there and then moves bytes between the connection and a socket pair, so that nobody
 waits while a machine is being reached, any number of them are reached at once, and whoever waits can wait for a descriptor.
+Test hook: ALBOR_TEST_SILENCE_S is QUIET_S and ANSWER_S, with a comma between them.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -21,8 +23,7 @@ from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import greeted
 from albor_pipeline.transport.sshconfig import Hop, route
 
-QUIET_S = 15.0
-ANSWER_S = 30.0
+QUIET_S, ANSWER_S = map(float, (os.environ.get("ALBOR_TEST_SILENCE_S") or "15,30").split(","))
 ARRIVAL_S = 60.0
 HANG_UP_WAIT_S = 2.0
 PIECE_BYTES = 1 << 18
@@ -111,7 +112,7 @@ class SshChannel:
                 if channel.exit_status_ready():
                     return ""
                 if not answers(transport):
-                    return f"nothing came from it for {QUIET_S + ANSWER_S:.0f} s"
+                    return f"nothing came from it for {QUIET_S + ANSWER_S:g} s"
                 continue
             if not data:
                 return ""

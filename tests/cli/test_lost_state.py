@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
+import pytest
+
+from albor_pipeline.run import leases
 from cli.builder import Project
 
 
@@ -48,3 +52,20 @@ def test_nothing_to_rebuild_from(project: Project) -> None:
         error[rebuild]: no machine holds an attempt of this manifest
           = there is nothing to rebuild from
     """)
+
+
+def test_a_copy_that_is_overtaken_after_its_plan_starts_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other controller ran to its end between our look at the machine and our lease, so nobody was there to refuse us."""
+    project.chain().does("apply")
+    shutil.copytree(project.root / "state", project.root / "copy")
+    project.edit("sort in.txt", "sort -r in.txt")
+    take = leases.take
+
+    def late(*args: Any) -> Any:
+        assert project.end(project.start("apply")).exit == 0
+        return take(*args)
+
+    monkeypatch.setattr(leases, "take", late)
+    said = project.run("apply", "--state-dir", "copy")
+    assert said.exit == 1 and "error[state-behind]: copy/ is behind" in said.err, said
+    assert len(list((project.root / ".albor/attempts/words").glob("*-*"))) == 2

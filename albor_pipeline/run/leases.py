@@ -1,0 +1,62 @@
+"""Leases: being the only controller of a lineage on every machine. Starts nothing and writes no state."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from albor_pipeline.errors import LockedError
+from albor_pipeline.model.events import NoteEvent, Reporter
+from albor_pipeline.run.fleet import Fleet, holder
+from albor_pipeline.transport.client import AgentError
+
+# A machine lets a lease go after 60 s without a word from its holder.
+PATIENCE_S = 75.0
+PAUSE_S = 0.5
+NAMED = re.compile(r"pid (\d+) on (\S+) since ")
+
+
+def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> dict[str, Any]:
+    """Take the lease of every machine that answers, in the order of names, so that of two who begin together one gets all of them.
+
+    Returns the journal head that each of them remembers now.
+
+    A machine whose holder was a process of this host that is gone has not heard of that: it is waited for, unless the user leaves.
+    Raises LockedError with the holder's words.
+    """
+    limit = time.monotonic() + PATIENCE_S
+    heads = {}
+    for name, agent in sorted(fleet.agents.items()):
+        told = False
+        while True:
+            try:
+                heads[name] = agent.request("lease", holder=holder()).get("head")
+                break
+            except AgentError as error:
+                held = error.message
+            if not was_ours(held) or leaves() or time.monotonic() >= limit:
+                raise LockedError.of("leased", f"{name} is in use by {held}", "wait for it, or look at `status`")
+            if not told:
+                gone = held.partition(" since ")[0]
+                report(NoteEvent(f"{name} has not heard that {gone} is gone; waiting until it does, a minute at most"))
+                told = True
+            time.sleep(PAUSE_S)
+    return heads
+
+
+def was_ours(held: str) -> bool:
+    """True when the named holder was a process of this host and is gone."""
+    named = NAMED.match(held)
+    if named is None or named[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(named[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,73 @@
+"""A lease whose holder is gone is waited for; one of somebody else is an error at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from albor_pipeline.errors import LockedError
+from albor_pipeline.run import leases
+from albor_pipeline.transport.client import AgentError
+
+SINCE = "since 2026-03-02T14:10:02.000Z"
+
+
+class Agent:
+    """An agent that refuses the lease so often."""
+
+    def __init__(self, held: str, refusals: int) -> None:
+        self.held = held
+        self.left = refusals
+
+    def request(self, verb: str, **args: Any) -> dict[str, Any]:
+        assert verb == "lease"
+        if self.left:
+            self.left -= 1
+            raise AgentError("held", self.held)
+        return {"head": {"count": 7}}
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(leases, "PAUSE_S", 0.0)
+    yield
+
+
+def take(agent: Agent, leaves: bool = False) -> list[str]:
+    """What is said while the lease is taken."""
+    said: list[str] = []
+    fleet: Any = SimpleNamespace(agents={"lambda": agent})
+    heads = leases.take(fleet, lambda event: said.append(event.text), lambda: leaves)  # type: ignore[union-attr, func-returns-value]
+    assert heads == {"lambda": {"count": 7}}
+    return said
+
+
+def ended() -> int:
+    """The number of a process that is gone."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_holder_of_this_host_that_is_gone_is_waited_for_and_named_once() -> None:
+    name = f"pid {ended()} on {socket.gethostname()}"
+    assert take(Agent(f"{name} {SINCE}", 3)) == [f"lambda has not heard that {name} is gone; waiting until it does, a minute at most"]
+
+
+@pytest.mark.parametrize("held", [f"pid {os.getpid()} on {socket.gethostname()}", "pid 1 on elsewhere", "another controller"])
+def test_a_holder_that_may_live_is_an_error_at_once(held: str) -> None:
+    agent = Agent(f"{held} {SINCE}", 3)
+    with pytest.raises(LockedError, match=f"lambda is in use by {held}"):
+        take(agent)
+    assert agent.left == 2
+
+
+def test_who_wants_to_leave_need_not_wait() -> None:
+    with pytest.raises(LockedError):
+        take(Agent(f"pid {ended()} on {socket.gethostname()} {SINCE}", 3), leaves=True)
