@@ -19,7 +19,7 @@ from albor_pipeline.errors import AlborError
 from albor_pipeline.model.manifest import Manifest
 
 UNIT = """\
-# Written by `albor-pipeline install-service`; `albor-pipeline install-service --remove` takes it away.
+# Written by the verb install-service; its --remove takes it away.
 [Unit]
 Description=albor-pipeline apply of {name}
 Wants=network-online.target

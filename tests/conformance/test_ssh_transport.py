@@ -70,7 +70,7 @@ class TestSshTransport(TransportSuite):
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
-        assert (message.kind, message.body["why"]) == ("closed", "nothing came from it for 1 s")
+        assert (message.kind, message.body["why"]) == ("closed", "nothing came from it for 1.2 s")
 
     def test_a_server_that_takes_connections_and_says_nothing_is_given_up(
         self, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -196,7 +196,7 @@ class Machine:
 
     def drop_sessions(self) -> None:
         """kill -9 of every sshd that serves a session; the listener lives, and so does what runs in the sessions."""
-        self.do("pgrep --list-full --exact 'sshd|sshd-session' | grep -v listener | cut -d' ' -f1 | xargs -r kill -9")
+        self.do("pgrep --list-full --exact 'sshd|sshd-session' | grep -v listener | cut -d' ' -f1 | xargs -r kill -9 2>/dev/null || true")
 
     def words(self, script: str, user: str = "root") -> list[str]:
         """A script as a user of the machine runs it, without the network."""

@@ -102,8 +102,8 @@ def test_a_result_that_turns_out_to_be_gone_is_named_and_made_again(pair: Projec
     flip(pair, 1)
     take = session.Session.take_leases
 
-    def late(self: session.Session) -> None:
-        take(self)
+    def late(self: session.Session, *given: object) -> None:
+        take(self, *given)  # type: ignore[arg-type]
         for path in objects(pair):
             path.unlink()
 
