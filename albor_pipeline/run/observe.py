@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import Problems, UnreachableError
@@ -28,9 +29,11 @@ from albor_pipeline.run.code import RUNNER, CodeReader
 from albor_pipeline.run.configs import StageConfig, read_config
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.presence import present
-from albor_pipeline.run.project import Project, excluding
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.run.spec import BASH
+
+if TYPE_CHECKING:
+    from albor_pipeline.run.project import Project
 
 OTHER_NAMES = {"yaml": "pyyaml"}
 TOGETHER = 1000  # items of a request: the machine looks at the first while the next are put together
@@ -70,10 +73,17 @@ class Observer:
         self.inputs = Inputs(manifest, graph)
         self.looked_for: set[str] = set()
         self.sent: dict[Key, set[str]] = {}
-        self.project = Project(self.root, excluding(self.root, state_dir, self.inputs.is_made))
+        self._state_dir = state_dir
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
         self._waiting: list[tuple[str, Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
+
+    @cached_property
+    def project(self) -> Project:
+        """The files that other machines get; its rooms are imported only where there is such a machine."""
+        from albor_pipeline.run.project import Project, excluding
+
+        return Project(self.root, excluding(self.root, self._state_dir, self.inputs.is_made))
 
     def ask(self, chosen: Sequence[Key], state: State) -> None:
         """Send the machines, which said hello, their questions about these resources; observe() waits for the answers."""

@@ -24,7 +24,7 @@ from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.resources.python_env import PythonEnv
 from albor_pipeline.resources.task import Task
-from albor_pipeline.run import leases, lint, moved, sending, stored
+from albor_pipeline.run import leases, lint, moved, stored
 from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
@@ -251,6 +251,8 @@ class Session:
         machines = sorted(name for name in needing if not self.manifest.machines[name].is_local)
         if not machines:
             return
+        from albor_pipeline.run import sending
+
         for got in sending.send(self.observer.project, self.fleet, machines, workers.run):
             for event in sending.events(got, len(self.observer.project.look())):
                 report(event)

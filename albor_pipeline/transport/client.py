@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,29 @@ class Channel(Protocol):
     def diagnosis(self) -> str:
         """What is known of why the agent ended: one line, then lines that say what to do; empty when nothing is."""
         ...
+
+
+class SocketChannel:
+    """The part of a channel that moves bytes over a socket of ours."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self._socket = ours
+        ours.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def recv(self, limit: int) -> bytes | None:
+        try:
+            return self._socket.recv(limit)
+        except BlockingIOError:
+            return None
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
 
 
 class AgentError(Exception):

@@ -17,39 +17,23 @@ from typing import IO
 from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.transport.bundle import ensure_bundle
-from albor_pipeline.transport.client import AgentClient, AgentError
+from albor_pipeline.transport.client import AgentClient, AgentError, SocketChannel
 
 HANG_UP_WAIT_S = 2.0
 
 
-class LocalChannel:
+class LocalChannel(SocketChannel):
     """An agent process and the socket that is its stdin and stdout."""
 
     def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket, errors: IO[bytes]) -> None:
         self._process = process
-        self._socket = ours
         self._errors = errors
-        ours.setblocking(False)
+        super().__init__(ours)
 
     @property
     def pid(self) -> int:
         """The agent's pid."""
         return self._process.pid
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def recv(self, limit: int) -> bytes | None:
-        try:
-            return self._socket.recv(limit)
-        except BlockingIOError:
-            return None
-
-    def send(self, data: memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
 
     def diagnosis(self) -> str:
         """The last line that the agent wrote to stderr, else how it ended."""

@@ -17,7 +17,7 @@ from typing import Any
 from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.transport import arrival
-from albor_pipeline.transport.client import AgentClient
+from albor_pipeline.transport.client import AgentClient, SocketChannel
 from albor_pipeline.transport.dial import Dialled
 from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import greeted
@@ -30,7 +30,7 @@ PIECE_BYTES = 1 << 18
 PACKET_BYTES = 1 << 15  # a channel takes no more at once; the rest would be copied for nothing
 
 
-class SshChannel:
+class SshChannel(SocketChannel):
     """The near end of the socket pair, and the threads that serve its far end."""
 
     def __init__(self, way: Callable[[], Sequence[Hop]], command: Callable[[], str]) -> None:
@@ -40,25 +40,10 @@ class SshChannel:
         self._why = ""
         self._closing = False
         self._arrived = False
-        self._socket, self._far = socket.socketpair()
-        self._socket.setblocking(False)
+        ours, self._far = socket.socketpair()
+        super().__init__(ours)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def recv(self, limit: int) -> bytes | None:
-        try:
-            return self._socket.recv(limit)
-        except BlockingIOError:
-            return None
-
-    def send(self, data: memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
 
     def diagnosis(self) -> str:
         return "the connection was closed here" if self._closing else self._why

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from cli.builder import Project
 
 TASK = "t: {type: task, machine: lambda, command: 'true'}"
 HEAD = "machines:\n  lambda: {addr: lambda}\n"
-
-
-@pytest.fixture
-def network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    made = Network(tmp_path_factory.mktemp("network"))
-    monkeypatch.setenv("ALBOR_SSH_CONFIG", str(made.config))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    yield made
-    made.close()
 
 
 def program(box: Box, name: str, text: str) -> None:

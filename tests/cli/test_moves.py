@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sshd import Box, Network
 
-from cli.builder import Project, Said
+from cli.builder import Project, Said, there
 
 HEAD = """
 machines:
@@ -39,24 +38,9 @@ use: {{type: task, machine: intel, command: b2sum < big.bin > sum.txt, inputs: [
 
 
 @pytest.fixture
-def network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    """No machine yet; what tests add is found by name."""
-    made = Network(tmp_path_factory.mktemp("network"))
-    monkeypatch.setenv("ALBOR_SSH_CONFIG", str(made.config))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def boxes(network: Network) -> tuple[Box, Box]:
     """lambda and intel, two machines with ids of their own."""
     return network.add("lambda", machine_id="1" * 32), network.add("intel", machine_id="2" * 32)
-
-
-def there(box: Box, path: str = ".") -> Path:
-    """A path of the pipeline's folder on a machine."""
-    return box.home / "albor" / "tale" / path
 
 
 def files(root: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections import deque
@@ -10,19 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from albor_pipeline.agent import hashing, trees
-from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.giving import Giver
 from albor_pipeline.agent.layout import Layout
 from albor_pipeline.agent.probe import Prober
 from albor_pipeline.agent.taking import Taker
 
 BIG = os.urandom(700_000)
-CALLS = (
-    "mkdir", "makedirs", "link", "chmod", "rename", "rmdir", "open", "write", "symlink", "lstat", "stat", "unlink", "utime", "ftruncate",
-)  # fmt: skip
 
 
 class End:
@@ -106,26 +99,3 @@ def change(end: End) -> None:
     (base / "deep/link").unlink(), (base / "deep/link").symlink_to("er")
     (base / "twin").chmod(0o755)
     (base / "empty").rmdir()
-
-
-def failing(monkeypatch: pytest.MonkeyPatch, step: int, code: int, target: End, act: Callable[[], object]) -> bool:
-    """Run `act` with the step-th call on the target's files failing; False when there are fewer."""
-    count, inside = 0, os.fspath(target.root)
-
-    def wrap(real: Any) -> Any:
-        def call(*args: Any, **more: Any) -> Any:
-            nonlocal count
-            if any(isinstance(each, int) or str(each).startswith(inside) for each in args[:2]):
-                count += 1
-                if count == step:
-                    raise OSError(code, os.strerror(code), str(args[0]))
-            return real(*args, **more)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in CALLS:
-            patch.setattr(os, name, wrap(getattr(os, name)))
-        with contextlib.suppress(OSError, AttemptError):
-            act()
-    return count >= step

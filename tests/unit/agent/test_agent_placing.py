@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support_moves import End, change, failing, fill, move
+from support_faults import failing
+from support_moves import End, change, fill, move
 
 from albor_pipeline.agent import hashing
 from albor_pipeline.agent.attempts import AttemptError
@@ -76,7 +77,7 @@ def test_an_error_of_any_call_in_a_change_of_place_leaves_what_the_next_move_end
     for step in range(1, 500):
         target = End(tmp_path / str(step))
         move(before, target, "d")
-        failed = failing(monkeypatch, step, code, target, lambda target=target: move(source, target, "d"))  # type: ignore[misc]
+        failed = failing(monkeypatch, step, code, lambda target=target: move(source, target, "d"), target.root)  # type: ignore[misc]
         assert move(source, target, "d")["kept"] == [] and target.shape("d") == source.shape("d"), f"call {step}"
         whole = [name for name in target.incoming if not name.endswith((".mixed", ".tmp"))]
         left = [name for name in whole if hashing.digest_file(str(target.root / ".albor/incoming" / name)) != name]
@@ -117,7 +118,7 @@ def test_an_error_of_any_call_loses_nothing_and_the_next_move_ends_it(tmp_path: 
         target = End(tmp_path / str(step))
         (target.root / "d").mkdir()
         (target.root / "d/mine").write_text("mine")
-        if not failing(monkeypatch, step, code, target, lambda target=target: move(source, target, "d")):  # type: ignore[misc]
+        if not failing(monkeypatch, step, code, lambda target=target: move(source, target, "d"), target.root):  # type: ignore[misc]
             break
         stopped += 1
         assert [path.read_text() for path in target.root.rglob("mine")] == ["mine"], f"call {step}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support_faults import failing
 
 from albor_pipeline.agent import store, trees
 from albor_pipeline.agent.attempts import AttemptError
@@ -326,9 +327,6 @@ def test_bytes_that_another_attempt_keeps_at_the_same_moment_are_shared(bare: Ba
     assert bare.results.listing("t")[0]["kept"] == {"f": "shared"} and (bare.root / "f").stat().st_mode & 0o200
 
 
-CALLS = ("mkdir", "link", "chmod", "rename", "open", "write", "symlink", "replace", "lstat", "stat", "unlink")
-
-
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_an_error_of_any_call_loses_nothing_and_the_next_try_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """Every call of keep and restore fails once; the outputs stay what they were, and without the error all is well."""
@@ -340,12 +338,12 @@ def test_an_error_of_any_call_loses_nothing_and_the_next_try_goes_on(tmp_path: P
         (bare.root / "d" / "a").write_text("one")
         (bare.root / "d" / "l").symlink_to("a")
         bare.tree("d")
-        failed = _failing(monkeypatch, step, code, lambda bare=bare: bare.keep("d"))  # type: ignore[misc]
+        failed = failing(monkeypatch, step, code, lambda bare=bare: bare.keep("d"))  # type: ignore[misc]
         assert (bare.root / "d" / "a").read_text() == "one"
         bare.keep("d")
         (bare.root / "d" / "a").unlink()
         (bare.root / "d" / "a").write_text("two")
-        failed = _failing(monkeypatch, step, code, lambda bare=bare: bare.back("d/a")) or failed  # type: ignore[misc]
+        failed = failing(monkeypatch, step, code, lambda bare=bare: bare.back("d/a")) or failed  # type: ignore[misc]
         found = [path.read_text() for path in bare.root.rglob("a") if ".tmp" not in str(path)]
         assert "two" in found, "what a user wrote is where it was, or kept aside"
         assert bare.back("d/a") == "one"
@@ -353,25 +351,3 @@ def test_an_error_of_any_call_loses_nothing_and_the_next_try_goes_on(tmp_path: P
         if not failed:
             break
     assert stopped > 30
-
-
-def _failing(monkeypatch: pytest.MonkeyPatch, step: int, code: int, act: Any) -> bool:
-    """Run `act` with the step-th call to the operating system failing; False when there are fewer."""
-    count = 0
-
-    def wrap(real: Any) -> Any:
-        def call(*args: Any, **more: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == step:
-                raise OSError(code, os.strerror(code), str(args[0]))
-            return real(*args, **more)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in CALLS:
-            patch.setattr(os, name, wrap(getattr(os, name)))
-        with contextlib.suppress(OSError, StoreError, AttemptError, IndexError):
-            act()
-    return count >= step
