@@ -41,6 +41,7 @@ def test_the_run_goes_on_without_us_and_says_where_to_look(project: Project) -> 
     said = project.end(process)
     assert said.exit == 0 and "run 0001: up to 1 to do" in said.err, said
     assert "It goes on by itself" in said.out and "tail -f ROOT/state/controller.log" in said.out, said
+    assert os.getsid(pid_of(said.out)) == pid_of(said.out), "a terminal that goes takes its session with it"
     assert "1 running" in project.run("status").out
     assert project.run("apply", "--detach").exit == 5, "one controller at a time"
     (project.root / "go").touch()
