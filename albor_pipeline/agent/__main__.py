@@ -22,7 +22,7 @@ def options(words: list[str]) -> dict[str, str]:
     """`--name value` pairs; ends the program with 64 when they are something else."""
     names = words[::2]
     if len(words) % 2 or any(
-        name not in ("--workdir", "--lineage", "--machine", "--path", "--spawner") for name in names
+        name not in ("--workdir", "--lineage", "--machine", "--path", "--spawner", "--as") for name in names
     ):
         sys.stderr.write("usage: agent --workdir FOLDER --lineage ID --machine NAME\n")
         raise SystemExit(USAGE)
@@ -48,6 +48,10 @@ def main(words: list[str]) -> int:
     workdir, machine = os.path.realpath(given.get("workdir", ".")), given.get("machine", "localhost")
     os.umask(0o022)
     sys.path += [folder for folder in given.get("path", "").split(":") if folder]
+    if given.get("as") == "root":
+        from albor_pipeline.agent.converging import serve_as_root
+
+        return serve_as_root(workdir)
     if "spawner" in given:
         from albor_pipeline.agent.spawner import run_spawner
 

@@ -7,6 +7,8 @@ import select
 import signal
 import time
 
+from albor_pipeline.agent.layout import write_all
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
@@ -20,23 +22,31 @@ _running: set[int] = set()
 
 
 def run_script(script: str, timeout_s: float | None, env: Mapping[str, str] | None, cwd: str) -> dict[str, Any]:
-    """Run `/bin/sh -c script`: {"exit", "signal", "stdout", "stderr", "timed_out", "truncated"}.
+    """Run `script` with /bin/sh: {"exit", "signal", "stdout", "stderr", "timed_out", "truncated"}.
 
     `exit` is None when a signal or the time limit ended it. Its session is killed at the limit, and when it has ended.
+    The shell reads the script from a file without a name, so that nothing of it shows in a list of processes and its size has no limit.
     Raises OSError.
     """
     import subprocess
 
     limit_s = timeout_s or DEFAULT_TIMEOUT_S
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", script],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        start_new_session=True,
-    )
+    text = os.memfd_create("script", os.MFD_CLOEXEC)
+    try:
+        write_all(text, script.encode("utf-8", "surrogateescape"))
+        os.lseek(text, 0, os.SEEK_SET)
+        process = subprocess.Popen(
+            ["/bin/sh", "/dev/fd/%d" % text],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+            pass_fds=(text,),
+        )
+    finally:
+        os.close(text)
     _running.add(process.pid)
     try:
         out, err, timed_out = _collect(process, time.monotonic() + limit_s)
@@ -45,11 +55,12 @@ def run_script(script: str, timeout_s: float | None, env: Mapping[str, str] | No
         process.wait()
         _running.discard(process.pid)
     code = process.returncode
+    prefix = b"/dev/fd/%d: " % text
     return {
         "exit": None if timed_out or code < 0 else code,
         "signal": -code if code < 0 and not timed_out else None,
         "stdout": out[0].decode("utf-8", "replace"),
-        "stderr": err[0].decode("utf-8", "replace"),
+        "stderr": err[0].replace(prefix, b"").decode("utf-8", "replace"),
         "timed_out": timed_out,
         "truncated": out[1] or err[1],
     }

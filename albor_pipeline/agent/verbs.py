@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-from albor_pipeline.agent import attempts, child, facts, files, hashing, liveness, logs, scripts, slots
+from albor_pipeline.agent import attempts, child, converging, facts, files, hashing, liveness, logs, scripts, slots
 from albor_pipeline.agent.giving import Giver
 from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
 from albor_pipeline.agent.server import Server, Stream
@@ -199,6 +199,12 @@ def put(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, An
     return files.put(server.layout.path(body["path"]), body, stream.read())
 
 
+def converge(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Do operations in order and look what came of them; {"results"}, or {"failed"} with what the one that failed said."""
+    server.lease.require()
+    return converging.converge(server.layout, server.prober.look, body, stream.read())
+
+
 def get(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:
     """A file's bytes as data after the reply {"size_bytes"}."""
     path = server.layout.path(body["path"])
@@ -353,6 +359,7 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "log": (log, True),
     "sh": (script, True),
     "put": (put, True),
+    "converge": (converge, True),
     "get": (get, True),
     "list": (list_folder, True),
     "code_has": (code_has, False),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from albor_pipeline.errors import ManifestError, Span
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.fields import Fields
+from albor_pipeline.resources.fields import Fields, keys_of
+from albor_pipeline.resources.shell import Script, lines
 
 Item = dict[str, Any]
+SH_TIMEOUT_S = 60.0
 
 
 class Kind(Protocol):
@@ -33,38 +37,105 @@ class Kind(Protocol):
         """Field values that depend on the resource's name, used where the manifest has none."""
 
 
-class Convergent(Kind, Protocol):
-    """A kind that describes a state of the machine: it is probed, compared and brought about."""
+@dataclass(frozen=True)
+class Instance:
+    """One resource on one machine, with the project folder that its `source` and the like are read from."""
 
-    def probes(self, resource: Resource, machine: Machine) -> list[Item]:
+    resource: Resource
+    machine: Machine
+    root: Path
+
+    @cached_property
+    def fields(self) -> Any:
+        """The typed fields of this copy."""
+        return self.resource.fields_on(self.machine.name)
+
+    def place(self, field: str) -> Span | None:
+        """Where a field stands in the manifest, else the resource."""
+        return self.resource.spans.get(field, self.resource.span)
+
+    def read(self, field: str, path: str) -> bytes:
+        """The bytes of a file of the project that a field names; ManifestError with its place when it cannot be read."""
+        try:
+            return (self.root / path).read_bytes()
+        except OSError as error:
+            reason = (error.strerror or "cannot be read").lower()
+            message = f"`{self.resource.id}` reads `{path}`: {reason}"
+            raise ManifestError.of("unreadable", message, span=self.place(field)) from None
+
+
+class Convergent:
+    """Base of the kinds that describe a state of the machine: it is probed, compared and brought about.
+
+    Probe items and operations are mappings that the agent understands. Items: `{"op": "stat", "path"}`, `{"op": "tree", "path"}`,
+    `{"op": "sh", "script", "timeout_s"}` and so on; equal items of one machine are asked once. Operations have a `verb`: `put` (path,
+    type, data, target, mode, owner, group) or `sh` (script, timeout_s), and are done in order until one fails.
+    """
+
+    name: ClassVar[str]
+    model: ClassVar[type[Fields]]
+    names: ClassVar[Mapping[str, str]] = {}
+    exclusive: ClassVar[str] = ""
+    """Operations with the same word here are done one after the other on a machine: what they change has no lock of its own."""
+
+    @property
+    def noun(self) -> str:
+        """The type's own name."""
+        return self.name
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Every key of the model."""
+        return keys_of(self.model)
+
+    def defaults(self, name: str) -> Mapping[str, Any]:
+        """None: nothing depends on the resource's name."""
+        return {}
+
+    def probes(self, one: Instance) -> list[Item]:
         """The agent's probe items that show the present state."""
+        raise NotImplementedError
 
-    def observe(self, results: Sequence[Mapping[str, Any]]) -> Observation:
+    def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """What the results of `probes` say, in the order of the items; never raises on odd results."""
+        raise NotImplementedError
 
-    def wanted(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
+    def wanted(self, one: Instance) -> Mapping[str, str]:
         """The values that must be observed, by the same names and in the same form as Observation.values.
 
-        May read files of the project below `root`; raises ManifestError when one is not there.
+        May read files of the project below its root; raises ManifestError when one is not there.
         """
+        raise NotImplementedError
 
-    def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
-        """The agent operations that bring the wanted state about, in order.
+    def converge(self, one: Instance, observed: Observation) -> list[Item]:
+        """The operations that bring the wanted state about: only what differs from what was observed."""
+        raise NotImplementedError
 
-        Each has a `verb`: `put` (path, type, data, target, mode, owner, group) or `sh` (script, timeout_s).
-        """
+    def again(self, one: Instance, observed: Observation) -> list[Item]:
+        """The operations that do it once more although nothing differs, because a resource that triggers it changed."""
+        return self.converge(one, Observation(False))
 
-    def remove(self, resource: Resource, machine: Machine) -> list[Item]:
-        """The agent operations that take the thing away, in the same form."""
+    def remove(self, one: Instance) -> list[Item]:
+        """The operations that take the thing away; nothing is left of it, and nothing else is touched."""
+        raise NotImplementedError
+
+    def forecasts(self, one: Instance) -> list[Item]:
+        """Probe items that say whether converging can work at all; for `provision plan`."""
+        return []
+
+    def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What the results of `forecasts` say against it, a sentence each."""
+        return []
 
 
-def read_project_file(root: Path, path: str, owner: str, span: Span | None) -> bytes:
-    """The bytes of a file of the project that a field names; ManifestError with its place when it cannot be read."""
-    try:
-        return (root / path).read_bytes()
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise ManifestError.of("unreadable", f"`{owner}` reads `{path}`: {reason}", span=span) from None
+def sh(*commands: Script, timeout_s: float = SH_TIMEOUT_S) -> Item:
+    """The operation that runs commands one after the other; the first that fails ends it."""
+    return {"verb": "sh", "script": str(lines(*commands)), "timeout_s": timeout_s}
+
+
+def look(*commands: Script, timeout_s: float = SH_TIMEOUT_S) -> Item:
+    """The probe item that runs commands one after the other; its result has exit, stdout and stderr."""
+    return {"op": "sh", "script": str(lines(*commands)), "timeout_s": timeout_s}
 
 
 def probe_error(result: Mapping[str, Any]) -> str:

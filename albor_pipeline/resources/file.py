@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.base import Item, probe_error, read_project_file
+from albor_pipeline.resources.base import Convergent, Instance, Item, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
 from albor_pipeline.resources.formats import Mode, Owner
-from albor_pipeline.resources.shell import Script, join, lines
+from albor_pipeline.resources.shell import Script, join
 
-SH_TIMEOUT_S = 60.0
 STATES = {"dir": "directory", "link": "symlink"}
 META = ("mode", "owner", "group")
 
@@ -48,24 +44,17 @@ class File(Fields):
         return self
 
 
-class FileKind:
+class FileKind(Convergent):
     """The kind `file`: compared by content digest, type, mode and owner; written by rename, so no reader sees half of it."""
 
     name: ClassVar[str] = "file"
-    noun: ClassVar[str] = "file"
     model: ClassVar[type[Fields]] = File
-    names: ClassVar[Mapping[str, str]] = {}
-    shown: ClassVar[tuple[str, ...]] = tuple(File.model_fields)
 
-    def defaults(self, name: str) -> Mapping[str, Any]:
-        """None: a path is always declared."""
-        return {}
-
-    def probes(self, resource: Resource, machine: Machine) -> list[Item]:
+    def probes(self, one: Instance) -> list[Item]:
         """One look at the path itself, a link not followed."""
-        return [{"op": "stat", "path": resource.fields_on(machine.name).path}]
+        return [{"op": "stat", "path": one.fields.path}]
 
-    def observe(self, results: Sequence[Mapping[str, Any]]) -> Observation:
+    def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """State, mode, owner, group, and content digest or target, as far as they apply."""
         seen = results[0] if results else {}
         if "found" not in seen:
@@ -85,11 +74,11 @@ class FileKind:
                 values[name] = str(seen[key])
         return Observation(True, values)
 
-    def wanted(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
+    def wanted(self, one: Instance) -> Mapping[str, str]:
         """The declared values; content by its digest."""
-        fields: File = resource.fields_on(machine.name)
+        fields: File = one.fields
         values: dict[str, str] = {"state": fields.state}
-        data = self._data(resource, fields, root)
+        data = _data(one)
         if data is not None:
             values["content"] = digest_bytes(data)
         for name in ("target", *META):
@@ -98,38 +87,38 @@ class FileKind:
                 values[name] = value
         return values
 
-    def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
+    def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """Only what is needed: a thing of another type is taken away first; what is not declared stays as it is."""
-        fields: File = resource.fields_on(machine.name)
+        fields: File = one.fields
         found = observed.values.get("state", "absent")
         if fields.state == "absent":
-            return self.remove(resource, machine)
-        cleared = [] if found in ("absent", fields.state) else self.remove(resource, machine)
+            return self.remove(one)
+        cleared = [] if found in ("absent", fields.state) else self.remove(one)
         declared = {name: getattr(fields, name) for name in META if getattr(fields, name) is not None}
         put: Item = {"verb": "put", "path": fields.path}
         if fields.state == "symlink":
             return [*cleared, {**put, "type": "link", "target": fields.target}]
         if fields.state == "directory":
             return [*cleared, {**put, "type": "dir", **declared}]
-        data = self._data(resource, fields, root)
+        data = _data(one)
         if found != "file":
             return [*cleared, {**put, "type": "file", "data": data or b"", **declared}]
         if data is not None and digest_bytes(data) != observed.values.get("content"):
             kept = {name: observed.values[name] for name in META if name in observed.values}
             return [{**put, "type": "file", "data": data, **kept, **declared}]
         commands = _meta(fields)
-        return [{"verb": "sh", "script": str(lines(*commands)), "timeout_s": SH_TIMEOUT_S}] if commands else []
+        return [sh(*commands)] if commands else []
 
-    def remove(self, resource: Resource, machine: Machine) -> list[Item]:
+    def remove(self, one: Instance) -> list[Item]:
         """The path and what is below it."""
-        return [{"verb": "put", "path": resource.fields_on(machine.name).path, "type": "absent"}]
+        return [{"verb": "put", "path": one.fields.path, "type": "absent"}]
 
-    def _data(self, resource: Resource, fields: File, root: Path) -> bytes | None:
-        if fields.content is not None:
-            return fields.content.encode()
-        if fields.source is not None:
-            return read_project_file(root, fields.source, resource.id, resource.spans.get("source", resource.span))
-        return None
+
+def _data(one: Instance) -> bytes | None:
+    fields: File = one.fields
+    if fields.content is not None:
+        return fields.content.encode()
+    return None if fields.source is None else one.read("source", fields.source)
 
 
 def _meta(fields: File) -> list[Script]:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
-from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.model.resource import Resource
-from albor_pipeline.resources.base import Item, probe_error, read_project_file
+from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, Text, wrong
-from albor_pipeline.resources.shell import Script, join, lines
+from albor_pipeline.resources.shell import join
 
 INSTALL_TIMEOUT_S = 3600.0
 READ_TIMEOUT_S = 10.0
@@ -71,29 +68,23 @@ def interpreter(fields: PythonEnv) -> str:
     return f"{fields.path.rstrip('/')}/bin/python"
 
 
-class PythonEnvKind:
+class PythonEnvKind(Convergent):
     """The kind `python_env`: made afresh when what is asked for changes, so nothing that was dropped stays behind."""
 
     name: ClassVar[str] = "python_env"
-    noun: ClassVar[str] = "python_env"
     model: ClassVar[type[Fields]] = PythonEnv
-    names: ClassVar[Mapping[str, str]] = {}
-    shown: ClassVar[tuple[str, ...]] = tuple(PythonEnv.model_fields)
 
     def defaults(self, name: str) -> Mapping[str, Any]:
         """A folder of its own among what the pipeline keeps on the machine."""
         return {"path": f".albor/env/{name.replace('/', '--')}"}
 
-    def probes(self, resource: Resource, machine: Machine) -> list[Item]:
+    def probes(self, one: Instance) -> list[Item]:
         """What the interpreter has installed, and the lock."""
-        fields: PythonEnv = resource.fields_on(machine.name)
-        read = lines(join(["cat", "--", f"{fields.path}/{LOCK}"]))
-        return [
-            {"op": "python", "python": interpreter(fields)},
-            {"op": "sh", "script": str(read), "timeout_s": READ_TIMEOUT_S},
-        ]
+        fields: PythonEnv = one.fields
+        read = look(join(["cat", "--", f"{fields.path}/{LOCK}"]), timeout_s=READ_TIMEOUT_S)
+        return [{"op": "python", "python": interpreter(fields)}, read]
 
-    def observe(self, results: Sequence[Mapping[str, Any]]) -> Observation:
+    def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """What was asked for when it was made, and whether the packages are still those of the lock."""
         first = results[0] if len(results) == 2 else {}
         installed, error = first.get("dists"), first.get("error")
@@ -107,19 +98,19 @@ class PythonEnvKind:
         wanted, locked = lock
         return Observation(True, {**wanted, "packages": _compared(locked, installed)})
 
-    def wanted(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
+    def wanted(self, one: Instance) -> Mapping[str, str]:
         """Interpreter, requirements and constraints as asked for, and packages as locked."""
-        return {**self._asked(resource, machine, root), "packages": AS_LOCKED}
+        return {**_asked(one), "packages": AS_LOCKED}
 
-    def converge(self, resource: Resource, machine: Machine, root: Path, observed: Observation) -> list[Item]:
+    def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """Make it afresh: venv, pip, and the lock last."""
-        fields: PythonEnv = resource.fields_on(machine.name)
+        fields: PythonEnv = one.fields
         path = fields.path.rstrip("/")
-        asked = json.dumps(dict(self._asked(resource, machine, root)), sort_keys=True)
+        asked = json.dumps(dict(_asked(one)), sort_keys=True)
         pip = [interpreter(fields), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
         requirements, constraints = f"{path}.requirements.txt", f"{path}.constraints.txt"
         operations: list[Item] = [{"verb": "put", "path": path, "type": "absent"}]
-        wants, limits = self._requirements(resource, fields, root), self._constraints(resource, fields, root)
+        wants, limits = _requirements(one), _constraints(one)
         commands = [join([fields.python, "-m", "venv", path])]
         if wants:
             operations.append({"verb": "put", "path": requirements, "type": "file", "data": wants})
@@ -134,57 +125,51 @@ class PythonEnvKind:
         if wants:
             commands.append(join(pip))
         commands.append(join([interpreter(fields), "-I", "-c", WRITE_LOCK, f"{path}/{LOCK}", asked]))
-        return [*operations, _sh(*commands)]
+        return [*operations, sh(*commands, timeout_s=INSTALL_TIMEOUT_S)]
 
-    def remove(self, resource: Resource, machine: Machine) -> list[Item]:
+    def remove(self, one: Instance) -> list[Item]:
         """The environment and the two files beside it."""
-        path = resource.fields_on(machine.name).path.rstrip("/")
+        path = one.fields.path.rstrip("/")
         beside = (path, f"{path}.requirements.txt", f"{path}.constraints.txt")
         return [{"verb": "put", "path": each, "type": "absent"} for each in beside]
 
-    def _asked(self, resource: Resource, machine: Machine, root: Path) -> Mapping[str, str]:
-        fields: PythonEnv = resource.fields_on(machine.name)
-        values = {"path": fields.path, "python": fields.python}
-        text = ", ".join(fields.requirements)
-        if text:
-            values["requirements"] = text if len(text) <= SHOWN_CHARS else digest_bytes(text.encode())
-        if fields.requirements_file is not None:
-            values["requirements_file"] = digest_bytes(
-                _read(resource, "requirements_file", fields.requirements_file, root)
-            )
-        limits = self._constraints(resource, fields, root)
-        if limits is not None:
-            values["constraints"] = digest_bytes(limits)
-        if fields.index is not None:
-            values["index"] = fields.index
-        if fields.wheels is not None:
-            values["wheels"] = _wheels(resource, fields.wheels, root)
-        return values
 
-    def _requirements(self, resource: Resource, fields: PythonEnv, root: Path) -> bytes:
-        listed = "".join(f"{item}\n" for item in fields.requirements).encode()
-        if fields.requirements_file is None:
-            return listed
-        return _read(resource, "requirements_file", fields.requirements_file, root).rstrip(b"\n") + b"\n" + listed
-
-    def _constraints(self, resource: Resource, fields: PythonEnv, root: Path) -> bytes | None:
-        return None if fields.constraints is None else _read(resource, "constraints", fields.constraints, root)
+def _asked(one: Instance) -> Mapping[str, str]:
+    fields: PythonEnv = one.fields
+    values = {"path": fields.path, "python": fields.python}
+    text = ", ".join(fields.requirements)
+    if text:
+        values["requirements"] = text if len(text) <= SHOWN_CHARS else digest_bytes(text.encode())
+    if fields.requirements_file is not None:
+        values["requirements_file"] = digest_bytes(one.read("requirements_file", fields.requirements_file))
+    limits = _constraints(one)
+    if limits is not None:
+        values["constraints"] = digest_bytes(limits)
+    if fields.index is not None:
+        values["index"] = fields.index
+    if fields.wheels is not None:
+        values["wheels"] = _wheels(one, fields.wheels)
+    return values
 
 
-def _sh(*commands: Script) -> Item:
-    return {"verb": "sh", "script": str(lines(*commands)), "timeout_s": INSTALL_TIMEOUT_S}
+def _requirements(one: Instance) -> bytes:
+    fields: PythonEnv = one.fields
+    listed = "".join(f"{item}\n" for item in fields.requirements).encode()
+    if fields.requirements_file is None:
+        return listed
+    return one.read("requirements_file", fields.requirements_file).rstrip(b"\n") + b"\n" + listed
 
 
-def _read(resource: Resource, field: str, path: str, root: Path) -> bytes:
-    return read_project_file(root, path, resource.id, resource.spans.get(field, resource.span))
+def _constraints(one: Instance) -> bytes | None:
+    fields: PythonEnv = one.fields
+    return None if fields.constraints is None else one.read("constraints", fields.constraints)
 
 
-def _wheels(resource: Resource, path: str, root: Path) -> str:
+def _wheels(one: Instance, path: str) -> str:
     """A digest of the names, which hold versions, and sizes of the wheels."""
-    found = sorted(f"{wheel.name} {wheel.stat().st_size}" for wheel in (root / path).glob("*.whl"))
+    found = sorted(f"{wheel.name} {wheel.stat().st_size}" for wheel in (one.root / path).glob("*.whl"))
     if not found:
-        span = resource.spans.get("wheels", resource.span)
-        raise ManifestError.of("no-wheels", f"`{resource.id}` installs from `{path}`, which holds no wheel", span=span)
+        raise ManifestError.of("no-wheels", f"`{one.resource.id}` installs from `{path}`, which holds no wheel", span=one.place("wheels"))
     return digest_bytes("\n".join(found).encode())
 
 

@@ -20,6 +20,7 @@ from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
+from albor_pipeline.resources.base import Convergent, Instance, Item
 from albor_pipeline.resources.python_env import PythonEnv, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
@@ -76,7 +77,7 @@ class Observer:
         self._state_dir = state_dir
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
-        self._waiting: list[tuple[str, Callable[[], Sequence[Mapping[str, Any]]], list[Take]]] = []
+        self._waiting: list[tuple[str, Callable[[], Sequence[Mapping[str, Any]]], list[list[Take]]]] = []
 
     @cached_property
     def project(self) -> Project:
@@ -100,13 +101,21 @@ class Observer:
             self._send(machine, asked)
 
     def _send(self, machine: str, asked: Sequence[tuple[dict[str, Any], Take]]) -> None:
+        """Ask what is asked; equal questions once."""
+        takes: dict[str, list[Take]] = {}
+        items: list[dict[str, Any]] = []
+        for item, take in asked:
+            text = repr(item)
+            if text not in takes:
+                items.append(item)
+            takes.setdefault(text, []).append(take)
         if machine in self.fleet.agents:
             try:
-                answers = self.fleet.ask(machine, [item for item, _ in asked])
+                answers = self.fleet.ask(machine, items)
             except UnreachableError as error:
                 self._lose(machine, error)
             else:
-                self._waiting.append((machine, answers, [take for _, take in asked]))
+                self._waiting.append((machine, answers, list(takes.values())))
 
     def _lose(self, machine: str, error: UnreachableError) -> None:
         """A machine that does not answer any more is as one that never did: nothing is assumed of it."""
@@ -122,8 +131,9 @@ class Observer:
             except UnreachableError as error:
                 self._lose(machine, error)
                 continue
-            for take, result in zip(takes, results, strict=True):
-                take(result)
+            for each, result in zip(takes, results, strict=True):
+                for take in each:
+                    take(result)
         return self._observed(self._ask_stages(chosen))
 
     def _observed(self, stages: Mapping[Key, StageAnswer]) -> Observed:
@@ -280,20 +290,20 @@ class Observer:
         declared = self.manifest.resources.get(name)
         if declared is None or not isinstance(declared.fields_on(key.machine), PythonEnv):
             return {"interpreter": name}
-        wanted = convergent(declared.kind).wanted(declared, self.manifest.machines[key.machine], self.root)
+        wanted = convergent(declared.kind).wanted(Instance(declared, self.manifest.machines[key.machine], self.root))
         return {name: fingerprint.of_fields(wanted).digest(digest_bytes)[:16]}
 
     def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
+        one = Instance(self._vault.resource(resource), self.manifest.machines[key.machine], self.root)
         kind = convergent(resource.kind)
-        machine = self.manifest.machines[key.machine]
-        self.found.wanted[key] = kind.wanted(self._vault.resource(resource), machine, self.root)
-        probes = kind.probes(resource, machine)
+        self.found.wanted[key] = kind.wanted(one)
+        probes = probes_of(kind, one)
         results: list[Mapping[str, Any]] = []
 
         def take(raw: Mapping[str, Any]) -> None:
             results.append(raw)
             if len(results) == len(probes):
-                self.found.infra[key] = kind.observe(results)
+                self.found.infra[key] = kind.observe(one, results)
 
         return [(item, take) for item in probes]
 
@@ -341,6 +351,11 @@ class Observer:
         declared = self.manifest.resources.get(task.python)
         fields = declared.fields_on(key.machine) if declared is not None else None
         return interpreter(fields) if isinstance(fields, PythonEnv) else task.python
+
+
+def probes_of(kind: Convergent, one: Instance) -> list[Item]:
+    """The probe items of a resource, as root where it says `sudo`."""
+    return [{**item, "sudo": True} for item in kind.probes(one)] if one.resource.sudo else kind.probes(one)
 
 
 def _scripts(task: Task, reader: CodeReader) -> list[str]:

@@ -15,21 +15,21 @@ import yaml
 
 from albor_pipeline.manifest.load import load
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.model.resource import Resource
+from albor_pipeline.resources.base import Instance
 from albor_pipeline.resources.registry import convergent
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*/*.yaml"))
 
 
-def resource_of(case: dict[str, Any], kind: str, root: Path) -> tuple[Resource, Any]:
+def resource_of(case: dict[str, Any], kind: str, root: Path) -> Instance:
     declared = {"version": "1.0", "name": "case", "resources": {"it": {"type": kind, **case["fields"]}}}
     path = root / "case.yaml"
     path.write_text(yaml.safe_dump(declared, default_style='"').replace('"version"', "version"))
     for name, text in case.get("files", {}).items():
         (root / name).write_text(text)
     manifest = load(path)
-    return manifest.resources["it"], manifest.machines["localhost"]
+    return Instance(manifest.resources["it"], manifest.machines["localhost"], root)
 
 
 def plain(value: Any) -> Any:
@@ -40,15 +40,15 @@ def plain(value: Any) -> Any:
 def test_case(path: Path, tmp_path: Path) -> None:
     case = yaml.safe_load(path.read_text())
     kind = convergent(path.parent.name)
-    resource, machine = resource_of(case, kind.name, tmp_path)
-    assert len(kind.probes(resource, machine)) == len(case["probe"])
-    seen = kind.observe(case["probe"])
+    one = resource_of(case, kind.name, tmp_path)
+    assert len(kind.probes(one)) == len(case["probe"])
+    seen = kind.observe(one, case["probe"])
     assert (seen.exists, seen.error) == (case.get("exists", True), case.get("error"))
-    wanted = kind.wanted(resource, machine, tmp_path)
+    wanted = kind.wanted(one)
     assert sorted(name for name, value in wanted.items() if seen.values.get(name) != value) == sorted(
         case.get("differs", [])
     )
-    operations = kind.converge(resource, machine, tmp_path, seen)
+    operations = kind.converge(one, seen)
     found = [{key: plain(value) for key, value in operation.items() if key != "timeout_s"} for operation in operations]
     for operation in found:
         if operation["verb"] == "sh":
@@ -56,11 +56,13 @@ def test_case(path: Path, tmp_path: Path) -> None:
     assert found == case.get("operations", found)
 
 
-@pytest.mark.parametrize("kind", ["file", "python_env"])
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 @pytest.mark.parametrize(
     "results", [[], [{}], [{}, {}], [{"error": "x"}], [{"dists": 3}, {"stdout": "[1"}], [{"found": True}]]
 )
 def test_odd_answers_are_an_error_or_a_partial_view_and_never_a_traceback(
-    kind: str, results: list[dict[str, Any]]
+    path: Path, results: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert isinstance(convergent(kind).observe(results), Observation)
+    kind = convergent(path.parent.name)
+    one = resource_of(yaml.safe_load(path.read_text()), kind.name, tmp_path)
+    assert isinstance(kind.observe(one, results), Observation)

@@ -1,0 +1,112 @@
+"""Converging: operations on the machine, one after the other until one fails, then a look at what came of them. Knows no kind.
+
+What needs root is done by a child of this program that `sudo` starts, which takes the same request and gives the same reply.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+from albor_pipeline.agent import files, scripts
+from albor_pipeline.agent.facts import cache_folder
+from albor_pipeline.agent.layout import Layout, to_json, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    Look = Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
+
+READ_BYTES = 1 << 18
+_locks: dict[str, threading.Lock] = {}
+_guard = threading.Lock()
+
+
+def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+    """Do `operations` in order, then look at `probes`: {"results"}, or {"failed"} with what the failing operation said.
+
+    The bytes of the files to put come in `data`, one after another. Of requests with the same `exclusive` word one is done at a
+    time. Raises OSError, FileError.
+    """
+    if body.get("sudo") and os.geteuid() != 0:
+        return as_root(layout, {**body, "verb": "converge"}, data)
+    word = body.get("exclusive") or ""
+    with _guard:
+        lock = _locks.setdefault(word, threading.Lock()) if word else threading.Lock()
+    source = files.Source(data)
+    with lock:
+        for operation in body["operations"]:
+            failed = _do(layout, operation, source)
+            if failed is not None:
+                return {"failed": failed}
+        return {"results": look(body["probes"])}
+
+
+def _do(layout: Layout, operation: Mapping[str, Any], source: files.Source) -> dict[str, Any] | None:
+    """One operation; None, or what a script that failed said."""
+    if operation["verb"] == "put":
+        files.put(layout.path(operation["path"]), operation, source.parts(int(operation.get("size_bytes") or 0)))
+        return None
+    if operation["verb"] != "sh":
+        raise files.FileError("bad-spec", "this agent knows no operation %r" % (operation["verb"],))
+    result = scripts.run_script(operation["script"], operation.get("timeout_s"), None, layout.workdir)
+    return None if result["exit"] == 0 else {**result, "label": operation.get("label")}
+
+
+def as_root(layout: Layout, request: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+    """The reply of a child with root's rights to a request. Raises OSError, FileError when there can be none."""
+    import subprocess
+
+    program = [sys.argv[0]] if sys.argv[0].endswith(".pyz") else ["-m", "albor_pipeline.agent"]
+    options = ["--as", "root", "--workdir", layout.workdir, "--path", ":".join(folder for folder in sys.path if folder)]
+    try:
+        process = subprocess.Popen(
+            ["sudo", "-n", "-H", "--", sys.executable, "-I", "-S", *program, *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise files.FileError("no-sudo", "`sudo` is not installed: log in as root, or install it") from None
+    assert process.stdin is not None
+    with process:
+        try:
+            write_all(process.stdin.fileno(), to_json(dict(request)))
+            for part in data:
+                write_all(process.stdin.fileno(), part)
+        except BrokenPipeError:
+            for _part in data:
+                continue
+        out, err = process.communicate()
+    try:
+        reply: dict[str, Any] = json.loads(out)
+    except ValueError:
+        said = err.decode("utf-8", "replace").strip().splitlines()
+        raise files.FileError("no-sudo", "root's rights are needed and were not given: %s" % (said[-1] if said else "no answer")) from None
+    if "error" in reply:
+        raise files.FileError(reply["error"]["code"], reply["error"]["message"])
+    return reply
+
+
+def serve_as_root(workdir: str) -> int:
+    """The child's part: one request on stdin, one reply on stdout. The stat cache is root's own, so that no other user's is written."""
+    from albor_pipeline.agent.probe import Prober
+
+    layout = Layout(workdir)
+    layout.stat_cache = os.path.join(cache_folder(), "stat-cache")
+    os.makedirs(cache_folder(), exist_ok=True)
+    outgoing = os.dup(1)
+    os.dup2(2, 1)
+    with open(0, "rb") as incoming:
+        body = json.loads(incoming.readline())
+        try:
+            look = Prober(layout).look
+            data = iter(lambda: incoming.read(READ_BYTES), b"")
+            reply = converge(layout, look, body, data) if body["verb"] == "converge" else {"results": look(body["items"])}
+        except (OSError, files.FileError) as error:
+            message = error.message if isinstance(error, files.FileError) else "%s: %s" % (error.filename, error.strerror)
+            reply = {"error": {"code": getattr(error, "code", "io"), "message": message}}
+    write_all(outgoing, to_json(reply))
+    return 0
