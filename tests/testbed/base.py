@@ -17,6 +17,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alb
 VERSION = "1"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "iproute2", "procps", "python3",
+    "python3-venv", "sudo", "cron", "nftables", "ufw",
 )  # fmt: skip
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "ip": "iproute2", "ssh-keygen": "openssh-client", "nsenter": "util-linux", "setpriv": "util-linux"}
 # Units that need what no container has, and timers that would work while a test measures.
