@@ -20,18 +20,16 @@ from albor_pipeline.resources.package import Package
 from albor_pipeline.resources.pepita import Pepita
 from albor_pipeline.resources.python_env import PythonEnvKind
 from albor_pipeline.resources.recipe import Recipe
-from albor_pipeline.resources.service import Service
+from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
-from albor_pipeline.resources.user import User
+from albor_pipeline.resources.user import UserKind
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind())}
+_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind(), ServiceKind(), UserKind())}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Declared("package", Package),
-        Declared("service", Service),
         Declared("mount", Mount),
-        Declared("user", User),
         Declared("docker", Docker),
         Declared("pepita", Pepita),
         Declared("network", Network),
