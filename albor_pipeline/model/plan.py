@@ -29,6 +29,7 @@ class Action(Enum):
     FORGET = ("forget", "-")
     DESTROY = ("destroy", "-")
     MAY_RUN = ("may run", "?")
+    LEAVE = ("drifted", "!")
     UNKNOWN = ("unknown", "?")
     SKIP = ("unchanged", " ")
 

@@ -25,7 +25,7 @@ from albor_pipeline.state.folder import StateFolder, Transition
 
 POLL_S = 0.5
 HOLDING = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN)
-STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT, Action.SKIP)
+STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT, Action.SKIP, Action.LEAVE)
 
 
 class Place(Enum):
@@ -81,6 +81,10 @@ class Executor:
         self.report = report
         self.steps = {step.key: step for step in plan.steps}
         self.rank = {step.key: index for index, step in enumerate(plan.steps)}
+        self.after: dict[Key, list[Key]] = {}
+        for step in plan.steps:
+            for up in step.after:
+                self.after.setdefault(up, []).append(step.key)
         self.now = _Now()
 
     def run(self) -> Ended:
@@ -130,6 +134,8 @@ class Executor:
             self.set_place(outcome.key, Place.QUEUED if outcome.waits else Place.READY)
             return
         self.now.counts[outcome.word] += 1
+        if outcome.what is not None:
+            self.workers.changed.add(outcome.key)
         self.judge.note(outcome.key, outcome.entry, settled=not outcome.failed)
         self.set_place(outcome.key, Place.FAILED if outcome.failed else Place.DONE)
 
@@ -140,7 +146,7 @@ class Executor:
             heapq.heappush(self.now.ready, (self.rank[key], key))
         if place not in (Place.DONE, Place.HELD):
             return
-        for down in self.judge.graph.after.get(key, ()):
+        for down in self.after.get(key, ()):
             if down in self.now.missing:
                 self.now.missing[down] -= 1
                 if self.now.missing[down] == 0:
@@ -193,6 +199,9 @@ class Executor:
             return self._held(step, decision.action.word, decision.reason.text)
         if decision.action is Action.SKIP:
             return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="unchanged")
+        if decision.action is Action.LEAVE:
+            event = StepEvent(step.key, "drifted", self.workers.clock(), note=decision.reason.text)
+            return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="drifted", events=(event,))
         if self._full():
             return None
         try:
