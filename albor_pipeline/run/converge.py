@@ -139,7 +139,9 @@ def trouble(reply: Message) -> tuple[str, tuple[str, ...]] | None:
 
 
 def removal(kind: Convergent, one: Instance) -> Mapping[str, Any]:
-    """How a thing is taken away once it is declared no more, as it is recorded."""
+    """How a thing is taken away once it is declared no more, as it is recorded; nothing where nothing was to be there."""
+    if getattr(one.fields, "state", None) == "absent":
+        return {}
     prevented = {"prevented": True} if one.resource.prevent_destroy else {}
     return {"operations": kind.remove(one), "sudo": one.resource.sudo, "exclusive": kind.exclusive, **prevented}
 

@@ -10,13 +10,16 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from albor_pipeline.errors import AlborError, UnreachableError
 from albor_pipeline.model.events import Reporter, RunStarted, StepEvent
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Entry
 from albor_pipeline.plan.decide import Decision
-from albor_pipeline.plan.judge import Judge
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.outcome import Outcome
@@ -26,6 +29,14 @@ from albor_pipeline.state.folder import StateFolder, Transition
 POLL_S = 0.5
 HOLDING = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN)
 STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT, Action.SKIP, Action.LEAVE)
+
+
+class Decider(Protocol):
+    """What says of a ready step what becomes of it, and is told what did."""
+
+    def judge(self, key: Key, observed: Observed) -> tuple[Decision, Fingerprint | None]: ...
+
+    def note(self, key: Key, entry: Entry | None, *, settled: bool, held: bool = False) -> None: ...
 
 
 class Place(Enum):
@@ -70,7 +81,7 @@ class Executor:
     """Runs one plan to its end, or as far as failures, the user or the disk allow."""
 
     def __init__(
-        self, plan: Plan, judge: Judge, folder: StateFolder, fleet: Fleet, workers: Workers, limits: Limits, report: Reporter
+        self, plan: Plan, judge: Decider, folder: StateFolder, fleet: Fleet, workers: Workers, limits: Limits, report: Reporter
     ) -> None:
         self.plan = plan
         self.judge = judge
