@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -39,11 +39,15 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Instance:
-    """One resource on one machine, with the project folder that its `source` and the like are read from."""
+    """One resource on one machine, with the project folder that its `source` and the like are read from.
+
+    `memo` is for its kind, to read what it needs once.
+    """
 
     resource: Resource
     machine: Machine
     root: Path
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def fields(self) -> Any:
