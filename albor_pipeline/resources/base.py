@@ -41,12 +41,13 @@ class Kind(Protocol):
 class Instance:
     """One resource on one machine, with the project folder that its `source` and the like are read from.
 
-    `memo` is for its kind, to read what it needs once.
+    `secret`: its content holds one. `memo` is for its kind, to read what it needs once.
     """
 
     resource: Resource
     machine: Machine
     root: Path
+    secret: bool = False
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -79,6 +80,8 @@ class Convergent:
     name: ClassVar[str]
     model: ClassVar[type[Fields]]
     names: ClassVar[Mapping[str, str]] = {}
+    precious: ClassVar[tuple[str, ...]] = ()
+    """Values that cannot be had back once they are replaced; a plan that replaces one that we did not write is asked about."""
     exclusive: ClassVar[str] = ""
     """Operations with the same word here are done one after the other on a machine: what they change has no lock of its own."""
 

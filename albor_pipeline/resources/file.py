@@ -61,6 +61,7 @@ class FileKind(Convergent):
 
     name: ClassVar[str] = "file"
     model: ClassVar[type[Fields]] = File
+    precious: ClassVar[tuple[str, ...]] = ("state", "content", "target", "types", "files", "links")
 
     def probes(self, one: Instance) -> list[Item]:
         """One look at the path itself, a link not followed, and at each thing that its source holds."""

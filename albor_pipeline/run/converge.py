@@ -62,7 +62,7 @@ class Convergence:
         return [self._failed(*wrong) if wrong is not None else self._verified(reply.body["results"])]
 
     def _verified(self, results: Sequence[Mapping[str, Any]]) -> Outcome:
-        raw = self._kind.observe(self._one, results)
+        raw = self._run.observer.seen(self._one, results)
         seen = masked(raw, self._work.wanted, self._entry(), self._one.resource.ignore_drift) or raw
         wanted = self._work.wanted.parts.get("fields", {})
         off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}
