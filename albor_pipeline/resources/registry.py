@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from albor_pipeline.resources.base import Convergent, Kind
 from albor_pipeline.resources.build import Build
-from albor_pipeline.resources.cron import Cron
+from albor_pipeline.resources.cron import CronKind
 from albor_pipeline.resources.declared import Declared
 from albor_pipeline.resources.docker import Docker
 from albor_pipeline.resources.file import File, FileKind
@@ -14,7 +14,7 @@ from albor_pipeline.resources.github_release import GithubRelease
 from albor_pipeline.resources.gpu import Gpu
 from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import Model
-from albor_pipeline.resources.mount import Mount
+from albor_pipeline.resources.mount import MountKind
 from albor_pipeline.resources.network import Network
 from albor_pipeline.resources.package import Package
 from albor_pipeline.resources.pepita import Pepita
@@ -24,16 +24,14 @@ from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import UserKind
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind(), ServiceKind(), UserKind())}
+_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (CronKind(), FileKind(), MountKind(), PythonEnvKind(), ServiceKind(), UserKind())}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Declared("package", Package),
-        Declared("mount", Mount),
         Declared("docker", Docker),
         Declared("pepita", Pepita),
         Declared("network", Network),
-        Declared("cron", Cron),
         Declared("recipe", Recipe),
         Declared("model", Model),
         Declared("gpu", Gpu),

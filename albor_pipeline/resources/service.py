@@ -70,8 +70,8 @@ before=$(systemctl show --property=NRestarts --value -- "$1")
 sleep 0.5
 now=$(systemctl show --property=NRestarts --value -- "$1")
 if [ "$code" != 0 ] || [ "$before" != "$now" ] || ! systemctl is-active --quiet -- "$1"; then
-  echo "$1 was started and does not keep running:" >&2
   systemctl status --no-pager --full --lines=5 -- "$1" >&2 || true
+  echo "$1 was started and does not keep running" >&2
   exit 1
 fi
 """
@@ -103,7 +103,8 @@ class ServiceKind(Convergent):
         wanted = self.wanted(one)
         if told.get("LoadState") == "not-found" and told.get("ActiveState") != "active":
             return Observation(False, dict.fromkeys(wanted, "no such unit"))
-        found = {"state": _state(told, wanted.get("state")), "enabled": _enabled(told.get("Enabled", ""), one.fields, wanted.get("enabled"))}
+        enabled = _enabled(told.get("Enabled", ""), one.fields, wanted.get("enabled"))
+        found = {"state": _state(told, wanted.get("state")), "enabled": enabled}
         return Observation(True, {name: found[name] for name in wanted})
 
     def wanted(self, one: Instance) -> Mapping[str, str]:
@@ -115,6 +116,14 @@ class ServiceKind(Convergent):
 
     def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """Enable or disable first, then start and see whether it stays, or stop."""
+        return self._converged(one, observed)
+
+    def again(self, one: Instance, observed: Observation) -> list[Item]:
+        """What differs; a running one reads its settings again, or is started again when it cannot do that or its unit changed."""
+        running = self.wanted(one).get("state") == "running" and observed.values.get("state") == "running"
+        return self._converged(one, observed, [fixed(_START, one.fields.name, "reload-or-restart")] if running else [])
+
+    def _converged(self, one: Instance, observed: Observation, more: Sequence[Script] = ()) -> list[Item]:
         wanted = self.wanted(one)
         off = {name: value for name, value in wanted.items() if observed.values.get(name) != value}
         commands = []
@@ -124,13 +133,7 @@ class ServiceKind(Convergent):
             commands.append(fixed(_START, one.fields.name, "start"))
         if off.get("state") == "stopped":
             commands.append(fixed('systemctl stop -- "$1"', one.fields.name))
-        return _operations(one, commands)
-
-    def again(self, one: Instance, observed: Observation) -> list[Item]:
-        """A running one reads its settings again, or is started again when it cannot do that or its unit changed."""
-        if self.wanted(one).get("state") != "running":
-            return []
-        return _operations(one, [fixed(_START, one.fields.name, "reload-or-restart")])
+        return _operations(one, [*commands, *more])
 
     def remove(self, one: Instance) -> list[Item]:
         """It stops and starts no more with the machine; the unit itself belongs to whoever put it there."""

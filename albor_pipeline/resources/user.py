@@ -170,8 +170,8 @@ class UserKind(Convergent):
         return [sh(*commands)] if len(commands) > 1 else []
 
     def again(self, one: Instance, observed: Observation) -> list[Item]:
-        """Nothing: an account cannot be made once more."""
-        return []
+        """What differs: an account cannot be made once more."""
+        return self.converge(one, observed)
 
     def remove(self, one: Instance) -> list[Item]:
         """The account; its home folder and its files stay."""
