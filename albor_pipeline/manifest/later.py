@@ -33,7 +33,7 @@ TASK = frozenset(
 KIND = {"task": TASK}
 TYPES = frozenset(
     (
-        "package", "docker", "pepita", "network", "model", "gpu",
+        "package", "docker", "pepita", "model", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip

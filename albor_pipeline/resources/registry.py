@@ -15,7 +15,7 @@ from albor_pipeline.resources.gpu import Gpu
 from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import Model
 from albor_pipeline.resources.mount import MountKind
-from albor_pipeline.resources.network import Network
+from albor_pipeline.resources.network import NetworkKind
 from albor_pipeline.resources.package import Package
 from albor_pipeline.resources.pepita import Pepita
 from albor_pipeline.resources.python_env import PythonEnvKind
@@ -24,14 +24,24 @@ from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import UserKind
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (CronKind(), FileKind(), MountKind(), PythonEnvKind(), ServiceKind(), UserKind())}
+_CONVERGENT: Mapping[str, Convergent] = {
+    kind.name: kind
+    for kind in (
+        FileKind(),
+        PythonEnvKind(),
+        CronKind(),
+        MountKind(),
+        NetworkKind(),
+        ServiceKind(),
+        UserKind(),
+    )
+}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Declared("package", Package),
         Declared("docker", Docker),
         Declared("pepita", Pepita),
-        Declared("network", Network),
         Declared("recipe", Recipe),
         Declared("model", Model),
         Declared("gpu", Gpu),

@@ -27,6 +27,8 @@ SHOWN_CHARS = 120
 FIRST_PERSON = 1000
 PublicKey = Annotated[Text, matching(r"\s*[^\s#][^\r\n\0]*\s*", "a public key on one line, such as `ssh-ed25519 AAAA... ann@laptop`")]
 
+OneField = matching(r"[^:\x00-\x1f\x7f]*", "a path without `:` and on one line, as the list of accounts holds it")
+
 
 class User(Fields):
     """An account of the machine; `group` is its own group, `groups` are those it belongs to besides."""
@@ -40,8 +42,10 @@ class User(Fields):
     groups: Annotated[
         tuple[Account, ...], CONTENT, Field(description="the other groups it belongs to; others that it is in already stay")
     ] = ()
-    shell: Annotated[AbsolutePath | None, CONTENT, Field(description="its login shell")] = None
-    home: Annotated[AbsolutePath | None, CONTENT, Field(description="its home folder; what is in the one before moves there")] = None
+    shell: Annotated[AbsolutePath | None, OneField, CONTENT, Field(description="its login shell")] = None
+    home: Annotated[
+        AbsolutePath | None, OneField, CONTENT, Field(description="its home folder; what is in the one before moves there")
+    ] = None
     system_user: Annotated[
         Flag, CONTENT, Field(description="whether it is an account of the system, not of a person")
     ] = False
