@@ -69,7 +69,7 @@ OneLine = matching(r"[^\r\n\0]*", "on one line, as a crontab has it")
 
 def _stripped(value: Any) -> Any:
     """A block of YAML ends with a line break, which is no part of the command."""
-    return type(value)(value.strip()) if isinstance(value, str) else value
+    return type(value)(value.strip(" \t\r\n")) if isinstance(value, str) else value
 
 
 class Cron(Fields):
@@ -241,7 +241,7 @@ def _jobs(fields: Cron, lines: Sequence[str]) -> tuple[list[tuple[str, str]], in
         if _is_mark(fields, line):
             above = "ours"
         elif above == "ours" and line and not line.startswith("#"):
-            words = line.split(None, 1 if line.startswith("@") else len(PARTS))
+            words = re.split("[ \t]+", line.strip(" \t"), maxsplit=1 if line.startswith("@") else len(PARTS))
             jobs.append((" ".join(words[:-1]), words[-1]))
             above = ""
         else:

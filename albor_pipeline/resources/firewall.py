@@ -61,7 +61,7 @@ def told(text: str) -> Firewall:
 
 def _of_ufw(text: str) -> Iterator[Rule]:
     """The rules for one port of one protocol that comes in; `ufw show added` lists each as the command that adds it."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             words = shlex.split(line)
         except ValueError:
@@ -76,7 +76,7 @@ def _of_ufw(text: str) -> Iterator[Rule]:
 
 
 def _of_nft(text: str) -> Iterator[Rule]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         found = NFT_RULE.fullmatch(line.strip())
         if found is not None:
             action = ACTIONS[found["verdict"]]

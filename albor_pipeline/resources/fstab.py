@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 SPECIAL = {" ": "\\040", "\t": "\\011", "\n": "\\012", "\\": "\\134", "#": "\\043"}
@@ -28,6 +27,11 @@ def unescaped(text: str) -> str:
 def normal(path: str) -> str:
     """A path without `.`, `..`, doubled slashes and one at its end."""
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def words_of(line: str) -> tuple[str, ...]:
+    """The fields of a line, between spaces and tabs only: a path may hold any other kind of space."""
+    return tuple(word for word in re.split("[ \t]", line) if word)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Table:
     def elsewhere(self, mark: str) -> list[str]:
         """The other paths of lines under this mark."""
         below = [line for above, line in zip(self.text, self.text[1:], strict=False) if above == mark]
-        paths = [unescaped(words[1]) for words in (line.split() for line in below) if len(words) >= FIELDS and words[0][0] != "#"]
+        paths = [unescaped(words[1]) for words in map(words_of, below) if len(words) >= FIELDS and words[0][0] != "#"]
         return [path for path in paths if normal(path) != normal(self.path)]
 
 
@@ -87,21 +91,20 @@ def told_table(tables: str, facts: str, path: str) -> Table:
     """The tables out of what the two probes said; whatever cannot be read is not there."""
     fstab, _header, kernel = tables.partition("\nmountinfo\n")
     text = tuple(fstab.split("\n")[1:])
-    told = {word: rest for word, _space, rest in (line.partition(" ") for line in facts.splitlines())}
+    told = {word: rest for word, _space, rest in (line.partition(" ") for line in facts.split("\n"))}
     paths = {normal(path), normal(told.get("path") or path)}
-    lines = (tuple(line.split()) for line in text)
-    entries = (words for words in lines if len(words) >= FIELDS and words[0][0] != "#")
+    entries = (words for words in map(words_of, text) if len(words) >= FIELDS and words[0][0] != "#")
     ours = tuple(words for words in entries if words[1].rstrip("/") == escaped(normal(path)))
-    mounts = [live for live in map(_live, kernel.splitlines()) if live is not None and live.path in paths]
+    mounts = [live for live in map(_live, kernel.split("\n")) if live is not None and live.path in paths]
     return Table(path, ours, text, mounts[-1] if mounts else None, told)
 
 
 def _live(line: str) -> Live | None:
-    words = line.split()
+    words = words_of(line)
     if "-" not in words[:-3] or len(words) < 9:
         return None
     dash = words.index("-")
-    before: Sequence[str] = words[:dash]
+    before = words[:dash]
     _fstype, source, options = words[dash + 1 : dash + 4]
     flags = frozenset((*before[5].split(","), *options.split(",")))
     return Live(before[2], unescaped(before[3]), unescaped(before[4]), unescaped(source), flags)

@@ -133,7 +133,7 @@ class UserKind(Convergent):
         if seen.get("exit") != 0:
             return Observation(False, error=needs.unseen(seen))
         told: dict[str, list[str]] = {}
-        for line in str(seen.get("stdout", "")).splitlines():
+        for line in str(seen.get("stdout", "")).split("\n"):
             word, _space, rest = line.partition(" ")
             told.setdefault(word, []).append(rest)
         entry = told.get("entry", [""])[0].split(":")
@@ -184,7 +184,7 @@ class UserKind(Convergent):
 
 
 def _declared_keys(fields: User) -> list[str]:
-    return list(dict.fromkeys(key.strip() for key in fields.ssh_authorized_keys))
+    return list(dict.fromkeys(key.strip(" \t\r\n") for key in fields.ssh_authorized_keys))
 
 
 def _shown(keys: Sequence[str]) -> str:
