@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import pytest
 
 from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.transport.client import AgentClient
 from cli.builder import Project
 
 PAIR = """
@@ -273,14 +275,16 @@ def test_a_template_is_filled_in_and_what_is_wrong_in_it_is_told_where_it_is_nam
     assert "gone.in: no such file" in project.run("plan").err
 
 
-def test_a_machine_that_changes_before_its_turn_is_looked_at_again(project: Project) -> None:
-    project.manifest("""
-        first: {type: file, path: srv/first, content: x, post_apply: printf y > srv/second}
-        second: {type: file, path: srv/second, content: "y", depends_on: [first]}
+@pytest.mark.parametrize("ups", ["first", "first, other"])
+def test_a_machine_that_changes_before_its_turn_is_looked_at_again(project: Project, ups: str) -> None:
+    project.manifest(f"""
+        first: {{type: file, path: srv/first, content: x, post_apply: printf y > srv/second}}
+        other: {{type: file, path: srv/other, content: x}}
+        second: {{type: file, path: srv/second, content: "y", depends_on: [{ups}]}}
     """)
     assert steps(project)["second"] == ("create", "new")
     said = project.run("apply")
-    assert said.exit == 0 and "second  adopted    already there" in said.err and "1 created, 1 adopted" in said.out, said
+    assert said.exit == 0 and "second  adopted    already there" in said.err and "2 created, 1 adopted" in said.out, said
 
 
 def test_a_secret_is_in_nothing_that_is_kept_and_its_digest_is_of_this_lineage_alone(
@@ -297,3 +301,21 @@ def test_a_secret_is_in_nothing_that_is_kept_and_its_digest_is_of_this_lineage_a
     assert steps(project)["conf"][0] == "update"
     said = project.run("apply", "--yes")
     assert said.exit == 0 and "changed" not in said.out + said.err.replace("unchanged", ""), said
+
+
+def test_a_machine_is_asked_once_and_told_of_each_thing_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    queue = AgentClient.queue
+
+    def noted(client: AgentClient, verb: str, **args: Any) -> int:
+        asked.append(verb)
+        return queue(client, verb, **args)
+
+    monkeypatch.setattr(AgentClient, "queue", noted)
+    folders = "".join(f"d{n}: {{type: file, state: directory, path: srv/d{n}, mode: '0755'}}\n" for n in range(20))
+    files = "".join(f"f{n}: {{type: file, path: srv/d{n % 20}/f{n}, content: x, depends_on: [d{n % 20}]}}\n" for n in range(100))
+    project.manifest(folders + files).does("apply")
+    assert (asked.count("probe"), asked.count("converge")) == (1, 120)
+    asked.clear()
+    assert project.run("apply").out == "Nothing to do: 120 unchanged.\n"
+    assert asked.count("probe") == 1 and "converge" not in asked
