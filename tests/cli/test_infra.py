@@ -139,6 +139,8 @@ def test_drift_of_one_resource(project: Project) -> None:
     project.manifest(PAIR).does("apply")
     (project.root / "srv/conf").chmod(0o600)
     assert project.run("drift", "after").exit == 0
+    finding = json.loads(project.run("drift", "conf", "--json").out)["findings"][0]
+    assert [finding[word] for word in ("resource", "machine", "field", "recorded", "found")] == ["conf", "localhost", "mode", "0640", "0600"]
     assert project.run("drift", "conf").exit == 4
 
 
