@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.transport.client import AgentClient
 from cli.builder import Project
 
 PAIR = """
@@ -138,6 +139,8 @@ def test_drift_of_one_resource(project: Project) -> None:
     project.manifest(PAIR).does("apply")
     (project.root / "srv/conf").chmod(0o600)
     assert project.run("drift", "after").exit == 0
+    finding = json.loads(project.run("drift", "conf", "--json").out)["findings"][0]
+    assert [finding[word] for word in ("resource", "machine", "field", "recorded", "found")] == ["conf", "localhost", "mode", "0640", "0600"]
     assert project.run("drift", "conf").exit == 4
 
 
@@ -150,7 +153,8 @@ def test_destroy_goes_backwards_asks_and_leaves_what_is_not_ours(project: Projec
     said = project.run("destroy")
     assert said.exit == 1 and "without a terminal that needs --yes" in said.err, said
     assert (project.root / "data/inside").exists()
-    assert project.run("destroy", answer="n").exit == 1
+    said = project.run("destroy", answer="n")
+    assert said.exit == 1 and said.err.index("- inside") < said.err.index("- data"), said
     said = project.run("destroy", answer="y")
     assert said.exit == 3 and "data stays: it holds foreign, which is not ours" in said.err, said
     assert said.err.index("inside  destroyed") < said.err.index("data    FAILED")
@@ -240,7 +244,7 @@ def test_what_was_not_ours_is_asked_about_before_it_is_lost_and_a_mode_is_not(pr
     assert project.run("apply").exit == 0
 
 
-@pytest.mark.effect("file.source", "file.owner")
+@pytest.mark.effect("file.source")
 def test_a_folder_of_the_project_is_kept_as_it_is_there_file_by_file(project: Project) -> None:
     project.file("src/a", "one\n").file("src/sub/b", "two\n")
     (project.root / "src/sub/b").chmod(0o755)
@@ -273,14 +277,16 @@ def test_a_template_is_filled_in_and_what_is_wrong_in_it_is_told_where_it_is_nam
     assert "gone.in: no such file" in project.run("plan").err
 
 
-def test_a_machine_that_changes_before_its_turn_is_looked_at_again(project: Project, tmp_path: Path) -> None:
-    project.manifest("""
-        first: {type: file, path: srv/first, content: x, post_apply: mkdir -p srv/second && chmod 700 srv/second}
-        second: {type: file, state: directory, path: srv/second, mode: "0755", depends_on: [first]}
+@pytest.mark.parametrize("ups", ["first", "first, other"])
+def test_a_machine_that_changes_before_its_turn_is_looked_at_again(project: Project, ups: str) -> None:
+    project.manifest(f"""
+        first: {{type: file, path: srv/first, content: x, post_apply: printf y > srv/second}}
+        other: {{type: file, path: srv/other, content: x}}
+        second: {{type: file, path: srv/second, content: "y", depends_on: [{ups}]}}
     """)
     assert steps(project)["second"] == ("create", "new")
     said = project.run("apply")
-    assert said.exit == 0 and (project.root / "srv/second").stat().st_mode & 0o777 == 0o755, said
+    assert said.exit == 0 and "second  adopted    already there" in said.err and "2 created, 1 adopted" in said.out, said
 
 
 def test_a_secret_is_in_nothing_that_is_kept_and_its_digest_is_of_this_lineage_alone(
@@ -297,3 +303,21 @@ def test_a_secret_is_in_nothing_that_is_kept_and_its_digest_is_of_this_lineage_a
     assert steps(project)["conf"][0] == "update"
     said = project.run("apply", "--yes")
     assert said.exit == 0 and "changed" not in said.out + said.err.replace("unchanged", ""), said
+
+
+def test_a_machine_is_asked_once_and_told_of_each_thing_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    queue = AgentClient.queue
+
+    def noted(client: AgentClient, verb: str, **args: Any) -> int:
+        asked.append(verb)
+        return queue(client, verb, **args)
+
+    monkeypatch.setattr(AgentClient, "queue", noted)
+    folders = "".join(f"d{n}: {{type: file, state: directory, path: srv/d{n}, mode: '0755'}}\n" for n in range(20))
+    files = "".join(f"f{n}: {{type: file, path: srv/d{n % 20}/f{n}, content: x, depends_on: [d{n % 20}]}}\n" for n in range(100))
+    project.manifest(folders + files).does("apply")
+    assert (asked.count("probe"), asked.count("converge")) == (1, 120)
+    asked.clear()
+    assert project.run("apply").out == "Nothing to do: 120 unchanged.\n"
+    assert asked.count("probe") == 1 and "converge" not in asked
