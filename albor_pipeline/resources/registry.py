@@ -24,24 +24,20 @@ from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import UserKind
 
-_CONVERGENT: Mapping[str, Convergent] = {
+KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
+        TaskKind(),
         FileKind(),
         PythonEnvKind(),
-        CronKind(),
-        MountKind(),
-        NetworkKind(),
-        ServiceKind(),
-        UserKind(),
-    )
-}
-_DECLARED: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
         Declared("package", Package),
+        ServiceKind(),
+        MountKind(),
+        UserKind(),
         Declared("docker", Docker),
         Declared("pepita", Pepita),
+        NetworkKind(),
+        CronKind(),
         Declared("recipe", Recipe),
         Declared("model", Model),
         Declared("gpu", Gpu),
@@ -51,7 +47,7 @@ _DECLARED: Mapping[str, Kind] = {
         Declared("github_release", GithubRelease),
     )
 }
-KINDS: Mapping[str, Kind] = {TaskKind.name: TaskKind(), **_CONVERGENT, **_DECLARED}
+_CONVERGENT: Mapping[str, Convergent] = {name: kind for name, kind in KINDS.items() if isinstance(kind, Convergent)}
 
 
 def convergent(name: str) -> Convergent:

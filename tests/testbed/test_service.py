@@ -75,3 +75,18 @@ def test_a_machine_without_systemd_is_an_error_and_no_success(make: Make, units:
         One(make(), "service", name="kinds-good").plans("lambda is not run by systemd")
     finally:
         units.do("mv /run/systemd/kept /run/systemd/system")
+
+
+def test_a_service_reads_its_settings_again_when_what_it_restarts_on_changed(make: Make, units: Machine) -> None:
+    project = make()
+    head = f"machines:\n  lambda: {{addr: lambda, workdir: ~/runs/{project.name}}}\n"
+    text = "conf: {{type: file, machine: lambda, path: conf, content: {}}}\n"
+    service = "it: {type: service, machine: lambda, name: kinds-good, restart_on: [conf]}\n"
+    project.manifest(text.format("a") + service, head).does("apply")
+    before = units.do("systemctl show -p MainPID kinds-good")
+    project.does("apply")
+    assert units.do("systemctl show -p MainPID kinds-good") == before
+    project.manifest(text.format("b") + service, head).does("apply")
+    assert units.do("systemctl show -p MainPID kinds-good") != before and says(units, "kinds-good") == ["active", "enabled"]
+    project.does("destroy", "--yes", "--target", "it")
+    assert says(units, "kinds-good") == ["inactive", "disabled"]

@@ -28,7 +28,7 @@ def test_each_field_of_an_account_is_brought_about_and_kept(make: Make, clean: M
     """The known defect: declared groups replaced those that the account was in."""
     one = One(make(), "user", name="zoe").plans("create").applies()
     assert clean.do("getent passwd zoe").endswith(":/home/zoe:/bin/sh\n") and clean.do("stat -c %U /home/zoe") == "zoe\n"
-    clean.do("groupadd z2 && usermod -aG z2 zoe && echo mine > /home/zoe/file && chown zoe /home/zoe/file")
+    clean.do("groupadd z2 && usermod -aG z2 zoe && echo mine > ~zoe/file && chown zoe ~zoe/file")
     one.now(uid=4321, group="zg", groups=["z1", "users"], shell="/bin/bash", home="/srv/zoe", ssh_authorized_keys=[KEY, HOSTILE])
     one.applies().settled()
     number = clean.do("getent group zg").split(":")[2]
@@ -64,8 +64,8 @@ def test_keys_of_root_lie_in_the_home_of_root_and_lock_nobody_out(make: Make, be
 
 def test_what_stands_in_the_way_of_an_account_is_said(make: Make, clean: Machine) -> None:
     One(make(), "user", name="zoe", uid=0).fails("useradd: UID 0 is not unique")
-    clean.do("useradd -m zoe && mkdir /srv/zoe && ln -s /srv/zoe /home/zoe/.ssh")
-    One(make(), "user", name="zoe", ssh_authorized_keys=[KEY]).fails("/home/zoe/.ssh is a link: keys are not written through it")
+    clean.do("useradd -m zoe && mkdir /srv/zoe && ln -s /srv/zoe ~zoe/.ssh")
+    One(make(), "user", name="zoe", ssh_authorized_keys=[KEY]).fails(".ssh is a link: keys are not written through it")
     clean.do("mv /usr/sbin/useradd /usr/sbin/usermod.kept")
     try:
         One(make(), "user", name="zed").fails("useradd is not installed on lambda: add a package resource for it (passwd, ")
