@@ -148,6 +148,7 @@ while IFS= read -r text || [ -n "$text" ]; do
 done <"$old" >"$new"
 [ -z "$new_line" ] || printf '%s\n%s\n' "$marked" "$new_line" >>"$new"
 if [ -s "$new" ]; then tab - <"$new"; elif [ -s "$old" ]; then tab -r; fi
+rm -f "$old" "$new"
 """
 
 
@@ -175,7 +176,7 @@ class CronKind(Convergent):
         start = told.index("crontab") if "crontab" in told else len(told)
         elsewhere = [line.removeprefix("elsewhere ") for line in told[:start] if line]
         jobs, others = _jobs(fields, told[start + 1 :])
-        owners = [*([fields.owner] if jobs or others else []), *sorted(elsewhere)]
+        owners = [*([fields.owner] if jobs or others else []), *sorted(set(elsewhere))]
         if not owners:
             return Observation(False, {"state": "absent"})
         count = len(jobs) + others
