@@ -11,7 +11,7 @@ from albor_pipeline.resources.declared import Declared
 from albor_pipeline.resources.docker import Docker
 from albor_pipeline.resources.file import File, FileKind
 from albor_pipeline.resources.github_release import GithubRelease
-from albor_pipeline.resources.gpu import Gpu
+from albor_pipeline.resources.gpu import GpuKind
 from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import Model
 from albor_pipeline.resources.mount import Mount
@@ -24,7 +24,7 @@ from albor_pipeline.resources.service import Service
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import User
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind())}
+_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind(), GpuKind())}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -38,7 +38,6 @@ _DECLARED: Mapping[str, Kind] = {
         Declared("cron", Cron),
         Declared("recipe", Recipe),
         Declared("model", Model),
-        Declared("gpu", Gpu),
         Declared("wasm_bundle", File),
         Declared("image", Image),
         Declared("build", Build),
