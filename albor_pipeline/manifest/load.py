@@ -181,9 +181,8 @@ class _Loader:
             return Policy()
         span = self._text.of(root.items["policy"][0])
         block = Block(
-            "the policy", span, "a policy", PolicyFields, POLICY_SHOWN,
-            later=later.POLICY, later_inside=later.POLICY_INSIDE,
-        )  # fmt: skip
+            "the policy", span, "a policy", PolicyFields, POLICY_SHOWN, later=later.POLICY,
+        )
         values = self._reader.raw(table, None)
         fields = self._reader.model(PolicyFields, table, values, block)
         if fields is None:
@@ -237,6 +236,7 @@ def _policy(fields: PolicyFields) -> Policy:
     return Policy(
         stop_on_first=fields.failure == "stop_on_first",
         fails_unreachable=fields.unreachable == "fail",
+        drift=fields.drift,
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
         on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, on_drift=fields.notify.on_drift,

@@ -164,7 +164,7 @@ class ResourceReader:
     def _recipe(self, name: str, span: Span, table: Table, context: Context) -> bool:
         """Read what an instance holds; False when the instance itself is wrong, and nothing of it is known."""
         block = Block(
-            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE | {"arch"}
+            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RECIPE
         )
         table = own_part(self._reader, table, "recipe", block)
         self._reader.take_not_yet()
@@ -198,7 +198,7 @@ class ResourceReader:
         spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
         block = Block(
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
-            later.KIND.get(kind.name, later.RESOURCE), kind.names,
+            later.KIND.get(kind.name, later.RESOURCE), kind.names, later.RESOURCE_INSIDE,
         )  # fmt: skip
         table = own_part(self._reader, table, kind.name, block)
         common = self._common(name, span, table, block, scope)
@@ -215,8 +215,9 @@ class ResourceReader:
             per_machine = {machine: self._fields(name, table, kind, block, scope, machine) for machine in others}
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
-            name, kind.name, machines, fields, (), tags, span, spans, per_machine,
-            common.resource_group or context.group, common.sudo, common.store, _hooks(common), self._reader.take_not_yet(),
+            name, kind.name, machines, fields, (), (), tags, span, spans, per_machine,
+            common.resource_group or context.group, common.sudo, common.store, _hooks(common),
+            common.lifecycle.prevent_destroy, common.lifecycle.ignore_drift, self._reader.take_not_yet(),
         )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:

@@ -29,6 +29,7 @@ class Action(Enum):
     FORGET = ("forget", "-")
     DESTROY = ("destroy", "-")
     MAY_RUN = ("may run", "?")
+    LEAVE = ("drifted", "!")
     UNKNOWN = ("unknown", "?")
     SKIP = ("unchanged", " ")
 
@@ -87,7 +88,7 @@ class Step:
     @property
     def overwrites(self) -> bool:
         """True when bytes that nothing of ours explains would be replaced; such a step is asked about first."""
-        return self.action is Action.DESTROY or self.reason.code in OVERWRITES
+        return self.action is Action.DESTROY or (self.action is not Action.LEAVE and self.reason.code in OVERWRITES)
 
 
 @dataclass(frozen=True)

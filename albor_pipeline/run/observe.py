@@ -14,7 +14,7 @@ from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import Problems, UnreachableError
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
-from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, Result, State
 from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.flow import paths_of_checks
@@ -199,7 +199,7 @@ class Observer:
         task = resource.fields_on(key.machine)
         if isinstance(task, Task):
             return [*self._task_items(key, task), *self._python_items(key, task)]
-        return self._infra_items(key, resource)
+        return self.infra_items(key)
 
     def _task_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
         items: list[tuple[dict[str, Any], Take]] = []
@@ -293,8 +293,17 @@ class Observer:
         wanted = convergent(declared.kind).wanted(Instance(declared, self.manifest.machines[key.machine], self.root))
         return {name: fingerprint.of_fields(wanted).digest(digest_bytes)[:16]}
 
-    def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
-        one = Instance(self._vault.resource(resource), self.manifest.machines[key.machine], self.root)
+    def instance(self, key: Key) -> Instance:
+        """A resource on its machine, with its secrets put in."""
+        resource = self._vault.resource(self.manifest.resources[key.resource])
+        return Instance(resource, self.manifest.machines[key.machine], self.root)
+
+    def infra_items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
+        """The probe items of a resource that is no task; none for a task."""
+        resource = self.manifest.resources.get(key.resource)
+        if resource is None or isinstance(resource.fields_on(key.machine), Task):
+            return []
+        one = self.instance(key)
         kind = convergent(resource.kind)
         self.found.wanted[key] = kind.wanted(one)
         probes = probes_of(kind, one)
