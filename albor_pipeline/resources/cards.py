@@ -25,7 +25,7 @@ echo '[rocm]'
 cat /opt/rocm/.info/version 2>/dev/null
 echo '[packages]'
 dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Version}|${source:Package}\\n' 2>/dev/null | awk -F'|' '$1 ~ /^i/ &&
-  ($4 ~ /^nvidia-graphics-drivers/ || $2 ~ /^(nvidia-driver|nvidia-open|cuda-drivers|amdgpu-dkms|rocm-core|rocm|rocm-hip-runtime)(-[0-9]+)?$/) \\
+  ($4 ~ /^nvidia-graphics-drivers/ || $2 ~ /^(nvidia-(driver|open)|cuda-drivers|amdgpu-dkms|rocm(-core|-hip-runtime)?)(-[0-9]+)?$/) \\
   { print $2, $3 }'
 echo '[limits]'
 for file in .albor/gpu/*; do [ -f "$file" ] && printf '%s ' "$file" && head -n 1 "$file"; done

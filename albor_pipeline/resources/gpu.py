@@ -53,7 +53,7 @@ class Gpu(Fields):
     ] = None
     gpu_memory_limit_mb: Annotated[
         Positive | None, CONTENT,
-        Field(description="the memory of a card that a task may use, in MiB: told to tasks as ALBOR_GPU_MEMORY_LIMIT_MB; stages keep to it"),
+        Field(description="what a task may use of a card, in MiB: told to tasks as ALBOR_GPU_MEMORY_LIMIT_MB; stages keep to it"),
     ] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
