@@ -33,7 +33,7 @@ TASK = frozenset(
 KIND = {"task": TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model",
+        "package", "service", "mount", "user", "pepita", "network", "cron", "model",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip

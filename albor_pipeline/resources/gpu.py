@@ -24,7 +24,7 @@ from albor_pipeline.resources.shell import Script, join
 LOOK_TIMEOUT_S = 30.0
 INSTALL_TIMEOUT_S = 3600.0
 PRESENT = {"state": "present"}
-Version = Annotated[str, matching(r"[A-Za-z0-9_.+~:-]*", "a version of letters, digits, `.`, `_`, `+`, `~`, `:` and `-`; empty for any")]
+Version = Annotated[str, matching(r"[A-Za-z0-9_.+~:-]{0,99}", "a version: letters, digits, `.`, `_`, `+`, `~`, `:` and `-`; empty for any")]
 
 
 class Gpu(Fields):

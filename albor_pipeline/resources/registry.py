@@ -8,7 +8,7 @@ from albor_pipeline.resources.base import Convergent, Kind
 from albor_pipeline.resources.build import Build
 from albor_pipeline.resources.cron import Cron
 from albor_pipeline.resources.declared import Declared
-from albor_pipeline.resources.docker import Docker
+from albor_pipeline.resources.docker import DockerKind
 from albor_pipeline.resources.file import File, FileKind
 from albor_pipeline.resources.github_release import GithubRelease
 from albor_pipeline.resources.gpu import GpuKind
@@ -24,7 +24,7 @@ from albor_pipeline.resources.service import Service
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import User
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind(), GpuKind())}
+_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind(), GpuKind(), DockerKind())}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -32,7 +32,6 @@ _DECLARED: Mapping[str, Kind] = {
         Declared("service", Service),
         Declared("mount", Mount),
         Declared("user", User),
-        Declared("docker", Docker),
         Declared("pepita", Pepita),
         Declared("network", Network),
         Declared("cron", Cron),

@@ -60,5 +60,5 @@ def source(box: Machine, name: str, packages: Sequence[Package]) -> Iterator[Non
         yield
     finally:
         names = " ".join(sorted({package.name for package in packages}))
-        update = f"apt-get -q update -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
+        update = "apt-get -q update -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
         box.do(f"rm -rf {listed} /srv/{name}; dpkg --purge --force-all {names} 2>/dev/null || true; {update} || true")
