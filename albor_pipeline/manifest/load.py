@@ -191,7 +191,7 @@ class _Loader:
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         recipes = Recipes(self._reader, self._files)
-        reader, context = ResourceReader(self._reader, recipes), Context(scope)
+        reader, context = ResourceReader(self._reader, recipes, Path(self._root)), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
             reader.add(name, key, node, context)
         if reader.gave_up:

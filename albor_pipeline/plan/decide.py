@@ -44,6 +44,7 @@ class Facts:
     replace: bool = False
     unexplained: tuple[str, ...] = ()
     heals: bool = True
+    precious: tuple[str, ...] = ()
     prune: bool = False
 
     @property
@@ -81,6 +82,7 @@ class Decision:
     attempt: Attempt | None = None
     changes: tuple[PartChange, ...] = ()
     stored: Stored | None = None
+    loses: bool = False
 
 
 def decide(facts: Facts) -> Decision:
@@ -313,7 +315,18 @@ def _when_ready(action: Action, code: str, text: str) -> Decision:
 def _infra(f: Facts) -> Decision:
     """Files, environments and the like; one whose machine changes before its turn is looked at again then."""
     decision = _infra_now(f)
+    if decision.action is Action.UPDATE and _found_otherwise(f):
+        decision = replace(decision, loses=True)
     return replace(decision, allowed=_when_ready(decision.action, "", "").allowed) if f.pending else decision
+
+
+def _found_otherwise(f: Facts) -> bool:
+    """Whether a value is there which nothing of ours wrote and which cannot be had back once it is replaced."""
+    wanted = f.wanted.parts.get("fields", {}) if f.wanted is not None else {}
+    seen = f.observation.values if f.observation is not None else {}
+    ours = f.entry.in_force.observed if f.entry is not None and f.entry.in_force is not None else {}
+    names = (name for name in wanted if name.partition(".")[0] in f.precious and name in seen)
+    return any(seen[name] not in (wanted[name], ours.get(name), "absent") for name in names)
 
 
 def _infra_now(f: Facts) -> Decision:

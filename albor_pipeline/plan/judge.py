@@ -20,6 +20,7 @@ from albor_pipeline.plan import checks, fingerprint, moves
 from albor_pipeline.plan.decide import Decision, Facts, decide, masked
 from albor_pipeline.plan.graph import Graph, targets_of
 from albor_pipeline.plan.inputs import Input, Inputs
+from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 
 SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE, Action.FETCH, Action.LEAVE)
@@ -142,6 +143,7 @@ class Judge:
             stored=self._stored(key, wanted, observed),
             unexplained=self._unexplained(key, observed) if entry is None else (),
             heals=self.manifest.policy.drift == "heal",
+            precious=convergent(resource.kind).precious if resource is not None and key in observed.infra else (),
             prune=self.options.prune,
         )
 
@@ -273,6 +275,7 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
         fingerprint=wanted,
         seconds=result.seconds if result else judge.options.estimates.get(key),
         disk_bytes=_disk_bytes(judge.observed.stages.get(key), result),
+        loses=decision.loses,
         moves=judge.moves(key, wanted) if decision.action.executes and wanted is not None else (),
     )
 

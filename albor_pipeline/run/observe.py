@@ -295,8 +295,24 @@ class Observer:
 
     def instance(self, key: Key) -> Instance:
         """A resource on its machine, with its secrets put in."""
-        resource = self._vault.resource(self.manifest.resources[key.resource])
-        return Instance(resource, self.manifest.machines[key.machine], self.root)
+        declared = self.manifest.resources[key.resource]
+        resource = self._vault.resource(declared)
+        return Instance(resource, self.manifest.machines[key.machine], self.root, resource is not declared)
+
+    def wanted(self, one: Instance) -> Mapping[str, str]:
+        """What must be found of a resource, as it may be recorded."""
+        return self._recordable(one, convergent(one.resource.kind).wanted(one))
+
+    def seen(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
+        """What a probe found of a resource, as it may be recorded."""
+        found = convergent(one.resource.kind).observe(one, results)
+        return replace(found, values=self._recordable(one, found.values))
+
+    def _recordable(self, one: Instance, values: Mapping[str, str]) -> Mapping[str, str]:
+        """The digest of a content with a secret is keyed by the lineage: the same secret elsewhere has another."""
+        if not one.secret or "content" not in values:
+            return values
+        return {**values, "content": digest_bytes(f"{self.fleet.lineage} {values['content']}".encode())}
 
     def infra_items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
         """The probe items of a resource that is no task; none for a task."""
@@ -304,15 +320,14 @@ class Observer:
         if resource is None or isinstance(resource.fields_on(key.machine), Task):
             return []
         one = self.instance(key)
-        kind = convergent(resource.kind)
-        self.found.wanted[key] = kind.wanted(one)
-        probes = probes_of(kind, one)
+        self.found.wanted[key] = self.wanted(one)
+        probes = probes_of(convergent(resource.kind), one)
         results: list[Mapping[str, Any]] = []
 
         def take(raw: Mapping[str, Any]) -> None:
             results.append(raw)
             if len(results) == len(probes):
-                self.found.infra[key] = kind.observe(one, results)
+                self.found.infra[key] = self.seen(one, results)
 
         return [(item, take) for item in probes]
 
