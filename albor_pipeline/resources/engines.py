@@ -6,6 +6,7 @@ Each program is a text without a value in it: values are its arguments.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ esac
 STATES = {"running": "running", "exited": "stopped", "created": "stopped", "configured": "stopped", "stopped": "stopped"}
 OF_ENGINES = frozenset(("PATH", "TERM", "HOME", "HOSTNAME", "container"))
 USUAL = frozenset(("rw", "rprivate", "private", "rbind", "nosuid", "nodev"))
-HUBS = ("docker.io/library/", "docker.io/", "localhost/")
+HUB = re.compile(r"^(?:docker\.io/(?:library/)?|localhost/)")
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,7 @@ def read(text: str, declared: Container) -> Container | None:
 
 def reference(image: str) -> str:
     """The name of an image in its short form, always with a tag or a digest."""
-    for hub in HUBS:
-        image = image.removeprefix(hub)
+    image = HUB.sub("", image)
     return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
