@@ -23,6 +23,7 @@ POLICY = frozenset(
 )  # fmt: skip
 RESOURCE = frozenset(("store",))
 RECIPE = RESOURCE | {"triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "arch"}
+TASK_INSIDE = ("lifecycle.ignore_drift",)
 RESOURCE_INSIDE = ("lifecycle.create_before_destroy",)
 TASK = frozenset(
     (

@@ -153,7 +153,7 @@ CONTRADICTIONS = [
         {"packages": "[linux-image-6.8]"},
         "given `linux-headers-6.8` beside `linux-image-6.8`: without it no driver module can be built",
     ),
-    ("file", {"content": "a", "source": "b"}, "given either `content` or `source`"),
+    ("file", {"content": "a", "source": "b"}, "given one of `content`, `source` and `template`"),
     ("image", {"state": "symlink"}, "`state: symlink` with a `target`, or neither"),
     (
         "service",
