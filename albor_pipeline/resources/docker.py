@@ -92,6 +92,7 @@ class DockerKind(Convergent):
 
     name: ClassVar[str] = "docker"
     model: ClassVar[type[Fields]] = Docker
+    precious: ClassVar[tuple[str, ...]] = ("image", "environment", "command", "volumes", "ports")
 
     def probes(self, one: Instance) -> list[Item]:
         """One look at the container, its image, and the image that its name means now."""

@@ -9,8 +9,8 @@ from albor_pipeline.resources.build import Build
 from albor_pipeline.resources.cron import Cron
 from albor_pipeline.resources.declared import Declared
 from albor_pipeline.resources.docker import DockerKind
-from albor_pipeline.resources.file import File, FileKind
-from albor_pipeline.resources.github_release import GithubRelease
+from albor_pipeline.resources.file import FileKind
+from albor_pipeline.resources.github_release import GithubReleaseKind
 from albor_pipeline.resources.gpu import GpuKind
 from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import Model
@@ -23,8 +23,19 @@ from albor_pipeline.resources.recipe import Recipe
 from albor_pipeline.resources.service import Service
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import User
+from albor_pipeline.resources.wasm_bundle import WasmBundleKind
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind(), GpuKind(), DockerKind())}
+_CONVERGENT: Mapping[str, Convergent] = {
+    kind.name: kind
+    for kind in (
+        FileKind(),
+        PythonEnvKind(),
+        GpuKind(),
+        DockerKind(),
+        WasmBundleKind(),
+        GithubReleaseKind(),
+    )
+}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -37,10 +48,8 @@ _DECLARED: Mapping[str, Kind] = {
         Declared("cron", Cron),
         Declared("recipe", Recipe),
         Declared("model", Model),
-        Declared("wasm_bundle", File),
         Declared("image", Image),
         Declared("build", Build),
-        Declared("github_release", GithubRelease),
     )
 }
 KINDS: Mapping[str, Kind] = {TaskKind.name: TaskKind(), **_CONVERGENT, **_DECLARED}
