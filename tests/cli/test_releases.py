@@ -187,6 +187,14 @@ def test_webassembly_is_copied_and_anything_else_is_refused(project: Project) ->
     assert not made.exists()
 
 
+@pytest.mark.effect("wasm_bundle.content", "wasm_bundle.target", "wasm_bundle.template")
+@pytest.mark.parametrize("fields", ["content: x", "state: symlink, target: good.wasm", "template: good.wasm", "state: directory"])
+def test_webassembly_comes_from_a_file_of_the_project_and_from_nothing_else(project: Project, fields: str) -> None:
+    (project.root / "good.wasm").write_bytes(b"\0asm\1\0\0\0")
+    said = project.manifest(f"a: {{type: wasm_bundle, path: out/a.wasm, {fields}}}").run("plan")
+    assert (said.exit, "`a` needs `source`, a WebAssembly module of the project" in said.err) == (1, True), said
+
+
 @pytest.mark.parametrize(
     ("fields", "instead"),
     [
