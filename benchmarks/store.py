@@ -171,6 +171,7 @@ def dvc_status(base: Path, name: str, path: Path, ours: dict[str, float]) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a sixteenth of the data")
+    parser.add_argument("--digests", action="store_true", help="only the digests")
     parser.add_argument("--dvc", action="store_true", help="only the digests, beside `dvc status`")
     args = parser.parse_args()
     part = 16 if args.quick else 1
@@ -185,7 +186,7 @@ def main() -> None:
             times = digests(base, what, path)
             if args.dvc:
                 dvc_status(base, what, path, times)
-            else:
+            elif not args.digests:
                 keeping(base, what, path)
             shutil.rmtree(path)
 
