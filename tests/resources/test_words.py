@@ -20,6 +20,7 @@ from test_cases import resource_of
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.registry import convergent
+from albor_pipeline.resources.user import MARK
 
 MEGABYTE = 1 << 20
 CORPUS = (
@@ -32,7 +33,7 @@ NOTE = """#!/bin/sh
 """
 FAKES = {
     "id": "#!/bin/sh\ncase $* in *n*) echo root ;; *) echo 0 ;; esac\n",
-    "crontab": '#!/bin/sh\ncase $* in *-l) echo "no crontab for root" >&2; exit 1 ;; *) cat > "$TAB" ;; esac\n',
+    "crontab": '#!/bin/sh\ncase $* in *-l) exec cat "$TAB" ;; *) exec cat > "$TAB" ;; esac\n',
     "getent": '#!/bin/sh\necho "zoe:x:1500:1500::$HOME:/bin/sh"\n',
     "readlink": '#!/bin/sh\ncase $* in *fstab) echo "$FSTAB" ;; *) exec /usr/bin/readlink "$@" ;; esac\n',
     "systemctl": "#!/bin/sh\nexit 0\n",
@@ -51,19 +52,21 @@ class Machine:
         self.notes, self.tab, self.fstab, self.home = (root / name for name in ("notes", "tab", "fstab", "home"))
         (root / "bin").mkdir()
         self.home.mkdir()
+        for name in ("xz", "x-a=z"):
+            (root / name).touch()
         for name, text in FAKES.items():
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
 
-    def converge(self, kind: str, fields: Told, observed: Observation = Observation(False)) -> None:  # noqa: B008 (it is frozen)
-        """Do what the kind wants; raises ManifestError when the manifest is refused."""
-        for path in (self.notes, self.tab, self.fstab):
-            path.unlink(missing_ok=True)
-        self.fstab.write_text("# others\n")
+    def converge(self, kind: str, fields: Told, observed: Observation | None = None, table: str = "# others\n") -> None:
+        """Do what the kind wants on a machine with this fstab and crontab; raises ManifestError when the manifest is refused."""
+        self.notes.unlink(missing_ok=True)
+        self.fstab.write_text(table)
+        self.tab.write_text(table)
         one = resource_of({"fields": fields}, kind, self.root)
         told = {"NOTES": self.notes, "TAB": self.tab, "FSTAB": self.fstab, "HOME": self.home}
         env = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", **{name: str(path) for name, path in told.items()}}
-        for operation in convergent(kind).converge(one, observed):
+        for operation in convergent(kind).converge(one, observed or Observation(False)):
             script = self.root / "script"
             script.write_text(operation["script"])
             done = subprocess.run(["/bin/sh", script], cwd=self.root, env=env, capture_output=True, check=False)
@@ -83,13 +86,13 @@ def machine(tmp_path: Path) -> Machine:
 
 def _command(machine: Machine, word: str) -> None:
     machine.converge("cron", {"name": "job", "schedule": "@daily", "command": f"x{word}"})
-    line = machine.tab.read_text().split("\n")[1]
+    line = machine.tab.read_text().split("\n")[2]
     assert line.replace("\\%", "%") == f"@daily x{word}".rstrip(" ").replace("\\%", "%")
 
 
 def _job_name(machine: Machine, word: str) -> None:
     machine.converge("cron", {"name": f"x{word}", "schedule": "@daily", "command": "true"})
-    assert machine.tab.read_text() == f"# albor-pipeline it: {f'x{word}'.strip()}\n@daily true\n"
+    assert machine.tab.read_text() == f"# others\n# albor-pipeline it: {f'x{word}'.strip()}\n@daily true\n"
 
 
 def _key(machine: Machine, word: str) -> None:
@@ -169,3 +172,23 @@ def test_a_unit_whose_name_no_unit_can_have_is_refused(tmp_path: Path, name: str
     if name not in ("\\", "\\n", "\\040", "-rf", "--help"):
         with pytest.raises(ManifestError):
             resource_of({"fields": {"name": name}}, "service", tmp_path)
+
+
+def test_a_mark_that_lost_its_line_takes_no_line_of_others(machine: Machine) -> None:
+    table = "{}\n# theirs\nother /mnt/ab tmpfs  a\\040b 0 0"
+    machine.converge("mount", {"source": "x", "path": "/mnt/a", "fstype": "tmpfs"}, table=table.format("# albor-pipeline it"))
+    rest = table.partition("\n")[2]
+    assert machine.fstab.read_text() == f"{rest}\n# albor-pipeline it\nx /mnt/a tmpfs defaults 0 0\n"
+    machine.converge("cron", {"name": "job", "schedule": "@daily", "command": "x"}, table=table.format("# albor-pipeline it: job"))
+    assert machine.tab.read_text() == f"{rest}\n# albor-pipeline it: job\n@daily x\n"
+    keys = machine.home / ".ssh" / "authorized_keys"
+    keys.parent.mkdir()
+    keys.write_text(table.format(MARK))
+    machine.converge("user", {"name": "zoe", "ssh_authorized_keys": ["ssh-rsa x"]}, Observation(True, {"state": "present"}))
+    assert keys.read_text() == f"{rest}\n{MARK}\nssh-rsa x\n"
+
+
+def test_a_job_that_another_resource_has_too_stays(machine: Machine) -> None:
+    table = "# albor-pipeline other: wipe\n@daily x\n@daily x\n# albor-pipeline it: job\n@hourly y\n"
+    machine.converge("cron", {"name": "job", "schedule": "@daily", "command": "x"}, table=table)
+    assert machine.tab.read_text() == "# albor-pipeline other: wipe\n@daily x\n# albor-pipeline it: job\n@daily x\n"
