@@ -111,6 +111,13 @@ def test_a_driver_that_no_package_brings_is_told_before_and_when_it_is_wanted(ma
     assert told in plan.out + plan.err, plan
     said = tale.run("apply", "--yes")
     assert (said.exit, told in said.err + said.out) == (3, True), said
+    box.do("install -m 755 /dev/stdin /usr/bin/nvidia-smi <<'E'\n" + SMI.replace("@VERSION@", "545.23.08") + "E")
+    said = tale.run("apply", "--yes")
+    assert (said.exit, "the driver here is no package of apt" in said.err + said.out) == (3, True), said
+    assert tale.edit("'470'", "'545'").run("apply", "--yes").exit == 0
+    said = tale.edit("type: gpu", "type: gpu, state: absent").run("apply", "--yes")
+    assert (said.exit, "/usr/bin/nvidia-smi is still here and is no package of apt" in said.err + said.out) == (3, True), said
+    box.do("rm /usr/bin/nvidia-smi")
 
 
 @pytest.mark.effect("gpu.gpu_memory_limit_mb", "gpu.gpu_backend")
