@@ -1,11 +1,13 @@
 """Resource cases as data: declared fields and what the probe answered -> what is seen, what differs, which operations follow.
 
-A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly; `does` has for
-each operation words that stand in it in this order; `shown` are values as a user reads them; `files` are those of the project.
+A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly, `ends` are the
+last lines of each script, `does` has for each operation words that stand in it in this order; `wanted` and `seen` are the values,
+`shown` some of those that were seen, `files` those of the project, `shows` the fields whose effect it is.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 def resource_of(case: dict[str, Any], kind: str, root: Path) -> Instance:
     declared = {"version": "1.0", "name": "case", "resources": {"it": {"type": kind, **case["fields"]}}}
     path = root / "case.yaml"
-    path.write_text(yaml.safe_dump(declared))
+    text = json.dumps(declared, ensure_ascii=False)
+    path.write_text("".join(letter if letter.isascii() else f"\\U{ord(letter):08x}" for letter in text))
     for name, text in case.get("files", {}).items():
         (root / name).write_text(text)
     manifest = load(path)
@@ -56,6 +59,11 @@ def test_case(path: Path, tmp_path: Path) -> None:
             subprocess.run(["sh", "-n"], input=operation["script"].encode(), check=True)
     assert found == case.get("operations", found)
     assert [None for words, operation in zip(case.get("does", found), found, strict=True) if not in_order(words, operation)] == []
+    scripts = [operation["script"].rstrip("\n") for operation in found if operation["verb"] == "sh"]
+    for script, end in zip(scripts, case.get("ends", ["" for _ in scripts]), strict=True):
+        assert script.endswith(end)
+    assert dict(wanted) == case.get("wanted", wanted)
+    assert dict(seen.values) == case.get("seen", seen.values)
 
 
 def in_order(words: Any, operation: dict[str, Any]) -> bool:
