@@ -1,8 +1,8 @@
 """Resource cases as data: declared fields and what the probe answered -> what is seen, what differs, which operations follow.
 
 A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly, `ends` are the
-last lines of each script, `does` has for each operation words that stand in it in this order; `wanted` and `seen` are the values,
-`shown` some of those that were seen, `files` those of the project, `shows` the fields whose effect it is.
+last lines of each script; `does` has for each operation words that stand in it in this order; `wanted` and `seen` are the values,
+`shown` values as a user reads them, `files` those of the project, `shows` the fields whose effect it is.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def test_case(path: Path, tmp_path: Path) -> None:
         if operation["verb"] == "sh":
             subprocess.run(["sh", "-n"], input=operation["script"].encode(), check=True)
     assert found == case.get("operations", found)
-    assert [None for words, operation in zip(case.get("does", found), found, strict=True) if not in_order(words, operation)] == []
     scripts = [operation["script"].rstrip("\n") for operation in found if operation["verb"] == "sh"]
     for script, end in zip(scripts, case.get("ends", ["" for _ in scripts]), strict=True):
         assert script.endswith(end)
     assert dict(wanted) == case.get("wanted", wanted)
     assert dict(seen.values) == case.get("seen", seen.values)
+    assert [None for words, operation in zip(case.get("does", found), found, strict=True) if not in_order(words, operation)] == []
 
 
 def in_order(words: Any, operation: dict[str, Any]) -> bool:
