@@ -98,6 +98,19 @@ def test_a_container_that_ends_at_once_fails_with_its_last_words(engine: str, tm
     call(engine, "rm", "-f", NAME)
 
 
+def test_what_triggers_a_container_restarts_it_and_makes_none(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """6.3: a restart was in conflict with the container that was there."""
+    monkeypatch.chdir(tmp_path)
+    tale = Project(tmp_path).manifest(f"conf: {{type: file, path: conf, content: a}}\nbox: {{{FIELDS}, triggers: [conf]}}")
+    assert tale.run("apply").exit == 0
+    first = facts(engine)
+    assert tale.edit("content: a", "content: b").run("apply").exit == 0
+    second = facts(engine)
+    started = [str(seen["State"]["StartedAt"]) for seen in (first, second)]  # type: ignore[index]
+    assert (first["Id"], started[0]) < (second["Id"], started[1]) and first["Id"] == second["Id"]
+    call(engine, "rm", "-f", NAME)
+
+
 def test_an_image_that_cannot_be_had_leaves_the_old_container(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tale = Project(tmp_path).manifest(f"box: {{{FIELDS}}}")

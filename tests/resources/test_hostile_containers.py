@@ -83,6 +83,17 @@ def test_the_engine_is_told_the_text_or_it_is_refused(field: str, put: Any, text
     assert not list((tmp_path / ".albor").glob("docker/*")) if (tmp_path / ".albor").exists() else True
 
 
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [("A=x\r", "a line break"), ("A=x\ny", "a line break"), ("A", "has no value"), (f"A={'x' * 60_001}", "longer than 60,000 bytes")],
+    ids=["return", "newline", "bare", "long"],
+)
+def test_a_variable_that_no_file_of_variables_can_hold_is_refused_with_a_way_out(item: str, why: str, tmp_path: Path) -> None:
+    one = resource_of({"fields": {"name": "box", "image": "i", "environment": [item]}}, "docker", tmp_path)
+    with pytest.raises(ManifestError, match=why):
+        DockerKind().wanted(one)
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text)[:16])
 @pytest.mark.parametrize("field", ["driver_version", "cuda_version"])
 def test_a_version_of_a_driver_arrives_or_is_refused(field: str, text: str, tmp_path: Path) -> None:

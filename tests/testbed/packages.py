@@ -41,11 +41,14 @@ def _built(package: Package, folder: Path) -> Path:
 
 @contextmanager
 def source(box: Machine, name: str, packages: Sequence[Package]) -> Iterator[None]:
-    """A package source of these packages, known to the machine's apt; taken away afterwards, with what was installed of it."""
+    """A package source of these packages, the only one of the machine meanwhile: others are out of its reach, and apt would wait for them.
+
+    It is taken away afterwards, with what was installed of it.
+    """
     listed = f"/etc/apt/sources.list.d/{name}.list"
     with tempfile.TemporaryDirectory() as folder:
         index = []
-        script = [f"mkdir -p /srv/{name} && cd /srv/{name}"]
+        script = [f"mkdir -p /srv/{name} /srv/aside && cd /srv/{name}"]
         for package in packages:
             made = _built(package, Path(folder))
             data = made.read_bytes()
@@ -53,7 +56,8 @@ def source(box: Machine, name: str, packages: Sequence[Package]) -> Iterator[Non
             index.append(f"{control}\nFilename: ./{made.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n")
             script.append(f"base64 -d > {made.name} <<'E'\n{base64.b64encode(data).decode()}\nE")
         script.append("cat > Packages <<'E'\n" + "\n".join(index) + "\nE")
-    script.append(f"echo 'deb [trusted=yes] file:/srv/{name} ./' > {listed}")
+    script.append("mv /etc/apt/sources.list* /srv/aside/")
+    script.append(f"mkdir -p /etc/apt/sources.list.d; echo 'deb [trusted=yes] file:/srv/{name} ./' > {listed}")
     for part in script:
         box.do(f"{script[0]}; {part}")
     try:
@@ -61,4 +65,5 @@ def source(box: Machine, name: str, packages: Sequence[Package]) -> Iterator[Non
     finally:
         names = " ".join(sorted({package.name for package in packages}))
         update = "apt-get -q update -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
-        box.do(f"rm -rf {listed} /srv/{name}; dpkg --purge --force-all {names} 2>/dev/null || true; {update} || true")
+        back = "rm -rf /etc/apt/sources.list.d; mv /srv/aside/* /etc/apt/"
+        box.do(f"rm -rf /srv/{name}; {back}; dpkg --purge --force-all {names} 2>/dev/null || true; {update} || true")

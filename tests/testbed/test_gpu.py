@@ -67,6 +67,16 @@ def project(make: Make, fields: str) -> Pipeline:
     return make().tasks(f"gpu: {{type: gpu, machine: lambda, {fields}}}\n")
 
 
+def says_of_a_reboot(tale: Pipeline, box: Machine) -> None:
+    """A driver that the kernel does not run: told, and the machine stays up."""
+    up = box.do("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+    box.do(f"touch {KEPT}/mismatch")
+    said = tale.run("apply", "--yes")
+    assert (said.exit, "needs a reboot" in said.err, "do it, then apply again" in said.err) == (3, True, True), said
+    assert box.do("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic") == up
+    box.do(f"rm {KEPT}/mismatch")
+
+
 @pytest.mark.effect("gpu.driver_version", "gpu.cuda_version", "gpu.persistence_mode", "gpu.compute_mode", "gpu.devices", "gpu.state")
 def test_a_driver_comes_in_its_version_is_set_healed_and_taken_away(make: Make, box: Machine) -> None:
     """6.3: the version was not enforced, any that worked was accepted; `absent` failed on an unset variable."""
@@ -78,6 +88,7 @@ def test_a_driver_comes_in_its_version_is_set_healed_and_taken_away(make: Make, 
     box.do("nvidia-smi -i 1 -c DEFAULT; apt-get -q -y install nvidia-container-toolkit")
     drift = tale.run("drift")
     assert (drift.exit, "compute_mode: recorded exclusive_process, found default, exclusive_process" in drift.out) == (4, True), drift
+    says_of_a_reboot(tale, box)
     tale.edit("550.54.15", "550.90")
     said = tale.run("apply", "--yes")
     assert said.exit == 0, said
@@ -94,16 +105,6 @@ def test_a_driver_comes_in_its_version_is_set_healed_and_taken_away(make: Make, 
     assert tale.run("apply").out == "Nothing to do: 1 unchanged.\n"
 
 
-def test_a_driver_that_needs_a_reboot_says_so_and_nothing_reboots(make: Make, box: Machine) -> None:
-    tale = project(make, "driver_version: '550.54'")
-    assert tale.run("apply", "--yes").exit == 0
-    up = box.do("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
-    box.do(f"touch {KEPT}/mismatch")
-    said = tale.run("apply", "--yes")
-    assert (said.exit, "needs a reboot" in said.err + said.out, "do it, then apply again" in said.err + said.out) == (3, True, True), said
-    assert box.do("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic") == up
-
-
 def test_a_driver_that_no_package_brings_is_told_before_and_when_it_is_wanted(make: Make, box: Machine) -> None:
     tale = project(make, "driver_version: '470'")
     told = "apt knows no package for the NVIDIA driver 470 (it would be one of: nvidia-driver-470 cuda-drivers-470 nvidia-driver"
@@ -111,6 +112,13 @@ def test_a_driver_that_no_package_brings_is_told_before_and_when_it_is_wanted(ma
     assert told in plan.out + plan.err, plan
     said = tale.run("apply", "--yes")
     assert (said.exit, told in said.err + said.out) == (3, True), said
+    box.do("install -m 755 /dev/stdin /usr/bin/nvidia-smi <<'E'\n" + SMI.replace("@VERSION@", "545.23.08") + "E")
+    said = tale.run("apply", "--yes")
+    assert (said.exit, "the driver here is no package of apt" in said.err + said.out) == (3, True), said
+    assert tale.edit("'470'", "'545'").run("apply", "--yes").exit == 0
+    said = tale.edit("type: gpu", "type: gpu, state: absent").run("apply", "--yes")
+    assert (said.exit, "/usr/bin/nvidia-smi is still here and is no package of apt" in said.err + said.out) == (3, True), said
+    box.do("rm /usr/bin/nvidia-smi")
 
 
 @pytest.mark.effect("gpu.gpu_memory_limit_mb", "gpu.gpu_backend")
