@@ -36,7 +36,7 @@ TASK = frozenset(
 KIND = {"task": (RESOURCE - {"store"}) | TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
+        "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip

@@ -16,7 +16,7 @@ from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import Model
 from albor_pipeline.resources.mount import Mount
 from albor_pipeline.resources.network import Network
-from albor_pipeline.resources.package import Package
+from albor_pipeline.resources.package import PackageKind
 from albor_pipeline.resources.pepita import Pepita
 from albor_pipeline.resources.python_env import PythonEnvKind
 from albor_pipeline.resources.recipe import Recipe
@@ -24,11 +24,10 @@ from albor_pipeline.resources.service import Service
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import User
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind())}
+_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PackageKind(), PythonEnvKind())}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Declared("package", Package),
         Declared("service", Service),
         Declared("mount", Mount),
         Declared("user", User),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from typing import LiteralString
 
 
 class Script(str):
@@ -27,3 +28,8 @@ def join(words: Iterable[str]) -> Script:
 def lines(*commands: Script) -> Script:
     """Commands one after the other; the first that fails ends the script with its exit code."""
     return Script("\n".join(("set -eu", *commands)) + "\n")
+
+
+def fixed(text: LiteralString) -> Script:
+    """Shell text that is written in this program: a function, a fixed command. Nothing of a manifest is ever in it."""
+    return Script(text)

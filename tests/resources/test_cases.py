@@ -1,7 +1,7 @@
 """Resource cases as data: declared fields and what the probe answered -> what is seen, what differs, which operations follow.
 
-A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly;
-`files` are those of the project.
+A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly, `ends` are the
+last lines of each script; `wanted` and `seen` are the values, `files` those of the project, `shows` the fields whose effect it is.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def test_case(path: Path, tmp_path: Path) -> None:
         if operation["verb"] == "sh":
             subprocess.run(["sh", "-n"], input=operation["script"].encode(), check=True)
     assert found == case.get("operations", found)
+    scripts = [operation["script"].rstrip("\n") for operation in found if operation["verb"] == "sh"]
+    for script, end in zip(scripts, case.get("ends", ["" for _ in scripts]), strict=True):
+        assert script.endswith(end)
+    assert dict(wanted) == case.get("wanted", wanted)
+    assert dict(seen.values) == case.get("seen", seen.values)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
