@@ -129,6 +129,12 @@ class StalePlan(AlborError):
     """What was planned is no longer what is there."""
 
 
+class DriftError(AlborError):
+    """Something changed behind our back, and the manifest wants nothing done then."""
+
+    exit_code = EXIT_DRIFT
+
+
 class LockedError(AlborError):
     """Another controller holds the state folder or a machine."""
 

@@ -78,8 +78,13 @@ def listing(path: str) -> list[dict[str, Any]]:
 
 
 def put(path: str, spec: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
-    """Make `path` a file with these bytes, a `dir`, a `link` to `target`, or `absent`. Raises OSError, FileError."""
+    """Make `path` a file with these bytes, a `dir`, a `link` to `target` or `absent`; `vacant` takes a folder away that is empty.
+
+    Raises OSError, FileError.
+    """
     kind = spec.get("type") or "file"
+    if kind == "vacant":
+        return _put_vacant(path)
     if kind == "absent":
         if os.path.lexists(path):
             _refuse_root(path)
@@ -99,6 +104,17 @@ def put(path: str, spec: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, 
     if kind != "file":
         raise FileError("bad-type", "put: unknown type %r" % kind)
     return _put_file(path, spec, data)
+
+
+def _put_vacant(path: str) -> dict[str, Any]:
+    """Take away a folder that holds nothing; one that does is an error, and so is what is no folder."""
+    if os.path.lexists(path):
+        inside = sorted(os.listdir(path))
+        if inside:
+            more = " and %d more" % (len(inside) - 1) if len(inside) > 1 else ""
+            raise FileError("not-empty", "%s stays: it holds %s%s, which is not ours" % (path, inside[0], more))
+        os.rmdir(path)
+    return {"size_bytes": 0, "digest": None}
 
 
 def _put_link(path: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 from albor_pipeline.errors import EXIT_BUG, EXIT_INTERRUPTED, AlborError, UsageError
@@ -22,6 +23,9 @@ VERBS = {
     "status": "what is converged, running, failed",
     "why": "why one resource runs or does not",
     "drift": "what changed behind our back",
+    "provision": "plan or apply for what is no task: packages, files, users, mounts, drivers, environments, downloads",
+    "destroy": "take away what was made, and forget it; task outputs stay",
+    "import": "record a thing that is there already as it is; changes nothing",
     "graph": "what depends on what",
     "template": "one resource with everything resolved, as YAML",
     "fmt": "order and indent a manifest; comments stay",
@@ -42,7 +46,10 @@ VERBS = {
     "state": "rebuild a lost state folder from the machines, or import what forjar recorded",
 }
 GC_THRESHOLDS = (100_000, 20, 100)
-OUTCOMES = {"plan": "Nothing was planned.", "apply": "Nothing was done.", "validate": "Nothing else was looked at."}
+OUTCOMES = {
+    "plan": "Nothing was planned.", "apply": "Nothing was done.", "destroy": "Nothing was done.",
+    "validate": "Nothing else was looked at.",
+}  # fmt: skip
 
 
 def entry() -> NoReturn:
@@ -82,7 +89,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _module(verb: str) -> Any:
-    return import_module(f"albor_pipeline.cli.{verb.replace('-', '_')}")
+    name = verb.replace("-", "_")
+    return import_module(f"albor_pipeline.cli.{name}_" if iskeyword(name) else f"albor_pipeline.cli.{name}")
 
 
 class _Help(argparse.HelpFormatter):

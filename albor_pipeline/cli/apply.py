@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import (
+    EXIT_DRIFT,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
+    DriftError,
     ManifestError,
     StalePlan,
     UnreachableError,
     UsageError,
 )  # fmt: skip
-from albor_pipeline.model.manifest import project_root
+from albor_pipeline.model.manifest import Manifest, project_root
+from albor_pipeline.model.plan import Action
 from albor_pipeline.run.unchanged import Said, recall, remember
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_manifest(parser)
     common.add_selection(parser)
     parser.add_argument("--yes", action="store_true", help="destroy and overwrite without asking")
+    parser.add_argument("--prune", action="store_true", help="take away what was made and is declared no more")
     parser.add_argument("--force", action="store_true", help="run the targets again whatever is recorded")
     parser.add_argument("--replace", action="append", default=[], metavar="TASK", help="cancel its running attempt, start the wanted one")
     parser.add_argument("--keep-going", action="store_true", help="after a failure go on with what does not depend on it")
@@ -70,22 +74,24 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
-            common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep, args.no_move
-        )
-        plan = session.plan(wish)
+            common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep, args.no_move,
+            args.prune,
+        )  # fmt: skip
+        plan = common.plan_of(args, session, wish)
         warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]
-        told = diagnostics.render_all(warnings, colour=False) if warnings else ""
+        warned = diagnostics.render_all(warnings, colour=False) if warnings else ""
         if not plan.changes:
             text = documents.text(documents.of_plan(plan)) if args.json else plan_text.plan_lines(plan, Hints.of(args))[-1]
-            said = Said(f"{text}\n", told)
+            said = Said(f"{text}\n", warned)
             if asked is not None:
                 remember(session, asked, said)
             return _say(said)
-        sys.stderr.write(told)
-        _ask(plan, args.yes)
+        sys.stderr.write(warned)
+        _refuse_drift(session.manifest, plan)
+        ask(plan, args.yes)
         if not args.detach:
-            with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(_told) as interrupts:
-                papers = Papers(_bytes(documents.of_plan(plan)), lambda done: _bytes(documents.of_report(done)))
+            with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(told) as interrupts:
+                papers = Papers(to_bytes(documents.of_plan(plan)), lambda done: to_bytes(documents.of_report(done)))
                 done = session.apply(plan, wish, papers, report, interrupts.leave)
         state_dir = session.folder.root
     if args.detach:
@@ -94,7 +100,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
         common.out([documents.text(documents.of_report(done))])
     else:
         common.out(run_text.report_lines(done, Hints.of(args), plan.manifest))
-    return _code(done)
+    return code_of(done)
 
 
 def _detach(args: argparse.Namespace, state_dir: Path, *, sure: bool) -> int:
@@ -115,7 +121,16 @@ def _detach(args: argparse.Namespace, state_dir: Path, *, sure: bool) -> int:
     return EXIT_OK
 
 
-def _ask(plan: Plan, yes: bool) -> None:
+def _refuse_drift(manifest: Manifest, plan: Plan) -> None:
+    """Raises DriftError when something drifted and the policy is to begin nothing then."""
+    drifted = [f"{step.key}: {step.reason.text}" for step in plan.steps if step.action is Action.LEAVE]
+    if drifted and manifest.policy.drift == "fail":
+        way = "mend it by hand, or choose what to do: `policy.drift: heal` or `report`"
+        raise DriftError.of("drifted", f"{len(drifted)} drifted, and `policy.drift` is fail: nothing was begun", *drifted, way)
+
+
+def ask(plan: Plan, yes: bool) -> None:
+    """Ask the user where something would be lost; raises ManifestError when there is no terminal, or the answer is no."""
     losing = [step for step in plan.steps if step.overwrites]
     if not losing or yes:
         return
@@ -129,13 +144,15 @@ def _ask(plan: Plan, yes: bool) -> None:
         raise ManifestError.of("declined", "nothing was changed")
 
 
-def _bytes(document: documents.Document) -> bytes:
+def to_bytes(document: documents.Document) -> bytes:
+    """A document as it is kept in a file."""
     from albor_pipeline.ui import documents
 
     return (documents.text(document) + "\n").encode()
 
 
-def _told(leave: Leave) -> None:
+def told(leave: Leave) -> None:
+    """Say what a Ctrl-C does."""
     from albor_pipeline.run.limits import Leave
 
     if leave is Leave.STOP:
@@ -144,7 +161,8 @@ def _told(leave: Leave) -> None:
         common.err(["", "Cancelling what is running; waiting for it to end."])
 
 
-def _code(done: RunReport) -> int:
+def code_of(done: RunReport) -> int:
+    """The exit code of a run."""
     if done.interrupted:
         return EXIT_INTERRUPTED
     unreachable = bool(done.lost or done.counts.get("unreachable"))
@@ -152,4 +170,6 @@ def _code(done: RunReport) -> int:
         return UnreachableError.exit_code if unreachable and not (done.broken or done.stale) else StalePlan.exit_code
     if done.failed or done.counts.get("cancelled"):
         return EXIT_FAILED
-    return UnreachableError.exit_code if done.counts.get("unreachable") else EXIT_OK
+    if done.counts.get("unreachable"):
+        return UnreachableError.exit_code
+    return EXIT_DRIFT if done.counts.get("drifted") else EXIT_OK

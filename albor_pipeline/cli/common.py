@@ -6,10 +6,15 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from albor_pipeline.errors import Diagnostic, ManifestError, UsageError
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.resource import Key
+
+if TYPE_CHECKING:
+    from albor_pipeline.model.plan import Plan
+    from albor_pipeline.run.session import Session, Wish
 
 FOLDER = Path("manifests")
 DEFAULT = FOLDER / "albor.yaml"
@@ -84,8 +89,12 @@ def keys_of(name: str, manifest: Manifest) -> frozenset[Key]:
 
 
 def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | None:
-    """The keys chosen by --target, --machine, --tag and --group together, or None when none of them was given."""
-    if not (args.target or args.machine or args.tag or args.group):
+    """The keys chosen by --target, --machine, --tag and --group together, or None when none of them was given.
+
+    `provision` chooses among what is no task, and so always some.
+    """
+    provision = args.verb == "provision"
+    if not (provision or args.target or args.machine or args.tag or args.group):
         return None
     unknown = sorted(set(args.machine) - set(manifest.machines))
     if unknown:
@@ -99,7 +108,23 @@ def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | N
         chosen = frozenset(key for key in chosen if set(manifest.resources[key.resource].tags) & set(args.tag))
     if args.group:
         chosen = frozenset(key for key in chosen if manifest.resources[key.resource].group in args.group)
+    if provision:
+        chosen = frozenset(key for key in chosen if manifest.resources[key.resource].kind != "task")
     return chosen
+
+
+def plan_of(args: argparse.Namespace, session: Session, wish: Wish) -> Plan:
+    """The plan; for `provision` with what the machines say against it. Raises ManifestError."""
+    plan = session.plan(wish)
+    if args.verb != "provision":
+        return plan
+    from albor_pipeline.run.forecast import forecast
+
+    told, problems = forecast(session, plan)
+    err(told)
+    if problems:
+        raise ManifestError(problems)
+    return plan
 
 
 def tell_unmasked(missing: Iterable[Diagnostic]) -> None:

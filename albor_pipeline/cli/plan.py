@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_selection(parser)
     parser.add_argument("--all", action="store_true", help="list what is unchanged too")
     parser.add_argument("--deep", action="store_true", help="read every byte of every output again, instead of trusting stat")
+    parser.add_argument("--prune", action="store_true", help="take away what was made and is declared no more")
     parser.add_argument("--force", action="store_true", help="plan as if the targets had never run")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit 2 when there is something to do")
@@ -27,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Make the plan and show it."""
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
-        wish = Wish(common.selected(args, session.manifest), force=args.force, deep=args.deep)
-        plan = session.plan(wish)
+        wish = Wish(common.selected(args, session.manifest), force=args.force, deep=args.deep, prune=args.prune)
+        plan = common.plan_of(args, session, wish)
     warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]
     if args.json:
         common.out([documents.text(documents.of_plan(plan))])

@@ -43,7 +43,7 @@ def blocks() -> tuple[BlockAbout, ...]:
 
 
 def _common(later_keys: Collection[str] = later.RESOURCE) -> tuple[FieldAbout, ...]:
-    return tuple(field for model in COMMON for field in _fields(model, later_keys=later_keys))
+    return tuple(field for model in COMMON for field in _fields(model, later_keys={*later_keys, *later.RESOURCE_INSIDE}))
 
 
 def _whole() -> BlockAbout:

@@ -56,7 +56,7 @@ SECTIONS: Mapping[str, Section] = {
     "environments": Section("environment", "params and addresses that `--env NAME` puts in place", EnvironmentFields),
     "machines": Section("machine", "the machines, by name; localhost needs no declaration", MachineFields, later=later.MACHINE),
     "resources": Section("resource", "what must be there and what must be done, by name", CommonFields),
-    "policy": Section("policy", "how a run behaves", PolicyFields, "one", {*later.POLICY, *later.POLICY_INSIDE}),
+    "policy": Section("policy", "how a run behaves", PolicyFields, "one", later.POLICY),
     "policies": Section("rule", "what every resource must, must not, or should hold", RuleFields, "list"),
     "checks": Section("check", "commands that must end as expected when everything is converged", CheckFields),
     "moved": Section("move", "resources and machines that had another name", MovedFields, "list"),

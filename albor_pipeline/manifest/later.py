@@ -21,19 +21,16 @@ POLICY = frozenset(
         "snapshot_generations", "security_gate", "logs",
     )
 )  # fmt: skip
-POLICY_INSIDE = ("notify.on_drift",)
-RESOURCE = frozenset(
-    (
-        "triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "store",
-    )
-)  # fmt: skip
+RESOURCE = frozenset(("store",))
+RECIPE = RESOURCE | {"triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "arch"}
+RESOURCE_INSIDE = ("lifecycle.create_before_destroy",)
 TASK = frozenset(
     (
-        "task_mode", "stages", "quality_gate", "gpu_device", "health_check", "restart", "restart_delay",
+        "pre_apply", "post_apply", "sudo", "task_mode", "stages", "quality_gate", "gpu_device", "health_check", "restart", "restart_delay",
         "restart_policy", "scatter", "gather", "ranks_on", "contracts", "keep",
     )
 )  # fmt: skip
-KIND = {"task": (RESOURCE - {"store"}) | TASK}
+KIND = {"task": TASK}
 TYPES = frozenset(
     (
         "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",

@@ -181,9 +181,8 @@ class _Loader:
             return Policy()
         span = self._text.of(root.items["policy"][0])
         block = Block(
-            "the policy", span, "a policy", PolicyFields, POLICY_SHOWN,
-            later=later.POLICY, later_inside=later.POLICY_INSIDE,
-        )  # fmt: skip
+            "the policy", span, "a policy", PolicyFields, POLICY_SHOWN, later=later.POLICY,
+        )
         values = self._reader.raw(table, None)
         fields = self._reader.model(PolicyFields, table, values, block)
         if fields is None:
@@ -192,7 +191,7 @@ class _Loader:
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         recipes = Recipes(self._reader, self._files)
-        reader, context = ResourceReader(self._reader, recipes), Context(scope)
+        reader, context = ResourceReader(self._reader, recipes, Path(self._root)), Context(scope)
         for name, (key, node) in self._section(root, "resources").items():
             reader.add(name, key, node, context)
         if reader.gave_up:
@@ -237,6 +236,7 @@ def _policy(fields: PolicyFields) -> Policy:
     return Policy(
         stop_on_first=fields.failure == "stop_on_first",
         fails_unreachable=fields.unreachable == "fail",
+        drift=fields.drift,
         max_parallel=1 if one_by_one and fields.max_parallel is None else fields.max_parallel,
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
         on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, on_drift=fields.notify.on_drift,

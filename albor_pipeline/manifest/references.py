@@ -46,22 +46,23 @@ class References:
     ) -> dict[str, Resource]:
         """The resources with their References; `wanted` holds the words of each one's depends_on, absent where unknown.
 
-        `mentions` holds, by field, what each one names without waiting for it: that must be declared, and makes no Reference.
-        A resource that is wrong has fields None; nothing is said of its outputs.
+        `mentions` holds, by field, the words of what does each one again. A resource that is wrong has fields None; nothing is
+        said of its outputs.
         """
-        for name, by_field in mentions.items():
-            resource, context = self._resources.get(name), self._contexts.get(name)
-            if resource is None:
-                continue
-            for field, words in by_field.items():
-                for index, word in enumerate(words):
-                    place, prefix = self._span(resource, f"{field}.{index}"), context.prefix if context else ""
-                    tuple(self._declared(resource, word, prefix, place, MENTIONS[field]))
         linked: dict[str, Resource] = {}
         for name, resource in self._resources.items():
             found = {(ref.text, ref.resource): ref for ref in self._of(resource, wanted.get(name, ()))}
-            linked[name] = replace(resource, depends_on=tuple(found.values())) if found else resource
+            triggers = {ref.resource: ref for ref in self._triggers(resource, mentions.get(name, {}))}
+            changed = found or triggers
+            linked[name] = replace(resource, depends_on=tuple(found.values()), triggers=tuple(triggers.values())) if changed else resource
         return linked
+
+    def _triggers(self, resource: Resource, mentions: Mapping[str, tuple[str, ...]]) -> Iterator[Reference]:
+        context = self._contexts.get(resource.id)
+        for field, words in mentions.items():
+            for index, word in enumerate(words):
+                place, prefix = self._span(resource, f"{field}.{index}"), context.prefix if context else ""
+                yield from self._declared(resource, word, prefix, place, MENTIONS[field])
 
     def _of(self, resource: Resource, words: tuple[str, ...]) -> Iterator[Reference]:
         context = self._contexts.get(resource.id)
@@ -234,7 +235,7 @@ def _walk_cycles(resources: Mapping[str, Resource], waiting: Mapping[str, None])
         while name not in done and name not in place:
             place[name] = len(path)
             path.append(name)
-            name = next(ref.resource for ref in resources[name].depends_on if ref.resource in waiting)
+            name = next(ref.resource for ref in resources[name].before if ref.resource in waiting)
         if name in place:
             yield path[place[name] :]
         done.update(path)
@@ -254,7 +255,7 @@ def _line(resource: Resource) -> int:
 
 def _in_or_behind_cycles(resources: Mapping[str, Resource]) -> dict[str, None]:
     """The names that Kahn's algorithm (1962) cannot order, in declared order."""
-    ups = {name: {ref.resource for ref in item.depends_on} & resources.keys() for name, item in resources.items()}
+    ups = {name: {ref.resource for ref in item.before} & resources.keys() for name, item in resources.items()}
     after: dict[str, list[str]] = {name: [] for name in ups}
     for name, befores in ups.items():
         for up in befores:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from albor_pipeline.errors import Span
+from albor_pipeline.errors import ManifestError, Span
 from albor_pipeline.manifest import expand, later
 from albor_pipeline.manifest.conditions import Condition
 from albor_pipeline.manifest.context import Context
+from albor_pipeline.manifest.files import read_source
 from albor_pipeline.manifest.flat import own_part
 from albor_pipeline.manifest.machines import check_named, of_architecture, unknown_machine
 from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, shorten
@@ -42,9 +44,10 @@ class ResourceReader:
     that is on no machine because of its `when` is a group of none. `gave_up`: not all were read, so nobody knows what is declared.
     """
 
-    def __init__(self, reader: Reader, recipes: Recipes) -> None:
+    def __init__(self, reader: Reader, recipes: Recipes, root: Path) -> None:
         self._reader = reader
         self._recipes = recipes
+        self._root = root
         self._reverse = {
             name: {field: written for written, field in kind.names.items()} for name, kind in KINDS.items()
         }
@@ -164,7 +167,7 @@ class ResourceReader:
     def _recipe(self, name: str, span: Span, table: Table, context: Context) -> bool:
         """Read what an instance holds; False when the instance itself is wrong, and nothing of it is known."""
         block = Block(
-            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RESOURCE | {"arch"}
+            f"recipe `{name}`", span, "a recipe", CommonFields, extra=("recipe", "inputs"), later=later.RECIPE
         )
         table = own_part(self._reader, table, "recipe", block)
         self._reader.take_not_yet()
@@ -198,7 +201,7 @@ class ResourceReader:
         spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
         block = Block(
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
-            later.KIND.get(kind.name, later.RESOURCE), kind.names,
+            later.KIND.get(kind.name, later.RESOURCE), kind.names, later.RESOURCE_INSIDE,
         )  # fmt: skip
         table = own_part(self._reader, table, kind.name, block)
         common = self._common(name, span, table, block, scope)
@@ -215,8 +218,9 @@ class ResourceReader:
             per_machine = {machine: self._fields(name, table, kind, block, scope, machine) for machine in others}
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
-            name, kind.name, machines, fields, (), tags, span, spans, per_machine,
-            common.resource_group or context.group, common.sudo, common.store, _hooks(common), self._reader.take_not_yet(),
+            name, kind.name, machines, fields, (), (), tags, span, spans, per_machine,
+            common.resource_group or context.group, common.sudo, common.store, _hooks(common),
+            common.lifecycle.prevent_destroy, common.lifecycle.ignore_drift, self._reader.take_not_yet(),
         )  # fmt: skip
 
     def _kind(self, name: str, span: Span, table: Table) -> Kind | None:
@@ -268,12 +272,26 @@ class ResourceReader:
             if key not in COMMON and key not in EXPANDING:
                 scope.secrets_allowed = key in secret
                 values[key] = raw(node, None if key in block.later and key not in kind.model.model_fields else scope)
+        named = table.get("template")
+        if isinstance(named, Scalar) and values["template"] is not None and values.get("content") is None:
+            scope.secrets_allowed = "content" in secret
+            values["content"] = self._filled(named, str(values["template"]), scope)
         scope.secrets_allowed = False
         for field, value in kind.defaults(name).items():
             values[field] = value if values.get(field) is None else values[field]
         fields = self._reader.model(kind.model, table, values, block)
         scope.current = None
         return fields
+
+
+    def _filled(self, node: Scalar, path: str, scope: Scope) -> str | None:
+        """The text of a project file with its templates filled in; what is wrong with it is noted at the node that names it."""
+        try:
+            source = read_source(self._root / path)
+        except ManifestError as error:
+            self._reader.problems.extend(replace(item, span=self._reader.text.of(node)) for item in error.diagnostics)
+            return None
+        return self._reader.resolved(node, source.text, scope)
 
 
 def _hooks(common: CommonFields) -> dict[str, str]:

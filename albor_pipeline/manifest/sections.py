@@ -128,6 +128,10 @@ class PolicyFields(Fields):
         Literal["fail", "hold"],
         Field(description="whether a resource whose machine does not answer counts as failed, or waits for the next run"),
     ] = "hold"
+    drift: Annotated[
+        Literal["heal", "report", "fail"],
+        Field(description="whether a run mends what changed behind its back, tells of it and leaves it, or does not begin"),
+    ] = "heal"
     parallel_machines: Annotated[Flag, Field(description="whether machines work at the same time")] = True
     parallel_resources: Annotated[Flag, Field(description="whether resources of one machine are worked on at the same time")] = True
     max_parallel: Annotated[Positive | None, Field(description="how many resources are worked on at once")] = None

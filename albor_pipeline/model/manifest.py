@@ -72,6 +72,7 @@ class Policy:
     stop_on_first: bool = True
     fails_unreachable: bool = False
     max_parallel: int | None = None
+    drift: str = "heal"
     pre_apply: str | None = None
     post_apply: str | None = None
     on_success: str | None = None

@@ -29,6 +29,7 @@ class Action(Enum):
     FORGET = ("forget", "-")
     DESTROY = ("destroy", "-")
     MAY_RUN = ("may run", "?")
+    LEAVE = ("drifted", "!")
     UNKNOWN = ("unknown", "?")
     SKIP = ("unchanged", " ")
 
@@ -42,7 +43,7 @@ class Action(Enum):
         return self in (Action.CREATE, Action.RUN, Action.RERUN, Action.UPDATE, Action.RESUME, Action.RETRY)
 
 
-OVERWRITES = ("output-modified", "output-unexplained", "differs", "drifted")
+OVERWRITES = ("output-modified", "output-unexplained")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Step:
-    """One node of the plan: the action shown, the actions that apply may still pick from, in order, and why."""
+    """One node of the plan: the action shown, the actions that apply may still pick from, in order, and why.
+
+    `loses`: bytes of a thing that is no task would be replaced, and nothing of ours wrote them.
+    """
 
     key: Key
     kind: str
@@ -79,6 +83,7 @@ class Step:
     disk_bytes: float | None = None
     notes: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
+    loses: bool = False
 
     @property
     def changes(self) -> bool:
@@ -87,7 +92,7 @@ class Step:
     @property
     def overwrites(self) -> bool:
         """True when bytes that nothing of ours explains would be replaced; such a step is asked about first."""
-        return self.action is Action.DESTROY or self.reason.code in OVERWRITES
+        return self.action is Action.DESTROY or self.loses or (self.action is not Action.LEAVE and self.reason.code in OVERWRITES)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ class Resource:
     """A declared resource; `fields` is the typed model of its kind (resources/<kind>.py), `spans` place each field by its dotted path.
 
     `store` says that its outputs are kept whatever that costs, `hooks` are the commands on its machine before and after it.
+    `triggers` are the resources whose change does this one again, which comes after them; `ignore_drift` names fields whose
+    drift is left alone.
     `fields_by_machine` differs from `fields` only where a template names `machine.self` and there are several machines.
     `not_yet` is what is declared and has no effect in this version: a plan that needs the resource is refused with it.
     """
@@ -44,6 +46,7 @@ class Resource:
     machines: tuple[str, ...]
     fields: Any
     depends_on: tuple[Reference, ...] = ()
+    triggers: tuple[Reference, ...] = ()
     tags: tuple[str, ...] = ()
     span: Span | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, repr=False)
@@ -52,11 +55,18 @@ class Resource:
     sudo: bool = False
     store: bool = False
     hooks: Mapping[str, str] = field(default_factory=dict)
+    prevent_destroy: bool = False
+    ignore_drift: tuple[str, ...] = ()
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
 
     def fields_on(self, machine: str) -> Any:
         """The typed fields of the copy on `machine`."""
         return self.fields_by_machine.get(machine, self.fields)
+
+    @property
+    def before(self) -> tuple[Reference, ...]:
+        """All that comes before it."""
+        return (*self.depends_on, *self.triggers)
 
     def copies(self) -> tuple[Key, ...]:
         """One key for each machine, in the declared order."""

@@ -46,7 +46,11 @@ class OutputProof:
 
 @dataclass(frozen=True)
 class Result:
-    """A proven result: what it was made from, what came out, and when."""
+    """A proven result: what it was made from, what came out, and when.
+
+    `removal` is how a thing that is no task is taken away once nobody declares it: `operations` of the agent, `sudo`, `exclusive`,
+    and `prevented` where its lifecycle forbids that.
+    """
 
     fingerprint: Fingerprint
     outputs: Mapping[str, OutputProof]
@@ -57,6 +61,7 @@ class Result:
     origin: Origin = Origin.MADE
     observed: Mapping[str, str] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
+    removal: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ may still be unknown; `apply` calls it again when the step is ready and may only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from albor_pipeline.model.attempt import Attempt, ExitClass, Liveness
@@ -20,7 +20,10 @@ from albor_pipeline.plan import reasons
 
 @dataclass(frozen=True)
 class Facts:
-    """All that decide() may look at, for one resource on one machine."""
+    """All that decide() may look at, for one resource on one machine.
+
+    `upstream` are the names that this waits for to know its fingerprint, `pending` those that may change its machine first.
+    """
 
     key: Key
     kind: str = "task"
@@ -35,10 +38,14 @@ class Facts:
     foreign: bool = False
     stored: Stored | None = None
     upstream: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
     force: bool = False
     replace: bool = False
     unexplained: tuple[str, ...] = ()
+    heals: bool = True
+    precious: tuple[str, ...] = ()
+    prune: bool = False
 
     @property
     def failed(self) -> Current | None:
@@ -75,15 +82,15 @@ class Decision:
     attempt: Attempt | None = None
     changes: tuple[PartChange, ...] = ()
     stored: Stored | None = None
+    loses: bool = False
 
 
 def decide(facts: Facts) -> Decision:
     """The first row that applies."""
-    for row in ROWS if facts.kind == "task" else INFRA_ROWS:
-        decision = row(facts)
-        if decision is not None:
-            return decision
-    raise AssertionError("the last row always applies")
+    decision = next(found for row in (ROWS if facts.kind == "task" else INFRA_ROWS) if (found := row(facts)) is not None)
+    if not facts.heals and decision.reason.code in DRIFT and not decision.changes:
+        return _decision(Action.LEAVE, decision.reason.code, f"{decision.reason.text}; left as it is")
+    return decision
 
 
 def _decision(action: Action, code: str, text: str, *instead: Action, attempt: Attempt | None = None) -> Decision:
@@ -96,8 +103,14 @@ def _undeclared(f: Facts) -> Decision | None:
     live = _live(f)
     if live is not None:
         return _decision(Action.HOLD, "undeclared-alive", "still running, no longer declared", attempt=live)
-    kept = "no longer declared" if f.kind == "task" else f"no longer in the manifest; the {f.kind} itself is kept"
-    return _decision(Action.FORGET, "undeclared", kept)
+    if f.kind == "task":
+        return _decision(Action.FORGET, "undeclared", "no longer declared")
+    removal = f.entry.in_force.removal if f.entry is not None and f.entry.in_force is not None else {}
+    if f.prune and removal.get("prevented"):
+        return _decision(Action.HOLD, "prevented", "no longer in the manifest; when it was, `prevent_destroy` was true")
+    if f.prune and removal:
+        return _decision(Action.DESTROY, "undeclared", "no longer in the manifest")
+    return _decision(Action.FORGET, "undeclared", f"no longer in the manifest; the {f.kind} itself is kept")
 
 
 def _unreachable(f: Facts) -> Decision | None:
@@ -222,6 +235,21 @@ def _made(stored: Stored) -> str:
     return f"made{where} in run {stored.result.run} at {stored.result.at_utc[:16].replace('T', ' ')}"
 
 
+def masked(seen: Observation | None, wanted: Fingerprint | None, entry: Entry | None, ignored: Collection[str]) -> Observation | None:
+    """The observation with fields whose drift is ignored as wanted, where they were proven once and are wanted as they were."""
+    result = entry.in_force if entry is not None else None
+    if seen is None or not seen.exists or wanted is None or result is None or not ignored:
+        return seen
+    values, before = wanted.parts.get("fields", {}), result.fingerprint.parts.get("fields", {})
+    left = {name: value for name, value in values.items() if before.get(name) == value and is_ignored(name, ignored)}
+    return replace(seen, values={**seen.values, **left})
+
+
+def is_ignored(name: str, ignored: Collection[str]) -> bool:
+    """Whether the drift of a value is left alone: `*` means all, `packages` all that begins with `packages.` too."""
+    return bool({"*", name, name.partition(".")[0]} & set(ignored))
+
+
 def _broken(outputs: Mapping[str, Verified]) -> Reason | None:
     """What is not as recorded of these outputs, or None when all of it is."""
     if all(seen.same for seen in outputs.values()):
@@ -274,16 +302,42 @@ def _probe_failed(f: Facts) -> Decision | None:
     seen = f.observation
     if seen is None or seen.error is None:
         return None
+    if f.pending:
+        return _when_ready(Action.MAY_RUN, "probe", f"looked at again after {' and '.join(f.pending)}; now: {seen.error}")
     return _decision(Action.UNKNOWN, "probe", f"{seen.error}; nothing is assumed")
 
 
+def _when_ready(action: Action, code: str, text: str) -> Decision:
+    """A decision that what comes before it may turn into any other."""
+    return _decision(action, code, text, Action.SKIP, Action.ADOPT, Action.CREATE, Action.UPDATE)
+
+
 def _infra(f: Facts) -> Decision:
-    """Files, environments and the like: what is wanted, what was recorded, what is there."""
+    """Files, environments and the like; one whose machine changes before its turn is looked at again then."""
+    decision = _infra_now(f)
+    if decision.action is Action.UPDATE and _found_otherwise(f):
+        decision = replace(decision, loses=True)
+    return replace(decision, allowed=_when_ready(decision.action, "", "").allowed) if f.pending else decision
+
+
+def _found_otherwise(f: Facts) -> bool:
+    """Whether a value is there which nothing of ours wrote and which cannot be had back once it is replaced."""
+    wanted = f.wanted.parts.get("fields", {}) if f.wanted is not None else {}
+    seen = f.observation.values if f.observation is not None else {}
+    ours = f.entry.in_force.observed if f.entry is not None and f.entry.in_force is not None else {}
+    names = (name for name in wanted if name.partition(".")[0] in f.precious and name in seen)
+    return any(seen[name] not in (wanted[name], ours.get(name), "absent") for name in names)
+
+
+def _infra_now(f: Facts) -> Decision:
+    """What is wanted, what was recorded, what is there."""
     assert f.wanted is not None
     wanted = f.wanted.parts.get("fields", {})
     seen = f.observation or Observation(exists=False)
     off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}
     result = f.entry.in_force if f.entry and not f.foreign else None
+    if f.force:
+        return _decision(Action.UPDATE if seen.exists else Action.CREATE, "forced", "--force")
     if f.upstream and result is not None and not off:
         return _decision(Action.MAY_RUN, "upstream", f"if {' or '.join(f.upstream)} changes", Action.SKIP, Action.UPDATE)
     if result is None:
@@ -333,5 +387,6 @@ def _proven_same(f: Facts) -> bool:
     return result is not None and f.wanted is not None and not f.wanted.changes(result.fingerprint)
 
 
+DRIFT = ("drifted", "output-deleted", "output-modified")
 ROWS = (_undeclared, _unreachable, _running, _held, _forced, _finished, _unknown_entry, _in_force, _broke_off, _changed)
 INFRA_ROWS = (_undeclared, _unreachable, _probe_failed, _held, _infra)

@@ -36,3 +36,10 @@ def _command(task: Task) -> dict[str, str]:
 def of_fields(wanted: Mapping[str, str]) -> Fingerprint:
     """The parts of an infrastructure resource: its content fields."""
     return Fingerprint({"fields": dict(wanted)})
+
+
+def triggered(base: Fingerprint, triggers: Mapping[str, str | None]) -> Fingerprint:
+    """The fingerprint with what does the resource again: each by the result that is in force of it, None while that is not known."""
+    known = {name: proof for name, proof in triggers.items() if proof is not None}
+    unknown = tuple(name for name, proof in triggers.items() if proof is None)
+    return Fingerprint({**base.parts, "triggers": known} if known else base.parts, (*base.unknown, *unknown)) if triggers else base

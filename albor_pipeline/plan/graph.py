@@ -72,7 +72,7 @@ def build(manifest: Manifest) -> Graph:
     before: dict[Key, tuple[Key, ...]] = {}
     for resource in manifest.resources.values():
         for key in resource.copies():
-            ups = {up for ref in resource.depends_on for up in targets_of(ref, key.machine, manifest)}
+            ups = {up for ref in resource.before for up in targets_of(ref, key.machine, manifest)}
             before[key] = tuple(sorted(ups))
     return from_edges(before)
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed, StageAnswer, Stored, Tree, Verified
 from albor_pipeline.model.plan import Action, Move, Plan, Step
-from albor_pipeline.model.resource import Key
+from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.model.state import Entry, OutputProof, Result, State
 from albor_pipeline.plan import checks, fingerprint, moves
-from albor_pipeline.plan.decide import Decision, Facts, decide
-from albor_pipeline.plan.graph import Graph
+from albor_pipeline.plan.decide import Decision, Facts, decide, masked
+from albor_pipeline.plan.graph import Graph, targets_of
 from albor_pipeline.plan.inputs import Input, Inputs
+from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 
-SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE, Action.FETCH)
+SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE, Action.FETCH, Action.LEAVE)
 HOLDING = (Action.CONFLICT, Action.HOLD, Action.UNKNOWN)
 
 
@@ -34,6 +36,7 @@ class Options:
     replace: frozenset[Key] = frozenset()
     estimates: Mapping[Key, float] = field(default_factory=dict)
     no_move: bool = False
+    prune: bool = False
 
 
 class Judge:
@@ -116,6 +119,9 @@ class Judge:
                 wanted, upstream = self._wanted_task(key, observed)
             else:
                 wanted = fingerprint.of_fields(observed.wanted.get(key, {}))
+            triggers = self._triggers(resource, key)
+            wanted = fingerprint.triggered(wanted, triggers)
+            upstream = (*upstream, *(name for name, proof in triggers.items() if proof is None and name not in upstream))
         result = entry.in_force if entry else None
         return Facts(
             key=key,
@@ -125,17 +131,32 @@ class Judge:
             attempts=observed.attempts_of(key),
             outputs={path: observed.outputs[key, path] for path in (result.outputs if result else ()) if (key, path) in observed.outputs},
             made=self._made(key, observed),
-            observation=observed.infra.get(key),
+            observation=masked(observed.infra.get(key), wanted, entry, resource.ignore_drift if resource else ()),
             completed=observed.completed.get(key, False),
             unreachable=machine.error if machine else None,
             foreign=key.machine in self._foreign,
             upstream=upstream,
+            pending=tuple(up.resource for up in self.graph.before.get(key, ()) if not self._settled.get(up, False)),
             held_by=held,
             force=key in self.options.force,
             replace=key in self.options.replace,
             stored=self._stored(key, wanted, observed),
             unexplained=self._unexplained(key, observed) if entry is None else (),
+            heals=self.manifest.policy.drift == "heal",
+            precious=convergent(resource.kind).precious if resource is not None and key in observed.infra else (),
+            prune=self.options.prune,
         )
+
+    def _triggers(self, resource: Resource, key: Key) -> dict[str, str | None]:
+        """What tells each trigger's present result from any other of it; None while it may still change."""
+        found: dict[str, str | None] = {}
+        for up in (up for ref in resource.triggers for up in targets_of(ref, key.machine, self.manifest)):
+            entry = self._entries.get(up)
+            result = entry.in_force if entry is not None else None
+            known = self._settled.get(up, False) and result is not None
+            name = up.resource if up.machine == key.machine else str(up)
+            found[name] = f"{result.run} {result.at_utc}" if known and result is not None else None
+        return found
 
     def _stored(self, key: Key, wanted: Fingerprint | None, observed: Observed) -> Stored | None:
         """The result of the wanted fingerprint that can be given back and was last in force."""
@@ -199,9 +220,7 @@ def make_plan(
             judge.settle(key, decision)
             steps.append(_step(judge, key, decision, wanted, state))
     if options.targets is None:
-        for key in sorted(set(state.entries) - set(graph.before)):
-            decision, _ = judge.judge(key)
-            steps.append(_step(judge, key, decision, None, state))
+        steps += _undeclared(judge, set(state.entries) - set(graph.before), state)
     seconds = {step.key: step.seconds for step in steps if step.seconds}
     active = frozenset(step.key for step in steps if step.changes and step.key in graph.before)
     chain, total = graph.longest_chain(seconds, active)
@@ -220,6 +239,19 @@ def make_plan(
             *moves.problems(manifest, graph, judge.inputs, steps, no_move=options.no_move),
         ),
     )
+
+
+def _undeclared(judge: Judge, keys: Iterable[Key], state: State) -> list[Step]:
+    """What is recorded and declared no more: forgotten; what is taken away goes one after the other, the youngest first."""
+    steps = [_step(judge, key, judge.judge(key)[0], None, state) for key in sorted(keys)]
+    going = [step for step in steps if step.action is Action.DESTROY]
+    going.sort(key=lambda step: _since(state.entries[step.key]), reverse=True)
+    chained = [replace(step, after=(before.key,)) for before, step in pairwise(going)]
+    return [step for step in steps if step.action is not Action.DESTROY] + going[:1] + chained
+
+
+def _since(entry: Entry) -> str:
+    return entry.in_force.at_utc if entry.in_force is not None else ""
 
 
 def outdated(judge: Judge, state: State, steps: Iterable[Step]) -> frozenset[Key]:
@@ -243,6 +275,7 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
         fingerprint=wanted,
         seconds=result.seconds if result else judge.options.estimates.get(key),
         disk_bytes=_disk_bytes(judge.observed.stages.get(key), result),
+        loses=decision.loses,
         moves=judge.moves(key, wanted) if decision.action.executes and wanted is not None else (),
     )
 

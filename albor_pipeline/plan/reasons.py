@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from albor_pipeline.model.fingerprint import PartChange
 from albor_pipeline.model.observed import FileChange
 
-GROUP_ORDER = ("command", "fields", "config", "code", "env", "python", "inputs", "outputs")
+GROUP_ORDER = ("command", "fields", "config", "code", "env", "python", "inputs", "outputs", "triggers")
 BY_DIGEST = frozenset({"code", "inputs", "outputs"})
 MAX_VALUE = 60
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -23,6 +23,8 @@ def of_changes(changes: Sequence[PartChange]) -> str:
 
 def of_change(change: PartChange) -> str:
     """`config.lr 3e-4 -> 1e-3`, `command changed: --seed 42 -> --seed 43`, `code stages/export.py`."""
+    if change.group == "triggers":
+        return f"{change.name} changed" if change.new is not None else f"{change.name} triggers it no more"
     if change.group == "command" and not change.name and change.old is not None and change.new is not None:
         old, new = differing_words(change.old, change.new)
         if not old or not new:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -39,11 +39,16 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Instance:
-    """One resource on one machine, with the project folder that its `source` and the like are read from."""
+    """One resource on one machine, with the project folder that its `source` and the like are read from.
+
+    `secret`: its content holds one. `memo` is for its kind, to read what it needs once.
+    """
 
     resource: Resource
     machine: Machine
     root: Path
+    secret: bool = False
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def fields(self) -> Any:
@@ -75,6 +80,8 @@ class Convergent:
     name: ClassVar[str]
     model: ClassVar[type[Fields]]
     names: ClassVar[Mapping[str, str]] = {}
+    precious: ClassVar[tuple[str, ...]] = ()
+    """Values that cannot be had back once they are replaced; a plan that replaces one that we did not write is asked about."""
     exclusive: ClassVar[str] = ""
     """Operations with the same word here are done one after the other on a machine: what they change has no lock of its own."""
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.model.events import StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.plan import Action, Step
+from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, Result, Status
-from albor_pipeline.plan.decide import difference
-from albor_pipeline.resources.base import Instance
+from albor_pipeline.plan.decide import Decision, difference, masked
+from albor_pipeline.resources.base import Convergent, Instance, Item
 from albor_pipeline.resources.registry import convergent
+from albor_pipeline.run.observe import probes_of
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.transport.client import Message
 
@@ -30,47 +31,39 @@ Send = Callable[..., None]
 class Convergence:
     """One resource on its way to what is wanted: one request, whose reply says what is there afterwards."""
 
-    def __init__(self, run: Run, step: Step, wanted: Fingerprint, action: Action, send: Send) -> None:
+    def __init__(self, run: Run, step: Step, decision: Decision, wanted: Fingerprint, send: Send) -> None:
         self._run = run
         self._step = step
-        self._action = action
+        self._decision = decision
         self._send = send
         self._work = Work(step, wanted, time.monotonic())
-        resource = run.vault.resource(run.manifest.resources[step.key.resource])
-        self._one = Instance(resource, run.manifest.machines[step.key.machine], Path(run.manifest.root))
-        self._kind = convergent(resource.kind)
+        self._one = run.observer.instance(step.key)
+        self._kind = convergent(self._one.resource.kind)
+        seen = run.observed.infra.get(step.key)
+        self._observed = masked(seen, wanted, self._entry(), self._one.resource.ignore_drift) or Observation(False)
 
     def begin(self) -> Outcome:
         """Put the resource among the running ones; its request is sent after that."""
         return Outcome(self._step.key, act=self._ask, work=self._work)
 
     def _ask(self) -> None:
-        resource = self._one.resource
-        observed = self._run.observed.infra.get(self._step.key, Observation(exists=False))
-        operations = [dict(item) for item in self._kind.converge(self._one, observed)]
-        parts = [operation.pop("data", b"") for operation in operations]
-        for operation, part in zip(operations, parts, strict=True):
-            operation.update({"size_bytes": len(part)} if part else {})
-        hooks = {name: {"verb": "sh", "script": text, "label": name, "timeout_s": HOOK_TIMEOUT_S} for name, text in resource.hooks.items()}
+        again = self._decision.reason.code == "forced" or any(change.group == "triggers" for change in self._decision.changes)
+        do = self._kind.again if again else self._kind.converge
+        hooks = {name: _hook(name, text) for name, text in self._one.resource.hooks.items()}
         before, after = ([hooks[name]] if name in hooks else [] for name in ("pre_apply", "post_apply"))
+        operations, data = sendable([*before, *do(self._one, self._observed), *after])
         self._send(
-            self._step.key.machine, "converge", self._done, operations=[*before, *operations, *after],
-            probes=self._kind.probes(self._one), sudo=resource.sudo, exclusive=self._kind.exclusive, data=b"".join(parts),
+            self._step.key.machine, "converge", self._done, operations=operations, probes=probes_of(self._kind, self._one),
+            sudo=self._one.resource.sudo, exclusive=self._kind.exclusive, data=data,
         )  # fmt: skip
 
     def _done(self, reply: Message) -> list[Outcome]:
-        if reply.error is not None:
-            return [self._failed(reply.error.message)]
-        failed = reply.body.get("failed")
-        if failed is None:
-            return [self._verified(reply.body["results"])]
-        lines = str(failed.get("stderr") or failed.get("stdout") or "").strip().splitlines()
-        what = f"{failed['label']}: " if failed.get("label") else ""
-        how = "took too long" if failed.get("timed_out") else f"exit {failed.get('exit')}"
-        return [self._failed(f"{what}{how}", tuple(lines[-10:]))]
+        wrong = trouble(reply)
+        return [self._failed(*wrong) if wrong is not None else self._verified(reply.body["results"])]
 
     def _verified(self, results: Sequence[Mapping[str, Any]]) -> Outcome:
-        seen = self._kind.observe(self._one, results)
+        raw = self._run.observer.seen(self._one, results)
+        seen = masked(raw, self._work.wanted, self._entry(), self._one.resource.ignore_drift) or raw
         wanted = self._work.wanted.parts.get("fields", {})
         off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}
         if seen.error is not None:
@@ -78,18 +71,94 @@ class Convergence:
         if off:
             return self._failed(difference(off, seen, "planned") + " after converge")
         now, seconds = self._run.clock(), time.monotonic() - self._work.since_s
-        result = Result(self._work.wanted, {}, self._run.id, now, round(seconds, 3), observed=dict(seen.values))
+        kept = removal(self._kind, self._one)
+        result = Result(self._work.wanted, {}, self._run.id, now, round(seconds, 3), observed=dict(wanted), removal=kept)
         entry = replace(self._entry(), in_force=result, current=None)
-        word = WORDS[self._action]
+        word = WORDS[self._decision.action]
         event = StepEvent(self._step.key, word, now, seconds=seconds)
         return Outcome(self._step.key, "converged", entry, events=(event,), word=word)
 
     def _failed(self, detail: str, tail: tuple[str, ...] = ()) -> Outcome:
-        now = self._run.clock()
-        current = Current(self._work.wanted, self._run.id, 0, now, Status.FAILED, "error", detail, ended_utc=now)
-        entry = replace(self._entry(), current=current)
-        event = StepEvent(self._step.key, "FAILED", now, note=detail, tail=tail)
-        return Outcome(self._step.key, "failed", entry, detail, (event,), word="failed", failed=True)
+        return _failed(self._run, self._work, self._entry(), detail, tail)
 
     def _entry(self) -> Entry:
         return self._run.state.state.entries.get(self._step.key) or Entry(self._step.key, self._one.resource.kind)
+
+
+class Removal:
+    """One thing that is taken away: by what was recorded when it was made, whether it is still declared or not."""
+
+    def __init__(self, run: Run, step: Step, send: Send) -> None:
+        self._run = run
+        self._step = step
+        self._send = send
+        self._entry = run.state.state.entries[step.key]
+        result = self._entry.in_force
+        assert result is not None
+        self._how = result.removal
+        self._work = Work(step, result.fingerprint, time.monotonic())
+
+    def begin(self) -> Outcome:
+        """Put it among the running ones; its request is sent after that."""
+        return Outcome(self._step.key, act=self._ask, work=self._work)
+
+    def _ask(self) -> None:
+        operations, data = sendable(self._how["operations"])
+        self._send(
+            self._step.key.machine, "converge", self._done, operations=operations, probes=[],
+            sudo=bool(self._how.get("sudo")), exclusive=self._how.get("exclusive", ""), data=data,
+        )  # fmt: skip
+
+    def _done(self, reply: Message) -> list[Outcome]:
+        wrong = trouble(reply)
+        if wrong is not None:
+            return [_failed(self._run, self._work, self._entry, *wrong)]
+        now = self._run.clock()
+        event = StepEvent(self._step.key, "destroyed", now, seconds=time.monotonic() - self._work.since_s)
+        return [Outcome(self._step.key, "destroyed", None, events=(event,), word="destroyed")]
+
+
+def sendable(operations: Sequence[Item]) -> tuple[list[Item], bytes]:
+    """The operations as a request holds them, and the bytes of their files, one after another."""
+    parts = [operation.get("data", b"") for operation in operations]
+    told = [{name: value for name, value in operation.items() if name != "data"} for operation in operations]
+    return [{**item, "size_bytes": len(part)} if part else item for item, part in zip(told, parts, strict=True)], b"".join(parts)
+
+
+def trouble(reply: Message) -> tuple[str, tuple[str, ...]] | None:
+    """What a machine's reply to `converge` says against it, with the last lines that were printed; None when all went well."""
+    if reply.error is not None:
+        return reply.error.message, ()
+    failed = reply.body.get("failed")
+    if failed is None:
+        return None
+    lines = str(failed.get("stderr") or failed.get("stdout") or "").strip().splitlines()
+    what = f"{failed['label']}: " if failed.get("label") else ""
+    how = "took too long" if failed.get("timed_out") else f"exit {failed.get('exit')}"
+    return f"{what}{how}", tuple(lines[-10:])
+
+
+def removal(kind: Convergent, one: Instance) -> Mapping[str, Any]:
+    """How a thing is taken away once it is declared no more, as it is recorded; nothing where nothing was to be there."""
+    if getattr(one.fields, "state", None) == "absent":
+        return {}
+    prevented = {"prevented": True} if one.resource.prevent_destroy else {}
+    return {"operations": kind.remove(one), "sudo": one.resource.sudo, "exclusive": kind.exclusive, **prevented}
+
+
+def found(run: Run, key: Key) -> dict[str, Any]:
+    """What is recorded of a thing that was there already: nothing for a task."""
+    one = run.observer.instance(key)
+    wanted = run.observed.wanted.get(key)
+    return {} if wanted is None else {"observed": dict(wanted), "removal": removal(convergent(one.resource.kind), one)}
+
+
+def _hook(name: str, text: str) -> Item:
+    return {"verb": "sh", "script": text, "label": name, "timeout_s": HOOK_TIMEOUT_S}
+
+
+def _failed(run: Run, work: Work, entry: Entry, detail: str, tail: tuple[str, ...]) -> Outcome:
+    now, key = run.clock(), work.step.key
+    current = Current(work.wanted, run.id, 0, now, Status.FAILED, "error", detail, ended_utc=now)
+    event = StepEvent(key, "FAILED", now, note=detail, tail=tail)
+    return Outcome(key, "failed", replace(entry, current=current), detail, (event,), word="failed", failed=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from albor_pipeline.model.observed import FileChange
 from albor_pipeline.model.resource import Key
+from albor_pipeline.plan.decide import is_ignored
 from albor_pipeline.plan.reasons import shown
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run.observe import Observer
@@ -39,8 +40,9 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
         if look is not None and look.error is not None:
             found.append(_finding(session, key, "unknown", f"{look.error}; nothing is assumed"))
         elif look is not None and result is not None:
+            ignored = session.manifest.resources[key.resource].ignore_drift
             for name, value in result.observed.items():
-                if look.values.get(name) != value:
+                if look.values.get(name) != value and not is_ignored(name, ignored):
                     text = f"{name}: recorded {shown(value)}, found {shown(look.values.get(name, 'nothing'))}"
                     found.append(_finding(session, key, "drifted", text))
     return keys, found

@@ -10,13 +10,16 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from albor_pipeline.errors import AlborError, UnreachableError
 from albor_pipeline.model.events import Reporter, RunStarted, StepEvent
+from albor_pipeline.model.fingerprint import Fingerprint
+from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
+from albor_pipeline.model.state import Entry
 from albor_pipeline.plan.decide import Decision
-from albor_pipeline.plan.judge import Judge
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.outcome import Outcome
@@ -25,7 +28,15 @@ from albor_pipeline.state.folder import StateFolder, Transition
 
 POLL_S = 0.5
 HOLDING = (Action.HOLD, Action.CONFLICT, Action.UNKNOWN)
-STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT, Action.SKIP)
+STARTS_NOTHING = (*HOLDING, Action.ATTACH, Action.ADOPT, Action.SKIP, Action.LEAVE)
+
+
+class Decider(Protocol):
+    """What says of a ready step what becomes of it, and is told what did."""
+
+    def judge(self, key: Key, observed: Observed) -> tuple[Decision, Fingerprint | None]: ...
+
+    def note(self, key: Key, entry: Entry | None, *, settled: bool, held: bool = False) -> None: ...
 
 
 class Place(Enum):
@@ -70,7 +81,7 @@ class Executor:
     """Runs one plan to its end, or as far as failures, the user or the disk allow."""
 
     def __init__(
-        self, plan: Plan, judge: Judge, folder: StateFolder, fleet: Fleet, workers: Workers, limits: Limits, report: Reporter
+        self, plan: Plan, judge: Decider, folder: StateFolder, fleet: Fleet, workers: Workers, limits: Limits, report: Reporter
     ) -> None:
         self.plan = plan
         self.judge = judge
@@ -81,6 +92,10 @@ class Executor:
         self.report = report
         self.steps = {step.key: step for step in plan.steps}
         self.rank = {step.key: index for index, step in enumerate(plan.steps)}
+        self.after: dict[Key, list[Key]] = {}
+        for step in plan.steps:
+            for up in step.after:
+                self.after.setdefault(up, []).append(step.key)
         self.now = _Now()
 
     def run(self) -> Ended:
@@ -130,6 +145,8 @@ class Executor:
             self.set_place(outcome.key, Place.QUEUED if outcome.waits else Place.READY)
             return
         self.now.counts[outcome.word] += 1
+        if outcome.what is not None:
+            self.workers.changed.add(outcome.key)
         self.judge.note(outcome.key, outcome.entry, settled=not outcome.failed)
         self.set_place(outcome.key, Place.FAILED if outcome.failed else Place.DONE)
 
@@ -140,7 +157,7 @@ class Executor:
             heapq.heappush(self.now.ready, (self.rank[key], key))
         if place not in (Place.DONE, Place.HELD):
             return
-        for down in self.judge.graph.after.get(key, ()):
+        for down in self.after.get(key, ()):
             if down in self.now.missing:
                 self.now.missing[down] -= 1
                 if self.now.missing[down] == 0:
@@ -193,6 +210,9 @@ class Executor:
             return self._held(step, decision.action.word, decision.reason.text)
         if decision.action is Action.SKIP:
             return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="unchanged")
+        if decision.action is Action.LEAVE:
+            event = StepEvent(step.key, "drifted", self.workers.clock(), note=decision.reason.text)
+            return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="drifted", events=(event,))
         if self._full():
             return None
         try:

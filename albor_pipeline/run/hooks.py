@@ -11,7 +11,8 @@ from albor_pipeline.model.manifest import Manifest
 
 STDERR = 2
 WORDS = re.compile(r"\{\{\s*(machine|converged|unchanged|failed)\s*\}\}")
-NOT_CONVERGED = ("unchanged", "failed", "cancelled", "held", "stale", "unreachable", "forgotten", "not started")
+DRIFT_WORDS = re.compile(r"\{\{\s*(machine|drift_count)\s*\}\}")
+NOT_CONVERGED = ("unchanged", "failed", "cancelled", "held", "stale", "unreachable", "forgotten", "destroyed", "drifted", "not started")
 
 
 def before(manifest: Manifest) -> None:
@@ -33,6 +34,14 @@ def after(manifest: Manifest, report: RunReport) -> None:
         _run(WORDS.sub(lambda found: _values(manifest, report)[found[1]], notice), manifest.root)
     if good and policy.post_apply is not None and (code := _run(policy.post_apply, manifest.root)) != 0:
         raise AlborError.of("post-apply", f"policy.post_apply ended with exit {code}; the run itself is saved")
+
+
+def on_drift(manifest: Manifest, count: int) -> None:
+    """Run `notify.on_drift`, which is told the machines and how much drifted; its own end changes nothing."""
+    notice = manifest.policy.on_drift
+    if notice is not None:
+        told = {"machine": ",".join(manifest.machines), "drift_count": str(count)}
+        _run(DRIFT_WORDS.sub(lambda found: told[found[1]], notice), manifest.root)
 
 
 def _values(manifest: Manifest, report: RunReport) -> dict[str, str]:

@@ -1,18 +1,21 @@
-"""Import: what forjar recorded as converged, and what is still so, becomes the recorded state. Runs no task and changes no machine."""
+"""Import: what is found on the machines, or what forjar recorded and is still so, becomes the recorded state. Changes no machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from albor_pipeline.errors import ManifestError
+from albor_pipeline.errors import Diagnostic, ManifestError
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import Tree
 from albor_pipeline.model.plan import Action
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, Origin, OutputProof, Result
+from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.decide import Decision
 from albor_pipeline.plan.judge import Judge, Options
+from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
+from albor_pipeline.run.converge import removal
 from albor_pipeline.run.forjar import CONVERGED, Lock, Row, digest_of_task, read_locks, unknown_machine
 from albor_pipeline.run.session import Session, Wish
 from albor_pipeline.state.folder import Transition, utc_now
@@ -40,6 +43,49 @@ def import_forjar(session: Session, path: Path) -> Told:
     left = {key: ("not declared any more", False) for key in rows if key not in told}
     session.folder.record(importer.moves)
     return [(str(key), *words) for key, words in {**told, **left}.items()]
+
+
+def import_found(session: Session, kind: str, keys: frozenset[Key]) -> list[str]:
+    """Record these resources, which are no tasks, as they are found; a sentence for each. Raises ManifestError and records nothing."""
+    moves: list[Transition] = []
+    told: list[str] = []
+    problems: list[Diagnostic] = []
+    session.plan(Wish(targets=keys))
+    for key in sorted(keys):
+        why = _not_importable(session, key, kind)
+        if why:
+            span = session.manifest.resources[key.resource].span
+            problems.append(Diagnostic("error", "not-imported", f"`{key}` is not imported: {why}", span))
+            continue
+        seen, wanted = session.observed.infra[key], session.observed.wanted[key]
+        values = {name: seen.values[name] for name in wanted if name in seen.values}
+        assert session.observer is not None
+        one = session.observer.instance(key)
+        result = Result(
+            fingerprint.of_fields(values), {}, "", utc_now(), origin=Origin.FOUND, observed=values, removal=removal(convergent(kind), one)
+        )
+        moves.append(Transition("imported", key, Entry(key, kind, result), "found on the machine"))
+        off = [name for name in wanted if values.get(name) != wanted[name]]
+        told.append(f"{key}: recorded as it is" + (f"; declared otherwise: {', '.join(sorted(off))}" if off else ""))
+    if problems:
+        raise ManifestError(problems)
+    session.take_leases()
+    session.folder.record(moves)
+    return told
+
+
+def _not_importable(session: Session, key: Key, kind: str) -> str:
+    resource = session.manifest.resources[key.resource]
+    if resource.kind != kind:
+        return f"it is declared as a {resource.kind}, not as a {kind}"
+    if kind == "task":
+        return "a task's outputs are taken over by `accept`"
+    if key in session.state.entries and session.state.entries[key].in_force is not None:
+        return "it is recorded already"
+    seen = session.observed.infra.get(key)
+    if seen is None:
+        return f"{key.machine} does not answer"
+    return seen.error or ("" if seen.exists else f"there is none on {key.machine}")
 
 
 def _tool(locks: list[Lock], key: Key) -> str:

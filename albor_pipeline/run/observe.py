@@ -14,7 +14,7 @@ from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import Problems, UnreachableError
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
-from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, Result, State
 from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.flow import paths_of_checks
@@ -199,7 +199,7 @@ class Observer:
         task = resource.fields_on(key.machine)
         if isinstance(task, Task):
             return [*self._task_items(key, task), *self._python_items(key, task)]
-        return self._infra_items(key, resource)
+        return self.infra_items(key)
 
     def _task_items(self, key: Key, task: Task) -> list[tuple[dict[str, Any], Take]]:
         items: list[tuple[dict[str, Any], Take]] = []
@@ -293,17 +293,41 @@ class Observer:
         wanted = convergent(declared.kind).wanted(Instance(declared, self.manifest.machines[key.machine], self.root))
         return {name: fingerprint.of_fields(wanted).digest(digest_bytes)[:16]}
 
-    def _infra_items(self, key: Key, resource: Resource) -> list[tuple[dict[str, Any], Take]]:
-        one = Instance(self._vault.resource(resource), self.manifest.machines[key.machine], self.root)
-        kind = convergent(resource.kind)
-        self.found.wanted[key] = kind.wanted(one)
-        probes = probes_of(kind, one)
+    def instance(self, key: Key) -> Instance:
+        """A resource on its machine, with its secrets put in."""
+        declared = self.manifest.resources[key.resource]
+        resource = self._vault.resource(declared)
+        return Instance(resource, self.manifest.machines[key.machine], self.root, resource is not declared)
+
+    def wanted(self, one: Instance) -> Mapping[str, str]:
+        """What must be found of a resource, as it may be recorded."""
+        return self._recordable(one, convergent(one.resource.kind).wanted(one))
+
+    def seen(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
+        """What a probe found of a resource, as it may be recorded."""
+        found = convergent(one.resource.kind).observe(one, results)
+        return replace(found, values=self._recordable(one, found.values))
+
+    def _recordable(self, one: Instance, values: Mapping[str, str]) -> Mapping[str, str]:
+        """The digest of a content with a secret is keyed by the lineage: the same secret elsewhere has another."""
+        if not one.secret or "content" not in values:
+            return values
+        return {**values, "content": digest_bytes(f"{self.fleet.lineage} {values['content']}".encode())}
+
+    def infra_items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
+        """The probe items of a resource that is no task; none for a task."""
+        resource = self.manifest.resources.get(key.resource)
+        if resource is None or isinstance(resource.fields_on(key.machine), Task):
+            return []
+        one = self.instance(key)
+        self.found.wanted[key] = self.wanted(one)
+        probes = probes_of(convergent(resource.kind), one)
         results: list[Mapping[str, Any]] = []
 
         def take(raw: Mapping[str, Any]) -> None:
             results.append(raw)
             if len(results) == len(probes):
-                self.found.infra[key] = kind.observe(one, results)
+                self.found.infra[key] = self.seen(one, results)
 
         return [(item, take) for item in probes]
 

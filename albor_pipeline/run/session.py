@@ -22,6 +22,7 @@ from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
+from albor_pipeline.plan.undo import Undoing, make_undo_plan
 from albor_pipeline.resources.python_env import PythonEnv
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run import leases, lint, moved, stored
@@ -35,7 +36,7 @@ from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, utc_now
 
 if TYPE_CHECKING:
-    from albor_pipeline.run.executor import Ended
+    from albor_pipeline.run.executor import Decider, Ended
     from albor_pipeline.run.workers import Workers
 
 
@@ -50,6 +51,7 @@ class Wish:
     max_parallel: int | None = None
     deep: bool = False
     no_move: bool = False
+    prune: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class Session:
             replace=wish.replace,
             estimates=self._estimates(),
             no_move=wish.no_move,
+            prune=wish.prune,
         )
         plan = self._make_plan()
         before = {} if self._write else {new: old for old, new in renamed.items()}
@@ -191,6 +194,18 @@ class Session:
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
+
+    def plan_undo(self, targets: frozenset[Key] | None) -> Plan:
+        """The plan that takes away what is recorded: all of it, or the targets and what needs them. Raises ManifestError."""
+        chosen = self.graph.dependents(targets) if targets is not None else frozenset(self.folder.state.entries)
+        keys = [key for key in chosen if key in self.folder.state.entries]
+        moved.check(self.manifest, self.folder.state.entries)
+        self.connect(keys)
+        self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, self.folder.root)
+        self.observer.ask([], self.state)
+        self.observed = self.observer.observe([])
+        self.faults = tuple(self.fleet.faults.values())
+        return make_undo_plan(self.manifest, self.graph, self.state, self.observed, targets)
 
     def _make_plan(self) -> Plan:
         assert self.observer is not None
@@ -212,6 +227,17 @@ class Session:
 
     def apply(self, plan: Plan, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
         """Follow the plan to its end; the state is saved whatever happens."""
+        assert self.observer is not None
+        judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
+        return self._run(plan, judge, wish, papers, report, leave)
+
+    def undo(self, plan: Plan, papers: Papers, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
+        """Take away what a plan of plan_undo() names; the state is saved whatever happens."""
+        return self._run(plan, Undoing(plan), Wish(), papers, report, leave)
+
+    def _run(
+        self, plan: Plan, judge: Decider, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]
+    ) -> RunReport:
         from albor_pipeline.run import hooks
         from albor_pipeline.run.executor import Executor
         from albor_pipeline.run.workers import Run, Workers
@@ -229,7 +255,6 @@ class Session:
                 wish.no_move,
             )
         )  # fmt: skip
-        judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave)
         self._send_project(plan, workers, report)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)

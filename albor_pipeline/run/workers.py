@@ -23,7 +23,7 @@ from albor_pipeline.model.state import Current, Entry, Origin, OutputProof, Resu
 from albor_pipeline.plan.decide import Decision
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run.attempts import attempt_of, result_of
-from albor_pipeline.run.converge import Convergence
+from albor_pipeline.run.converge import Convergence, Removal, found
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.moves import Moves
 from albor_pipeline.run.observe import Observer
@@ -74,6 +74,7 @@ class Workers:
         self.shown_folder = run.shown_folder
         self.clock = run.clock
         self.work: dict[Key, Work] = {}
+        self.changed: set[Key] = set()
         self.slots = {name: MachineSlots(self._slots(name)) for name in run.manifest.machines}
         self._replies: dict[tuple[str, int], Reply] = {}
         self._parts: dict[tuple[str, int], tuple[Message, list[bytes]]] = {}
@@ -97,10 +98,12 @@ class Workers:
             self.slots[key.machine].give_back(key)
 
     def observe(self, step: Step) -> Observed:
-        """What was observed, with those inputs looked at again that earlier steps may have changed since. Raises UnreachableError."""
+        """What was observed, with that looked at again that earlier steps may have changed since. Raises UnreachableError."""
         run, came = self._run, self.moves.came(step.key)
-        items = [item for item in run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents]
+        items = run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents else []
         items = [item for item in items if item[0]["path"] not in came]
+        if not self.changed.isdisjoint(step.after) and step.key.machine in run.fleet.agents:
+            items += run.observer.infra_items(step.key)
         if items:
             results = run.fleet.probe(step.key.machine, [item for item, _ in items])
             for (_, take), result in zip(items, results, strict=True):
@@ -112,6 +115,8 @@ class Workers:
         if decision.action is Action.FORGET:
             event = StepEvent(step.key, "forgotten", self.clock())
             return Outcome(step.key, what="forgotten", entry=None, word="forgotten", events=(event,))
+        if decision.action is Action.DESTROY:
+            return Removal(self._run, step, self._send).begin()
         assert wanted is not None
         if decision.action is Action.ADOPT:
             return self._adopt(step, decision, wanted)
@@ -127,7 +132,7 @@ class Workers:
             if decision.action is Action.ATTACH:
                 return self._attach(step, decision, wanted)
             return self._start(step, decision, wanted)
-        return Convergence(self._run, step, wanted, decision.action, self._send).begin()
+        return Convergence(self._run, step, decision, wanted, self._send).begin()
 
     def has_room(self, step: Step) -> bool:
         """True when the slots that a step needs are free now."""
@@ -148,7 +153,8 @@ class Workers:
             result = replace(result_of(attempt, Origin.ADOPTED), fingerprint=wanted)
             act = self._ack_later(step.key, attempt.number)
         else:
-            result = Result(wanted, self._found_outputs(step.key), self.run, self.clock(), origin=Origin.FOUND)
+            outputs, infra = self._found_outputs(step.key), found(self._run, step.key)
+            result = Result(wanted, outputs, self.run, self.clock(), origin=Origin.FOUND, **infra)
         event = StepEvent(step.key, "adopted", self.clock(), note=decision.reason.text, outputs=result.outputs)
         entry = replace(entry, in_force=result, current=None)
         return Outcome(step.key, "adopted", entry, decision.reason.text, (event,), act, word="adopted")

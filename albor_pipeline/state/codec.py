@@ -18,7 +18,7 @@ from albor_pipeline.model.state import Current, Entry, Origin, OutputProof, Resu
 
 Json = Mapping[str, Any]
 
-_RESULT = frozenset(["fingerprint", "outputs", "run", "at_utc", "seconds", "attempt", "origin", "observed", "summary"])
+_RESULT = frozenset(["fingerprint", "outputs", "run", "at_utc", "seconds", "attempt", "origin", "observed", "summary", "removal"])
 _CURRENT = frozenset(
     ["fingerprint", "run", "attempt", "since_utc", "status", "exit_class", "detail", "log", "ended_utc"]
 )
@@ -89,6 +89,8 @@ def result_to_json(result: Result) -> dict[str, Any]:
         data["observed"] = dict(result.observed)
     if result.summary:
         data["summary"] = dict(result.summary)
+    if result.removal:
+        data["removal"] = dict(result.removal)
     return {**data, **result.extra}
 
 
@@ -107,6 +109,7 @@ def result_from_json(data: Json) -> Result:
         origin=Origin(data["origin"]),
         observed=data.get("observed", {}),
         summary=data.get("summary", {}),
+        removal=data.get("removal", {}),
         extra=_rest(data, _RESULT),
     )
 

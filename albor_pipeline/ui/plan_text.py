@@ -38,6 +38,11 @@ def plan_lines(plan: Plan, hints: Hints, *, every: bool = False) -> list[str]:
     return lines
 
 
+def undo_lines(plan: Plan, hints: Hints) -> list[str]:
+    """What would go, in the order in which it goes."""
+    return [*heading(plan), "", *words.columns([row(step, hints) for step in plan.steps]), "", summary(plan)]
+
+
 def heading(plan: Plan) -> list[str]:
     """`NAME: 18 resources on 2 machines, state of run 0007 (2026-03-02 14:10 UTC)`."""
     where = f"{words.count(len(plan.steps), 'resource')} on {words.count(len(plan.machines), 'machine')}"

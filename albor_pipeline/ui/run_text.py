@@ -11,7 +11,8 @@ from albor_pipeline.ui import words
 from albor_pipeline.ui.hints import NOTHING_GIVEN, Hints
 
 ORDER = (
-    "done", "created", "updated", "restored", "fetched", "adopted", "forgotten", "failed", "cancelled", "held", "not started", "unchanged",
+    "done", "created", "updated", "restored", "fetched", "adopted", "forgotten", "destroyed", "drifted",
+    "failed", "cancelled", "held", "not started", "unchanged",
 )  # fmt: skip
 
 
@@ -87,6 +88,8 @@ def report_lines(report: RunReport, hints: Hints, manifest: str) -> list[str]:
         return [*lines, f"{first}{counts}.", "State is saved. Fix the cause and run the same command; finished work is not repeated."]
     if report.counts.get("held") or report.counts.get("unreachable"):
         return [*lines, f"Not everything could be done: {counts}.", f"To see why: {hints.again('plan')}"]
+    if report.counts.get("drifted"):
+        lines.append("What drifted was left as it is, as `policy.drift` says.")
     see = [] if report.summaries else [f"To see it: {hints.at(manifest).again('status')}"]
     return [*lines, f"Done: {counts}.", *artifact_lines(report), *see]
 
