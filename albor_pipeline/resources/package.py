@@ -48,10 +48,8 @@ class Package(Fields):
     def _fitting(self) -> Package:
         if self.state == "latest" and self.provider != "apt":
             raise wrong("installed by apt to have `state: latest`")
-        if self.state != "present" and self.version is not None:
-            raise wrong("`state: present` to have a `version`")
-        if self.source is not None and (self.provider != "cargo" or len(self.packages) != 1):
-            raise wrong("one package, installed by cargo, to have a `source`")
+        if self.source is not None and self.provider != "cargo":
+            raise wrong("installed by cargo to have a `source`")
         if self.version is not None and not VERSION.fullmatch(self.version):
             raise wrong("given a `version` of letters, digits and `.+~:!-`, or with `*` for any of them")
         for name in self.packages:
@@ -84,7 +82,7 @@ class PackageKind(Convergent):
         if one.fields.state == ABSENT:
             there = {name: found.version for name, found in seen.packages.items()}
             return Observation(bool(there), {"state": f"present: {', '.join(there)}" if there else ABSENT})
-        values = {wish.name: _text(manager, wish, seen.packages.get(wish.name), one.fields.state) for wish in wishes}
+        values = {wish.name: _text(manager, wish, seen.packages.get(wish.name), _follows(one, wish)) for wish in wishes}
         return Observation(bool(seen.packages), values)
 
     def wanted(self, one: Instance) -> Mapping[str, str]:
@@ -92,7 +90,7 @@ class PackageKind(Convergent):
         _manager(one)
         if one.fields.state == ABSENT:
             return {"state": ABSENT}
-        return {wish.name: LATEST if one.fields.state == LATEST else wish.value for wish in _wishes(one)}
+        return {wish.name: LATEST if _follows(one, wish) else wish.value for wish in _wishes(one)}
 
     def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """Only the packages that differ."""
@@ -135,12 +133,17 @@ def _wishes(one: Instance) -> list[Wish]:
     return [manager.wish(text, fields.version or "", fields.source or "") for text in fields.packages]
 
 
-def _text(manager: Manager, wish: Wish, found: Installed | None, state: str) -> str:
+def _follows(one: Instance, wish: Wish) -> bool:
+    """Whether the newest version is wanted; one that is declared counts before that."""
+    return one.fields.state == LATEST and not wish.version
+
+
+def _text(manager: Manager, wish: Wish, found: Installed | None, follows: bool) -> str:
     """The value of a package: the wanted text when it is as wanted."""
     text = wish.seen_as(found)
     if found is None or found.broken:
         return text
-    if state == LATEST:
+    if follows:
         return LATEST if found.newest and not manager.is_newer(found.newest, found.version) else _not_latest(found)
     downgrade = wish.version and text == found.version and "*" not in wish.version and manager.is_newer(found.version, wish.version)
     return f"{text}, newer: apt-get goes back" if downgrade else text

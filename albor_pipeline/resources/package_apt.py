@@ -25,8 +25,8 @@ LIST = fixed(
     "command -v apt-get >/dev/null 2>&1 || exit 0\n"
     "dpkg-query -W -f='${db:Status-Abbrev} ${Package}:${Architecture} ${Version}\\n'"
 )
-FUNCTIONS = fixed(
-    r"""
+READY = fixed(
+    r"""\
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none
 updated=no
 news=
@@ -65,6 +65,10 @@ removals() { printf '%s\n' "$said" | sed -n 's/^Remv \([^ ]*\).*/\1/p'; }
 there() {
   case $(dpkg-query -W -f='${db:Status-Abbrev}' -- "$1" 2>/dev/null || :) in ''|?n*|?c*) return 1 ;; esac
 }
+mend"""
+)
+INSTALL = fixed(
+    r"""\
 install() {
   rehearse install "$@"
   for name; do
@@ -77,7 +81,10 @@ install() {
   said=$(get install "$@" 2>&1) && return 0
   case $said in *'ailed to fetch'*|*'nable to fetch'*) if update; then get install "$@"; return; fi ;; esac
   fail "$said"
-}
+}"""
+)
+REMOVE = fixed(
+    r"""\
 remove() {
   names=
   for name; do if there "$name"; then names="$names $name"; fi; done
@@ -90,9 +97,7 @@ remove() {
     esac
   done
   said=$(get remove $names 2>&1) || fail "$said"
-}
-mend
-"""
+}"""
 )
 
 
@@ -131,11 +136,11 @@ class Apt:
         words = [f"{wish.name}={wish.version}" if wish.version else wish.name for wish in wishes]
         down = ["--allow-downgrades"] if any(wish.version for wish in wishes) else []
         fetch = [fixed("update")] if latest or again else []
-        return _change(*fetch, join([fixed("install"), *down, *words]))
+        return _change(INSTALL, *fetch, join([fixed("install"), *down, *words]))
 
     def remove(self, names: Sequence[str]) -> Item:
         """Remove them as `apt-get remove` does: changed configuration files stay."""
-        return _change(join([fixed("remove"), *names]))
+        return _change(REMOVE, join([fixed("remove"), *names]))
 
     def forecasts(self, wishes: Sequence[Wish]) -> list[Item]:
         """What apt-cache knows of them."""
@@ -158,7 +163,7 @@ class Apt:
 
 
 def _change(*commands: Script) -> Item:
-    return sh(FUNCTIONS, *commands, timeout_s=INSTALL_TIMEOUT_S)
+    return sh(READY, *commands, timeout_s=INSTALL_TIMEOUT_S)
 
 
 def _policy(names: Sequence[str]) -> Item:

@@ -210,7 +210,7 @@ class Cargo:
             words += ["--features", ",".join(wish.features)] if wish.features else []
             words += ["--path", wish.source] if wish.source else ["--version", wish.version] if wish.version else []
             commands.append(join(words if wish.source else [*words, "--", wish.name]))
-        return _change(CARGO_ADVICE, CARGO, *commands)
+        return _change(CARGO_ADVICE, CARGO, *dict.fromkeys(commands))
 
     def remove(self, names: Sequence[str]) -> Item:
         """Those that are there."""

@@ -72,7 +72,8 @@ def test_packages_are_installed_held_healed_and_removed(make: Make, debs: Debs, 
     assert box.do("python3 -c 'import importlib.metadata as m; print(m.version(\"bed_wheel\"))'") == "1.0\n"
     assert project.run("apply").out == "Nothing to do: 6 unchanged.\n"
     debs.offer("bed-new", "1.0")
-    box.do(f"cd /srv/debs && {by_hand} >/dev/null 2>&1; dpkg --purge bed-two >/dev/null; python3 -m pip install -q -U bed_wheel --break-system-packages")
+    box.do(f"cd /srv/debs && {by_hand} >/dev/null 2>&1; dpkg --purge bed-two >/dev/null")
+    box.do("python3 -m pip install -q -U bed_wheel --break-system-packages")
     said = project.run("drift", "--json")
     assert said.exit == 4, said
     assert sorted(finding["detail"] for finding in json.loads(said.out)["findings"]) == [
