@@ -84,7 +84,8 @@ def as_root(layout: Layout, request: Mapping[str, Any], data: Iterator[bytes]) -
         reply: dict[str, Any] = json.loads(out)
     except ValueError:
         said = err.decode("utf-8", "replace").strip().splitlines()
-        raise files.FileError("no-sudo", "root's rights are needed and were not given: %s" % (said[-1] if said else "no answer")) from None
+        way = "let this user use `sudo` without a password, or log in as root"
+        raise files.FileError("no-sudo", "root's rights were not given (%s): %s" % (said[-1] if said else "no answer", way)) from None
     if "error" in reply:
         raise files.FileError(reply["error"]["code"], reply["error"]["message"])
     return reply

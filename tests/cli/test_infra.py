@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -241,7 +240,7 @@ def test_what_was_not_ours_is_asked_about_before_it_is_lost_and_a_mode_is_not(pr
     assert project.run("apply").exit == 0
 
 
-@pytest.mark.effect("file.source", "file.owner")
+@pytest.mark.effect("file.source")
 def test_a_folder_of_the_project_is_kept_as_it_is_there_file_by_file(project: Project) -> None:
     project.file("src/a", "one\n").file("src/sub/b", "two\n")
     (project.root / "src/sub/b").chmod(0o755)
