@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from albor_pipeline.manifest import later
 from albor_pipeline.manifest.nodes import Table
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.sections import CommonFields
 from albor_pipeline.resources.fields import keys_of, typed
 from albor_pipeline.resources.registry import KINDS
 
-OF_FORJAR = frozenset(("file", "task", "recipe")) | later.TYPES
+OURS = frozenset(("python_env",))
 
 ANYWHERE = frozenset(
     (
@@ -34,7 +33,7 @@ ANYWHERE = frozenset(
 FOREIGN = {
     name: ANYWHERE - {*keys_of(kind.model), *kind.names, *keys_of(CommonFields)}
     for name, kind in KINDS.items()
-    if name in OF_FORJAR
+    if name not in OURS
 }
 
 
