@@ -33,7 +33,7 @@ TASK = frozenset(
 KIND = {"task": TASK}
 TYPES = frozenset(
     (
-        "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
+        "service", "mount", "user", "docker", "pepita", "network", "cron", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip

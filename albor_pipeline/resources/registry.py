@@ -13,7 +13,7 @@ from albor_pipeline.resources.file import File, FileKind
 from albor_pipeline.resources.github_release import GithubRelease
 from albor_pipeline.resources.gpu import Gpu
 from albor_pipeline.resources.image import Image
-from albor_pipeline.resources.model import Model
+from albor_pipeline.resources.model import ModelKind
 from albor_pipeline.resources.mount import Mount
 from albor_pipeline.resources.network import Network
 from albor_pipeline.resources.package import PackageKind
@@ -24,7 +24,7 @@ from albor_pipeline.resources.service import Service
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import User
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PackageKind(), PythonEnvKind())}
+_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), ModelKind(), PackageKind(), PythonEnvKind())}
 _DECLARED: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -36,7 +36,6 @@ _DECLARED: Mapping[str, Kind] = {
         Declared("network", Network),
         Declared("cron", Cron),
         Declared("recipe", Recipe),
-        Declared("model", Model),
         Declared("gpu", Gpu),
         Declared("wasm_bundle", File),
         Declared("image", Image),
