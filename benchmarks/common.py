@@ -78,13 +78,13 @@ def shim(where: Path) -> Path:
     return library
 
 
-def peer(name: str) -> Path:
-    """The executable of a peer from PyPI, in an environment of its own under build/."""
-    env = ROOT / "build" / f"peer-{name}"
-    if not (env / "bin" / name).exists():
+def peer(name: str, program: str = "") -> Path:
+    """The executable of a peer from PyPI, by default of its own name, in an environment of its own under build/."""
+    env, program = ROOT / "build" / f"peer-{name}", program or name
+    if not (env / "bin" / program).exists():
         subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
         subprocess.run([str(env / "bin" / "pip"), "install", "--quiet", name], check=True)
-    return env / "bin" / name
+    return env / "bin" / program
 
 
 def row(name: str, value: str, beside: str = "") -> None:

@@ -23,6 +23,7 @@ POLICY = frozenset(
 )  # fmt: skip
 RESOURCE = frozenset(("store",))
 RECIPE = RESOURCE | {"triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "arch"}
+TASK_INSIDE = ("lifecycle.ignore_drift",)
 RESOURCE_INSIDE = ("lifecycle.create_before_destroy",)
 TASK = frozenset(
     (
@@ -33,7 +34,7 @@ TASK = frozenset(
 KIND = {"task": TASK}
 TYPES = frozenset(
     (
-        "service", "mount", "user", "docker", "pepita", "network", "cron", "gpu",
+        "docker", "pepita", "gpu",
         "wasm_bundle", "image", "build", "github_release",
     )
 )  # fmt: skip

@@ -87,7 +87,7 @@ Owner = Annotated[
         "a name of at most 32 lower-case letters, digits, `-`, `_` and `.`, or a number",
     ),
 ]
-Word = Annotated[str, matching(r"\S+", "one word, without spaces")]
+Word = Annotated[str, matching(r"[^\s\x00-\x1f\x7f]+", "one word, without spaces")]
 AbsolutePath = Annotated[PathText, BeforeValidator(_absolute)]
 Port = Annotated[int, BeforeValidator(parse_port), WithJsonSchema({"title": "port", **SCALAR})]
 Number = Annotated[float, BeforeValidator(parse_number)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from albor_pipeline.resources.base import Convergent, Kind
 from albor_pipeline.resources.build import Build
-from albor_pipeline.resources.cron import Cron
+from albor_pipeline.resources.cron import CronKind
 from albor_pipeline.resources.declared import Declared
 from albor_pipeline.resources.docker import Docker
 from albor_pipeline.resources.file import File, FileKind
@@ -14,28 +14,32 @@ from albor_pipeline.resources.github_release import GithubRelease
 from albor_pipeline.resources.gpu import Gpu
 from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import ModelKind
-from albor_pipeline.resources.mount import Mount
-from albor_pipeline.resources.network import Network
+from albor_pipeline.resources.mount import MountKind
+from albor_pipeline.resources.network import NetworkKind
 from albor_pipeline.resources.package import PackageKind
 from albor_pipeline.resources.pepita import Pepita
 from albor_pipeline.resources.python_env import PythonEnvKind
 from albor_pipeline.resources.recipe import Recipe
-from albor_pipeline.resources.service import Service
+from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
-from albor_pipeline.resources.user import User
+from albor_pipeline.resources.user import UserKind
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), ModelKind(), PackageKind(), PythonEnvKind())}
-_DECLARED: Mapping[str, Kind] = {
+KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Declared("service", Service),
-        Declared("mount", Mount),
-        Declared("user", User),
+        TaskKind(),
+        FileKind(),
+        PythonEnvKind(),
+        PackageKind(),
+        ServiceKind(),
+        MountKind(),
+        UserKind(),
         Declared("docker", Docker),
         Declared("pepita", Pepita),
-        Declared("network", Network),
-        Declared("cron", Cron),
+        NetworkKind(),
+        CronKind(),
         Declared("recipe", Recipe),
+        ModelKind(),
         Declared("gpu", Gpu),
         Declared("wasm_bundle", File),
         Declared("image", Image),
@@ -43,7 +47,7 @@ _DECLARED: Mapping[str, Kind] = {
         Declared("github_release", GithubRelease),
     )
 }
-KINDS: Mapping[str, Kind] = {TaskKind.name: TaskKind(), **_CONVERGENT, **_DECLARED}
+_CONVERGENT: Mapping[str, Convergent] = {name: kind for name, kind in KINDS.items() if isinstance(kind, Convergent)}
 
 
 def convergent(name: str) -> Convergent:

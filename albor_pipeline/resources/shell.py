@@ -30,6 +30,9 @@ def lines(*commands: Script) -> Script:
     return Script("\n".join(("set -eu", *commands)) + "\n")
 
 
-def fixed(text: LiteralString) -> Script:
-    """Shell text that is written in this program: a function, a fixed command. Nothing of a manifest is ever in it."""
-    return Script(text)
+def fixed(text: LiteralString, *words: str) -> Script:
+    """Text that is written in this program, and finds the words as "$1", "$2" and so on; raises ValueError for a NUL in a word.
+
+    Nothing of a manifest is ever in the text itself.
+    """
+    return Script(f"{join(('set', '--', *words))}\n{text.strip()}" if words else text.strip())

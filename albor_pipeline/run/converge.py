@@ -16,7 +16,7 @@ from albor_pipeline.model.state import Current, Entry, Result, Status
 from albor_pipeline.plan.decide import Decision, difference, masked
 from albor_pipeline.resources.base import Convergent, Instance, Item
 from albor_pipeline.resources.registry import convergent
-from albor_pipeline.run.observe import probes_of
+from albor_pipeline.run.observe import Take, probes_of
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.transport.client import Message
 
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 WORDS = {Action.CREATE: "created", Action.UPDATE: "updated"}
 HOOK_TIMEOUT_S = 600.0
 Send = Callable[..., None]
+Looks = Callable[[Key], list[tuple[dict[str, Any], Take]]]
 
 
 class Convergence:
     """One resource on its way to what is wanted: one request, whose reply says what is there afterwards."""
 
-    def __init__(self, run: Run, step: Step, decision: Decision, wanted: Fingerprint, send: Send) -> None:
+    def __init__(self, run: Run, step: Step, decision: Decision, wanted: Fingerprint, send: Send, looks: Looks) -> None:
         self._run = run
         self._step = step
+        self._looks = looks
+        self._next: list[tuple[dict[str, Any], Take]] = []
         self._decision = decision
         self._send = send
         self._work = Work(step, wanted, time.monotonic())
@@ -52,14 +55,22 @@ class Convergence:
         hooks = {name: _hook(name, text) for name, text in self._one.resource.hooks.items()}
         before, after = ([hooks[name]] if name in hooks else [] for name in ("pre_apply", "post_apply"))
         operations, data = sendable([*before, *do(self._one, self._observed), *after])
+        self._next = self._looks(self._step.key)
+        probes = [*probes_of(self._kind, self._one), *(item for item, _take in self._next)]
         self._send(
-            self._step.key.machine, "converge", self._done, operations=operations, probes=probes_of(self._kind, self._one),
+            self._step.key.machine, "converge", self._done, operations=operations, probes=probes,
             sudo=self._one.resource.sudo, exclusive=self._kind.exclusive, data=data,
         )  # fmt: skip
 
     def _done(self, reply: Message) -> list[Outcome]:
         wrong = trouble(reply)
-        return [self._failed(*wrong) if wrong is not None else self._verified(reply.body["results"])]
+        if wrong is not None:
+            return [self._failed(*wrong)]
+        results = reply.body["results"]
+        own = len(results) - len(self._next)
+        for (_item, take), result in zip(self._next, results[own:], strict=True):
+            take(result)
+        return [self._verified(results[:own])]
 
     def _verified(self, results: Sequence[Mapping[str, Any]]) -> Outcome:
         raw = self._run.observer.seen(self._one, results)

@@ -35,7 +35,8 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
         for path in result.outputs if result else ():
             seen = observed.outputs.get((key, path))
             for change in seen.changes if seen and not seen.same else ():
-                found.append(_finding(session, key, "drifted", _text(change)))
+                more = {"field": change.path, "recorded": change.recorded, "found": change.found}
+                found.append({**_finding(session, key, "drifted", _text(change)), **more})
         look = observed.infra.get(key)
         if look is not None and look.error is not None:
             found.append(_finding(session, key, "unknown", f"{look.error}; nothing is assumed"))
@@ -44,7 +45,8 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
             for name, value in result.observed.items():
                 if look.values.get(name) != value and not is_ignored(name, ignored):
                     text = f"{name}: recorded {shown(value)}, found {shown(look.values.get(name, 'nothing'))}"
-                    found.append(_finding(session, key, "drifted", text))
+                    more = {"field": name, "recorded": value, "found": look.values.get(name)}
+                    found.append({**_finding(session, key, "drifted", text), **more})
     return keys, found
 
 

@@ -97,6 +97,7 @@ class Executor:
             for up in step.after:
                 self.after.setdefault(up, []).append(step.key)
         self.now = _Now()
+        workers.waits_only_for = self._waits_only_for
 
     def run(self) -> Ended:
         """The whole run; a failing step, a full disk or a lost machine ends up in the result and is not raised."""
@@ -162,6 +163,10 @@ class Executor:
                 self.now.missing[down] -= 1
                 if self.now.missing[down] == 0:
                     self.set_place(down, Place.READY)
+
+    def _waits_only_for(self, key: Key) -> list[Key]:
+        """The steps that are ready as soon as this one is done."""
+        return [down for down in self.after.get(key, ()) if self.now.missing[down] == 1]
 
     def _start_ready(self) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from albor_pipeline.run.project import Project
 
 OTHER_NAMES = {"yaml": "pyyaml"}
+COSTLY = ("sh", "python")
 TOGETHER = 1000  # items of a request: the machine looks at the first while the next are put together
 Take = Callable[[Mapping[str, Any]], None]
 
@@ -101,21 +102,23 @@ class Observer:
             self._send(machine, asked)
 
     def _send(self, machine: str, asked: Sequence[tuple[dict[str, Any], Take]]) -> None:
-        """Ask what is asked; equal questions once."""
-        takes: dict[str, list[Take]] = {}
+        """Ask what is asked; equal questions that cost a process once."""
+        known: dict[str, list[Take]] = {}
         items: list[dict[str, Any]] = []
+        takes: list[list[Take]] = []
         for item, take in asked:
-            text = repr(item)
-            if text not in takes:
+            same = known.setdefault(repr(item), []) if item["op"] in COSTLY else []
+            if not same:
                 items.append(item)
-            takes.setdefault(text, []).append(take)
+                takes.append(same)
+            same.append(take)
         if machine in self.fleet.agents:
             try:
                 answers = self.fleet.ask(machine, items)
             except UnreachableError as error:
                 self._lose(machine, error)
             else:
-                self._waiting.append((machine, answers, list(takes.values())))
+                self._waiting.append((machine, answers, takes))
 
     def _lose(self, machine: str, error: UnreachableError) -> None:
         """A machine that does not answer any more is as one that never did: nothing is assumed of it."""

@@ -26,7 +26,7 @@ from albor_pipeline.run.attempts import attempt_of, result_of
 from albor_pipeline.run.converge import Convergence, Removal, found
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.moves import Moves
-from albor_pipeline.run.observe import Observer
+from albor_pipeline.run.observe import Observer, Take
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.run.rounds import Rounds
 from albor_pipeline.run.secrets import Vault
@@ -75,6 +75,8 @@ class Workers:
         self.clock = run.clock
         self.work: dict[Key, Work] = {}
         self.changed: set[Key] = set()
+        self.fresh: set[Key] = set()
+        self.waits_only_for: Callable[[Key], list[Key]] = lambda key: []
         self.slots = {name: MachineSlots(self._slots(name)) for name in run.manifest.machines}
         self._replies: dict[tuple[str, int], Reply] = {}
         self._parts: dict[tuple[str, int], tuple[Message, list[bytes]]] = {}
@@ -102,7 +104,7 @@ class Workers:
         run, came = self._run, self.moves.came(step.key)
         items = run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents else []
         items = [item for item in items if item[0]["path"] not in came]
-        if not self.changed.isdisjoint(step.after) and step.key.machine in run.fleet.agents:
+        if step.key not in self.fresh and not self.changed.isdisjoint(step.after) and step.key.machine in run.fleet.agents:
             items += run.observer.infra_items(step.key)
         if items:
             results = run.fleet.probe(step.key.machine, [item for item, _ in items])
@@ -132,7 +134,13 @@ class Workers:
             if decision.action is Action.ATTACH:
                 return self._attach(step, decision, wanted)
             return self._start(step, decision, wanted)
-        return Convergence(self._run, step, decision, wanted, self._send).begin()
+        return Convergence(self._run, step, decision, wanted, self._send, self._next_looks).begin()
+
+    def _next_looks(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
+        """The questions about what can start once this is done, so that it need not be asked of the machine then."""
+        downs = [down for down in self.waits_only_for(key) if down.machine == key.machine]
+        self.fresh.update(downs)
+        return [item for down in downs for item in self._run.observer.infra_items(down)]
 
     def has_room(self, step: Step) -> bool:
         """True when the slots that a step needs are free now."""

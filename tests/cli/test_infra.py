@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import pytest
 
 from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.transport.client import AgentClient
 from cli.builder import Project
 
 PAIR = """
@@ -102,6 +104,17 @@ def test_the_drift_of_a_field_is_left_alone_where_the_lifecycle_says_so(project:
     assert (project.root / "data").stat().st_mode & 0o777 == 0o750
 
 
+def test_a_field_that_cannot_drift_is_named_at_once(project: Project) -> None:
+    project.manifest("data: {type: file, state: directory, path: data, lifecycle: {ignore_drift: [moed]}}")
+    said = project.run("plan")
+    assert said.exit == 1 and "`ignore_drift` of `data` names `moed`, which is no field of a file" in said.err, said
+    assert "did you mean `mode`?" in said.err
+    project.manifest("words: {type: task, command: 'true', lifecycle: {ignore_drift: [outputs]}}")
+    assert "`ignore_drift` is not supported yet" in project.run("plan").err
+    project.manifest("data: {type: file, path: data, lifecycle: {create_before_destroy: true}}")
+    assert "`create_before_destroy` is not supported yet" in project.run("plan").err
+
+
 def test_by_policy_drift_is_mended_or_told_or_stops_the_run(project: Project) -> None:
     project.manifest(PAIR, "policy: {drift: report}\n").does("apply")
     (project.root / "srv/conf").chmod(0o600)
@@ -137,6 +150,9 @@ def test_drift_of_one_resource(project: Project) -> None:
     project.manifest(PAIR).does("apply")
     (project.root / "srv/conf").chmod(0o600)
     assert project.run("drift", "after").exit == 0
+    finding = json.loads(project.run("drift", "conf", "--json").out)["findings"][0]
+    words = ("resource", "machine", "field", "recorded", "found")
+    assert [finding[word] for word in words] == ["conf", "localhost", "mode", "0640", "0600"]
     assert project.run("drift", "conf").exit == 4
 
 
@@ -197,6 +213,16 @@ def test_prune_takes_away_what_was_made_and_is_declared_no_more(project: Project
     said = project.run("apply", "--prune", "--yes")
     assert said.exit == 0 and "2 destroyed, 1 unchanged" in said.out, said
     assert [path.name for path in (project.root / "srv").iterdir()] == ["stays"]
+
+
+def test_what_was_on_a_machine_that_is_declared_no_more_is_held(project: Project) -> None:
+    machines = "machines: {{{name}: {{addr: localhost, workdir: there}}}}\n"
+    project.manifest("one: {type: file, machine: here, path: one, content: x}", machines.format(name="here")).does("apply")
+    project.manifest("two: {type: file, path: two, content: x}")
+    action, reason = steps(project, "--prune")["one"]
+    assert action == "hold" and "here cannot be asked" in reason
+    said = project.run("apply", "--prune", "--yes")
+    assert said.exit == 1 and (project.root / "there/one").exists() and (project.root / "two").exists(), said
 
 
 def test_import_records_what_is_there_and_changes_nothing(project: Project) -> None:
@@ -273,14 +299,16 @@ def test_a_template_is_filled_in_and_what_is_wrong_in_it_is_told_where_it_is_nam
     assert "gone.in: no such file" in project.run("plan").err
 
 
-def test_a_machine_that_changes_before_its_turn_is_looked_at_again(project: Project) -> None:
-    project.manifest("""
-        first: {type: file, path: srv/first, content: x, post_apply: printf y > srv/second}
-        second: {type: file, path: srv/second, content: "y", depends_on: [first]}
+@pytest.mark.parametrize("ups", ["first", "first, other"])
+def test_a_machine_that_changes_before_its_turn_is_looked_at_again(project: Project, ups: str) -> None:
+    project.manifest(f"""
+        first: {{type: file, path: srv/first, content: x, post_apply: printf y > srv/second}}
+        other: {{type: file, path: srv/other, content: x}}
+        second: {{type: file, path: srv/second, content: "y", depends_on: [{ups}]}}
     """)
     assert steps(project)["second"] == ("create", "new")
     said = project.run("apply")
-    assert said.exit == 0 and "second  adopted    already there" in said.err and "1 created, 1 adopted" in said.out, said
+    assert said.exit == 0 and "second  adopted    already there" in said.err and "2 created, 1 adopted" in said.out, said
 
 
 def test_a_secret_is_in_nothing_that_is_kept_and_its_digest_is_of_this_lineage_alone(
@@ -297,3 +325,21 @@ def test_a_secret_is_in_nothing_that_is_kept_and_its_digest_is_of_this_lineage_a
     assert steps(project)["conf"][0] == "update"
     said = project.run("apply", "--yes")
     assert said.exit == 0 and "changed" not in said.out + said.err.replace("unchanged", ""), said
+
+
+def test_a_machine_is_asked_once_and_told_of_each_thing_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    queue = AgentClient.queue
+
+    def noted(client: AgentClient, verb: str, **args: Any) -> int:
+        asked.append(verb)
+        return queue(client, verb, **args)
+
+    monkeypatch.setattr(AgentClient, "queue", noted)
+    folders = "".join(f"d{n}: {{type: file, state: directory, path: srv/d{n}, mode: '0755'}}\n" for n in range(20))
+    files = "".join(f"f{n}: {{type: file, path: srv/d{n % 20}/f{n}, content: x, depends_on: [d{n % 20}]}}\n" for n in range(100))
+    project.manifest(folders + files).does("apply")
+    assert (asked.count("probe"), asked.count("converge")) == (1, 120)
+    asked.clear()
+    assert project.run("apply").out == "Nothing to do: 120 unchanged.\n"
+    assert asked.count("probe") == 1 and "converge" not in asked

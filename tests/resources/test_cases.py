@@ -6,6 +6,7 @@ last lines of each script; `wanted` and `seen` are the values, `files` those of 
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 def resource_of(case: dict[str, Any], kind: str, root: Path) -> Instance:
     declared = {"version": "1.0", "name": "case", "resources": {"it": {"type": kind, **case["fields"]}}}
     path = root / "case.yaml"
-    path.write_text(yaml.safe_dump(declared, default_style='"').replace('"version"', "version"))
+    text = json.dumps(declared, ensure_ascii=False)
+    path.write_text("".join(letter if letter.isascii() else f"\\U{ord(letter):08x}" for letter in text))
     for name, text in case.get("files", {}).items():
         (root / name).write_text(text)
     manifest = load(path)
