@@ -20,7 +20,7 @@ from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, POLICY, Fields, PathText, Text
-from albor_pipeline.resources.formats import Account, Word, matching
+from albor_pipeline.resources.formats import Account, matching
 from albor_pipeline.resources.shell import Script, fixed, join
 
 FETCH_TIMEOUT_S = 86400.0
@@ -33,6 +33,8 @@ ADDRESS = re.compile(r"https?://")
 ONE_FILE = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".onnx", ".ckpt")
 BLAKE3 = "blake3:"
 Checksum = Annotated[str, matching("(?:blake3:)?[0-9a-fA-F]{64}", "a BLAKE3 digest: 64 hexadecimal digits")]
+Source = Annotated[str, matching(r"[^\s\0]{1,4000}", "an address, a path or OWNER/NAME, of at most 4,000 characters without spaces")]
+Shape = Annotated[str, matching(r"[A-Za-z0-9][\w.+-]{0,40}", "a word such as gguf or q4_k_m")]
 Revision = Annotated[str, matching(r"[A-Za-z0-9][\w./-]*", "a commit, a tag or a branch")]
 
 
@@ -44,15 +46,15 @@ class Model(Fields):
     path: Annotated[
         PathText | None, CONTENT, Field(description="where it is on the machine: a file, or a folder, as with `/` at its end")
     ] = None
-    source: Annotated[Word | None, CONTENT, Field(description="where it comes from")] = None
+    source: Annotated[Source | None, CONTENT, Field(description="where it comes from")] = None
     revision: Annotated[
         Revision | None, CONTENT, Field(description="the commit, tag or branch on the hub; only a commit is the same for ever")
     ] = None
     format: Annotated[
-        Word | None, CONTENT, Field(description="the format of its files: those are chosen on the hub, and what came must be that")
+        Shape | None, CONTENT, Field(description="the format of its files: those are chosen on the hub, and what came must be that")
     ] = None
     quantization: Annotated[
-        Word | None, CONTENT, Field(description="how its weights are quantized: those files are chosen, and what came must be that")
+        Shape | None, CONTENT, Field(description="how its weights are quantized: those files are chosen, and what came must be that")
     ] = None
     checksum: Annotated[
         Checksum | None, CONTENT, Field(description="the BLAKE3 digest that it must have; of a folder, that of its tree")
@@ -119,8 +121,8 @@ class ModelKind(Convergent):
         if fields.state == ABSENT:
             return self.remove(one)
         off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
-        if observed.exists and off == {"owner"}:
-            return [sh(_chown(fields, _path(one)))]
+        if observed.exists and off <= {"owner"}:
+            return [sh(_chown(fields, _path(one)))] if off else []
         places = _places(one)
         result, path = f"{places['part']}/result", places["path"]
         request = {**places, **_source(one), "token": fields.token or ""}

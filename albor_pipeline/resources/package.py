@@ -18,8 +18,8 @@ from albor_pipeline.resources.package_manager import ABSENT, LATEST, Installed, 
 from albor_pipeline.resources.package_user import Cargo, Pip, Uv
 
 IMAGE, HEADERS = "linux-image-", "linux-headers-"
-PackageName = Annotated[str, matching(r"[^\s-]\S*(?:, *\S+)*", "the name of a package, without spaces")]
-VERSION = re.compile(r"[A-Za-z0-9*][A-Za-z0-9.+~:!*-]*")
+PackageName = Annotated[str, matching(r"(?=.{1,250}$)[^\s-]\S*(?:, *\S+)*", "the name of a package, without spaces")]
+VERSION = re.compile(r"[A-Za-z0-9*][A-Za-z0-9.+~:!*-]{0,120}")
 MANAGERS: Mapping[str, Manager] = {"apt": Apt(), "uv": Uv(), "pip": Pip(), "cargo": Cargo()}
 
 

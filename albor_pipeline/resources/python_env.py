@@ -20,7 +20,7 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import python_env_scripts as scripts
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Flag, PathText, Text, wrong
-from albor_pipeline.resources.formats import Word, matching
+from albor_pipeline.resources.formats import matching
 from albor_pipeline.resources.shell import Script, join
 
 INSTALL_TIMEOUT_S = 3600.0
@@ -36,7 +36,8 @@ HASH = b"--hash="
 # What a requirements file reads as something else than one requirement.
 ODD = re.compile(r"^\s*(?:-|#|$)|[\r\n\\]|\s#|\$\{")
 TORCH = re.compile(r"^torch(?![A-Za-z0-9_.-]*[A-Za-z0-9])", re.MULTILINE | re.IGNORECASE)
-Module = Annotated[str, matching(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", "the name of a module such as torch or torch.nn")]
+Address = Annotated[str, matching(r"[^\s\0]{1,2000}", "an address of at most 2,000 characters, without spaces")]
+Module = Annotated[str, matching(r"(?=.{1,250}$)[^\W\d]\w*(?:\.[^\W\d]\w*)*", "the name of a module such as torch or torch.nn")]
 
 
 class PythonEnv(Fields):
@@ -52,8 +53,8 @@ class PythonEnv(Fields):
         Text | None, CONTENT, Field(description="a requirements file of the project that has every package with its hashes")
     ] = None
     constraints: Annotated[Text | None, CONTENT, Field(description="a constraints file of the project")] = None
-    index: Annotated[Word | None, CONTENT, Field(description="the address of the package index")] = None
-    extra_index_url: Annotated[Word | None, CONTENT, Field(description="the address of a second package index")] = None
+    index: Annotated[Address | None, CONTENT, Field(description="the address of the package index")] = None
+    extra_index_url: Annotated[Address | None, CONTENT, Field(description="the address of a second package index")] = None
     wheels: Annotated[
         Text | None, CONTENT,
         Field(description="a folder of the project with wheels, which are sent along and are all that is installed from"),
