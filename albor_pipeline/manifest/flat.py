@@ -14,6 +14,7 @@ from albor_pipeline.resources.fields import keys_of, typed
 from albor_pipeline.resources.registry import KINDS
 
 OURS = frozenset(("python_env",))
+OF_FORJAR = KINDS.keys() - OURS
 
 ANYWHERE = frozenset(
     (
@@ -33,7 +34,7 @@ ANYWHERE = frozenset(
 FOREIGN = {
     name: ANYWHERE - {*keys_of(kind.model), *kind.names, *keys_of(CommonFields)}
     for name, kind in KINDS.items()
-    if name not in OURS
+    if name in OF_FORJAR
 }
 
 

@@ -237,7 +237,7 @@ class ResourceReader:
             label, place = self._reader.suggest.label(node.text, tuple(KINDS)), self._reader.text.of(node)
             problems.error("unknown-type", f"there is no type `{shorten(node.text)}`", place, label, (note,))
         elif node.text in later.TYPES:
-            self._reader.note_not_yet(f"type `{node.text}`", self._reader.text.of(node))
+            self._reader.note_not_yet(f"type `{node.text}`", self._reader.text.of(node), instead=later.INSTEAD.get(node.text, ""))
         return kind
 
     def _common(self, name: str, span: Span, table: Table, block: Block, scope: Scope) -> CommonFields | None:

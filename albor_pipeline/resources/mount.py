@@ -97,6 +97,7 @@ while IFS= read -r text || [ -n "$text" ]; do
 done <"$table" >"$new"
 [ -z "$line" ] || [ -n "$written" ] || printf '%s\n%s 0 0\n' "$mark" "$line" >>"$new"
 """
+_IF_LISTED = Script('[ -n "$gone" ] || exit 0')
 _WRITE = """
 sync "$new"
 mv -f -- "$new" "$table"
@@ -159,7 +160,8 @@ class MountKind(Convergent):
         if fields.state == "unmounted":
             return [sh(needs.root(one), _unmounted(normal(fields.path)))]
         if fields.state == "absent":
-            return self.remove(one)
+            live = [_unmounted(normal(fields.path))] if observed.values.get("state") == "mounted" else []
+            return [sh(needs.root(one), *live, _fstab(one, ""), _IF_LISTED, fixed(_WRITE))]
         off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
         if not off:
             return []
@@ -178,7 +180,7 @@ class MountKind(Convergent):
     def remove(self, one: Instance) -> list[Item]:
         """What fstab has of it: unmounted, and its line taken out; the folder stays."""
         fields: Mount = one.fields
-        return [sh(needs.root(one), _fstab(one, ""), Script('[ -n "$gone" ] || exit 0'), _unmounted(normal(fields.path)), fixed(_WRITE))]
+        return [sh(needs.root(one), _fstab(one, ""), _IF_LISTED, _unmounted(normal(fields.path)), fixed(_WRITE))]
 
 
 def normal_source(source: str) -> str:
@@ -200,16 +202,18 @@ def _line(fields: Mount) -> str:
 
 
 def _listed(fields: Mount, table: Table) -> dict[str, str]:
-    """What fstab says of the path, in the spelling of the manifest where it is the same; lines beyond the first are a difference too."""
+    """What fstab says of the path, in the spelling of the manifest where it is the same; of several lines all sources are a difference."""
+    if not table.lines:
+        return {}
     found: dict[str, str] = {}
-    for index, name in enumerate(("source", "fstype", "options")):
-        texts = [line[(0, 2, 3)[index]] for line in table.lines]
-        wanted = getattr(fields, name)
-        same = [text for text in texts if normal_source(unescaped(text)) == normal_source(unescaped(wanted))]
-        if texts:
-            found[name] = wanted if len(texts) == len(same) == 1 else ", ".join(texts)
+    for index, name in ((0, "source"), (2, "fstype"), (3, "options")):
+        wanted, text = getattr(fields, name), table.lines[0][index]
+        is_same = normal_source(unescaped(text)) == normal_source(unescaped(wanted))
+        found[name] = wanted if is_same else text
+    if len(table.lines) > 1:
+        found["source"] = ", ".join(line[0] for line in table.lines)
     lost = table.lost_flags(fields.options)
-    if found.get("options") == fields.options and lost:
+    if found["options"] == fields.options and lost:
         found["options"] = f"{fields.options}, mounted without {', '.join(lost)}"
     return found
 
@@ -228,7 +232,7 @@ def _live(one: Instance, observed: Observation, off: set[str]) -> list[Script]:
     if found != "mounted":
         is_ours = is_listed and "source" in off
         return [_unmounted(path), *mount] if is_ours else [fixed(_FOREIGN, path, found.removeprefix("mounted from "), source)]
-    if is_listed and ("fstype" in off or ("options" in off and fields.fstype.startswith(FIXED_ONCE))):
+    if (is_listed and "fstype" in off) or ("options" in off and fields.fstype.startswith(FIXED_ONCE)):
         return [_unmounted(path), *mount]
     return [fixed('mount -o "remount,$1" -- "$2" "$3"', fields.options, source, path)] if "options" in off else []
 

@@ -8,10 +8,10 @@ from albor_pipeline.resources.base import Convergent, Kind
 from albor_pipeline.resources.build import Build
 from albor_pipeline.resources.cron import CronKind
 from albor_pipeline.resources.declared import Declared
-from albor_pipeline.resources.docker import Docker
-from albor_pipeline.resources.file import File, FileKind
-from albor_pipeline.resources.github_release import GithubRelease
-from albor_pipeline.resources.gpu import Gpu
+from albor_pipeline.resources.docker import DockerKind
+from albor_pipeline.resources.file import FileKind
+from albor_pipeline.resources.github_release import GithubReleaseKind
+from albor_pipeline.resources.gpu import GpuKind
 from albor_pipeline.resources.image import Image
 from albor_pipeline.resources.model import ModelKind
 from albor_pipeline.resources.mount import MountKind
@@ -23,6 +23,7 @@ from albor_pipeline.resources.recipe import Recipe
 from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
 from albor_pipeline.resources.user import UserKind
+from albor_pipeline.resources.wasm_bundle import WasmBundleKind
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
@@ -34,17 +35,17 @@ KINDS: Mapping[str, Kind] = {
         ServiceKind(),
         MountKind(),
         UserKind(),
-        Declared("docker", Docker),
+        DockerKind(),
         Declared("pepita", Pepita),
         NetworkKind(),
         CronKind(),
         Declared("recipe", Recipe),
         ModelKind(),
-        Declared("gpu", Gpu),
-        Declared("wasm_bundle", File),
+        GpuKind(),
+        WasmBundleKind(),
         Declared("image", Image),
         Declared("build", Build),
-        Declared("github_release", GithubRelease),
+        GithubReleaseKind(),
     )
 }
 _CONVERGENT: Mapping[str, Convergent] = {name: kind for name, kind in KINDS.items() if isinstance(kind, Convergent)}

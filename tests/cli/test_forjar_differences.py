@@ -72,4 +72,4 @@ def test_an_import_needs_a_manifest_that_a_plan_can_be_made_of(project: Project)
     """)  # fmt: skip
     said = project.run("state", "import", "old")
     assert (said.exit, said.out) == (1, "")
-    assert said.err.startswith("error[not-supported]: type `pepita` is not supported yet\n")
+    assert said.err.startswith("error[not-supported]: type `pepita` is read and never brought about here\n")

@@ -54,12 +54,13 @@ def test_validate_accepts_what_plan_refuses_with_every_place(project: Project) -
         3 | policy: {{ ssh_retries: 3, tripwire: true }}
           |           ^^^^^^^^^^^ in the policy
 
-        error[not-supported]: type `pepita` is not supported yet
+        error[not-supported]: type `pepita` is read and never brought about here
          --> manifests/albor.yaml:6:11
           |
         5 |   tools:
         6 |     type: pepita
           |           ^^^^^^
+          = use `type: docker` for a place of its own, or a task under `systemd-run -p MemoryMax=... -p AllowedCPUs=...`
 
         error[not-supported]: `gpu_device` is not supported yet
           --> manifests/albor.yaml:11:5
@@ -155,4 +156,4 @@ def test_a_machine_that_nothing_is_planned_on_is_no_obstacle(project: Project) -
 def test_a_resource_that_became_another_type_is_no_traceback_in_drift(project: Project) -> None:
     project.manifest("a: {type: file, path: a.txt, content: x}").does("apply")
     said = project.manifest("a: {type: pepita, name: jail}").run("drift")
-    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `pepita` is not supported yet\n")
+    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `pepita` is read and never brought about here\n")

@@ -70,3 +70,6 @@ def test_what_stands_in_the_way_of_a_mount_is_said_and_fstab_stays(make: Make, c
     assert "scratch /mnt/k3 tmpfs defaults 0 0" in lines(clean)
     clean.do("kill $(cat /run/held)")
     one.applies()
+    clean.do("mount -t tmpfs scratch /mnt/k3")
+    one.drifts("state: recorded absent, found mounted")
+    assert clean.do("findmnt /mnt/k3 || :") == "" and lines(clean) == ""
