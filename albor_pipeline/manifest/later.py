@@ -34,7 +34,7 @@ TASK = frozenset(
 KIND = {"task": TASK}
 TYPES = frozenset(
     (
-        "package", "pepita", "model", "image", "build",
+        "pepita", "image", "build",
     )
 )  # fmt: skip
 # What to use in place of a type that will not be brought about here; a plan that needs it is refused with this.

@@ -34,7 +34,7 @@ TYPES_NOTE = f"types: {', '.join(KINDS)}"
 MAX_RESOURCES = 50_000
 MAX_INSTANCES = 2_000
 MAX_MISTAKES = 5_000  # five times as many as are shown; the rest of such a manifest is not read
-SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",)}
+SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",), "model": ("token",)}
 
 
 class ResourceReader:

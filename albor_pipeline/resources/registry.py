@@ -13,10 +13,10 @@ from albor_pipeline.resources.file import FileKind
 from albor_pipeline.resources.github_release import GithubReleaseKind
 from albor_pipeline.resources.gpu import GpuKind
 from albor_pipeline.resources.image import Image
-from albor_pipeline.resources.model import Model
+from albor_pipeline.resources.model import ModelKind
 from albor_pipeline.resources.mount import MountKind
 from albor_pipeline.resources.network import NetworkKind
-from albor_pipeline.resources.package import Package
+from albor_pipeline.resources.package import PackageKind
 from albor_pipeline.resources.pepita import Pepita
 from albor_pipeline.resources.python_env import PythonEnvKind
 from albor_pipeline.resources.recipe import Recipe
@@ -31,7 +31,7 @@ KINDS: Mapping[str, Kind] = {
         TaskKind(),
         FileKind(),
         PythonEnvKind(),
-        Declared("package", Package),
+        PackageKind(),
         ServiceKind(),
         MountKind(),
         UserKind(),
@@ -40,7 +40,7 @@ KINDS: Mapping[str, Kind] = {
         NetworkKind(),
         CronKind(),
         Declared("recipe", Recipe),
-        Declared("model", Model),
+        ModelKind(),
         GpuKind(),
         WasmBundleKind(),
         Declared("image", Image),

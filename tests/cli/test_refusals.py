@@ -12,9 +12,8 @@ from cli.builder import Project
 
 MIXED = """
 tools:
-  type: package
-  provider: apt
-  packages: [jq]
+  type: pepita
+  name: jail
 words:
   type: task
   command: "true"
@@ -55,18 +54,19 @@ def test_validate_accepts_what_plan_refuses_with_every_place(project: Project) -
         3 | policy: {{ ssh_retries: 3, tripwire: true }}
           |           ^^^^^^^^^^^ in the policy
 
-        error[not-supported]: type `package` is not supported yet
+        error[not-supported]: type `pepita` is read and never brought about here
          --> manifests/albor.yaml:6:11
           |
         5 |   tools:
-        6 |     type: package
-          |           ^^^^^^^
+        6 |     type: pepita
+          |           ^^^^^^
+          = use `type: docker` for a place of its own, or a task under `systemd-run -p MemoryMax=... -p AllowedCPUs=...`
 
         error[not-supported]: `gpu_device` is not supported yet
-          --> manifests/albor.yaml:12:5
+          --> manifests/albor.yaml:11:5
            |
-        11 |     command: "true"
-        12 |     gpu_device: 0
+        10 |     command: "true"
+        11 |     gpu_device: 0
            |     ^^^^^^^^^^ in task `words`
            = take out what is not supported, or choose resources that do not need it: --target, --machine, --tag, --group
 
@@ -86,7 +86,7 @@ def test_what_the_chosen_resources_do_not_need_is_no_obstacle(project: Project, 
 def test_graph_and_status_show_every_type(project: Project) -> None:
     project.manifest(MIXED)
     assert "tools" in project.run("graph").out
-    assert "package" in project.run("status").out
+    assert "pepita" in project.run("status").out
 
 
 def test_every_key_without_effect_has_its_row_here() -> None:
@@ -155,5 +155,5 @@ def test_a_machine_that_nothing_is_planned_on_is_no_obstacle(project: Project) -
 
 def test_a_resource_that_became_another_type_is_no_traceback_in_drift(project: Project) -> None:
     project.manifest("a: {type: file, path: a.txt, content: x}").does("apply")
-    said = project.manifest("a: {type: package, provider: apt, packages: [jq]}").run("drift")
-    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `package` is not supported yet\n")
+    said = project.manifest("a: {type: pepita, name: jail}").run("drift")
+    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `pepita` is read and never brought about here\n")
