@@ -343,3 +343,19 @@ def test_a_machine_is_asked_once_and_told_of_each_thing_once(project: Project, m
     asked.clear()
     assert project.run("apply").out == "Nothing to do: 120 unchanged.\n"
     assert asked.count("probe") == 1 and "converge" not in asked
+
+
+def test_what_was_there_before_is_not_ours_to_take_away(project: Project) -> None:
+    project.manifest("""
+        found: {type: file, state: directory, path: found, mode: "0755"}
+        changed: {type: file, state: directory, path: changed, mode: "0700"}
+        made: {type: file, state: directory, path: made, mode: "0700"}
+    """)
+    for name in ("found", "changed"):
+        (project.root / name).mkdir(mode=0o755)
+    project.does("apply").edit('path: changed, mode: "0700"', 'path: changed, mode: "0750"').does("apply")
+    said = project.run("destroy", "--yes")
+    assert said.exit == 0 and "the file was there before, and stays" in said.err and "1 destroyed" in said.out, said
+    assert [(project.root / name).exists() for name in ("found", "changed", "made")] == [True, True, False]
+    project.does("apply").manifest("other: {type: file, path: other, content: x}")
+    assert steps(project, "--prune")["found"] == ("forget", "no longer in the manifest; the file was there before, and stays")

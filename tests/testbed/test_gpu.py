@@ -40,7 +40,8 @@ echo 'Cuda compilation tools, release 12.4, V12.4.131'
 SOURCE = "Source: nvidia-graphics-drivers-550"
 
 
-def _driver(version: str) -> list[Package]:
+def driver(version: str) -> list[Package]:
+    """The packages of a driver."""
     full = f"{version}-0ubuntu1"
     smi = {"/usr/bin/nvidia-smi": SMI.replace("@VERSION@", version)}
     return [
@@ -54,7 +55,7 @@ def box(box: Machine) -> Iterator[Machine]:
     """The machine, whose apt knows two versions of a driver, and a toolkit."""
     toolkit = Package("cuda-toolkit-12-4", "12.4.1-1", {"/usr/local/cuda-12.4/bin/nvcc": NVCC})
     other = Package("nvidia-container-toolkit", "1.16.0-1")
-    with source(box, "gpu", [*_driver("550.54.15"), *_driver("550.90.07"), toolkit, other]):
+    with source(box, "gpu", [*driver("550.54.15"), *driver("550.90.07"), toolkit, other]):
         yield box
     box.do(f"rm -rf {KEPT}")
 
