@@ -14,6 +14,7 @@ from support_kinds import Bench
 from albor_pipeline.agent.files import FileError
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
+from albor_pipeline.model.observed import Observation
 
 Q4, Q8 = gguf("Q4_K_M"), gguf("Q8_0")
 REPOSITORY = {
@@ -182,7 +183,7 @@ def test_a_token_opens_the_hub_and_is_in_no_list_of_processes(hub: Hub, tmp_path
     made = model(tmp_path, **fields, token="hf_very_secret")
     assert made.converge() == "" and made.off == {}
     assert "secret" not in str(made.kind.wanted(made.one)) + str(made.kind.remove(made.one)) + (tmp_path / "m.gguf.albor.json").read_text()
-    (line,) = [line for line in made.kind.converge(made.one, made.seen)[0]["script"].splitlines() if "hf_very" in line]
+    (line,) = [line for line in made.kind.converge(made.one, Observation(False))[0]["script"].splitlines() if "hf_very" in line]
     assert line.startswith("printf %s '{")
     (tmp_path / ".cache/huggingface").mkdir(parents=True)
     (tmp_path / ".cache/huggingface/token").write_text("hf_very_secret\n")
