@@ -52,8 +52,8 @@ def machines(bed: Bed, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     data = wheel(tmp_path, "torch", "2.6.0", TORCH).read_bytes()
     with ExitStack() as stack:
         for box in (training, teacher):
-            more = driver("550.54.15") if box is training else [Package("nfs-kernel-server", "1.0", SERVER)]
-            stack.enter_context(source(box, "bed-debs", [*(Package(name, "1.0") for name in names[box]), *more]))
+            more = driver("550.54.15") if box is training else [Package("nfs-kernel-server", "1:9.0", SERVER)]
+            stack.enter_context(source(box, "bed-debs", [*(Package(name, "1:9.0") for name in names[box]), *more]))
             folder = Path(f"/proc/{box.init}/root/srv/bed")
             (folder / "simple/torch").mkdir(parents=True)
             (folder / "simple/torch-2.6.0-py3-none-any.whl").write_bytes(data)
