@@ -27,7 +27,7 @@ _locks: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
 
-def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     """Do `operations` in order, then look at `probes`: {"results"}, or {"failed"} with what the failing operation said.
 
     The bytes of the files to put come in `data`, one after another. Of requests with the same `exclusive` word one is done at a
@@ -88,7 +88,7 @@ def _digest(path: str) -> str:
     return str(tree.summary()["root"]) if tree is not None else "none"
 
 
-def as_root(layout: Layout, request: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+def as_root(layout: Layout, request: Mapping[str, Any], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     """The reply of a child with root's rights to a request. Raises OSError, FileError when there can be none."""
     import subprocess
 
