@@ -41,9 +41,9 @@ def test_an_environment_and_a_model_are_made_left_alone_healed_and_destroyed(mak
     assert said.exit == 0, said
     assert box.do("stat -c %U /srv/models/tiny.gguf; cmp /srv/models/tiny.gguf /srv/models/other.gguf").strip() == "daemon"
     python = project.there(box, ".albor/env/env/bin/python")
-    assert box.do(f"/root/runs/{project.name}/.albor/env/env/bin/python -c 'import tiny, sys; print(*sys.version_info[:2])'") == "3 11\n"
+    assert box.do(f"~/runs/{project.name}/.albor/env/env/bin/python -c 'import tiny, sys; print(*sys.version_info[:2])'") == "3 11\n"
     assert python.is_symlink() and project.run("apply").out == "Nothing to do: 3 unchanged.\n"
-    box.do(f"rm -r /root/runs/{project.name}/.albor/env/env/lib/python3.11/site-packages/tiny-1.0.dist-info")
+    box.do(f"rm -r ~/runs/{project.name}/.albor/env/env/lib/python3.11/site-packages/tiny-1.0.dist-info")
     box.do("echo more >> /srv/models/tiny.gguf; chown root /srv/models/tiny.gguf; rm /srv/models/other.gguf")
     said = project.run("drift", "--json")
     assert said.exit == 4, said
