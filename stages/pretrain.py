@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _STOPPED_BY_TERM = 128 + signal.SIGTERM
 _DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device"}
+# Options are told only where they are on: a checkpoint from before an option existed is one where it was off.
+_OFF = {"model.qk_norm": "False", "model.rope_scaling": "None", "training.document_mask": "False"}
 
 
 class Rivals(BaseConfig):
@@ -226,7 +228,8 @@ def _open(config: Config, run: Run) -> _Session:
     model = Llama(config.model, training.seed)
     if config.init_from is not None:
         hf.fill(model, Path(config.init_from))
-    trainer = Trainer(model, loader, config.optimizer, training, compute)
+    eos_id = train.eos_id if training.document_mask else None
+    trainer = Trainer(model, loader, config.optimizer, training, compute, eos_id)
     made_with = _made_with(config)
     found = checkpoint.newest(_checkpoints(run), lambda text: print(f"warning: {text}", file=sys.stderr))
     state = checkpoint.TrainState(step=0, epoch=0, rows_into_epoch=0, trained_s=0, history=(), made_with=made_with)
@@ -249,6 +252,7 @@ def _made_with(config: Config) -> dict[str, str]:
         "training": config.training.model_dump(exclude=_DECIDES_NO_NUMBER), "data": {"seq_len": config.data.seq_len},
     }
     told = {f"{part}.{key}": str(value) for part, values in parts.items() for key, value in values.items()}
+    told = {key: value for key, value in told.items() if _OFF.get(key) != value}
     packed = {"data.train": config.data.train, "data.val": config.data.val}
     told |= {key: digest_bytes(manifest_of(Path(p)).read_bytes() + Path(p).name.encode()) for key, p in packed.items()}
     told["data.tokenizer"] = digest_path(Path(config.data.tokenizer) / "tokenizer.json")

@@ -34,7 +34,10 @@ class OptimizerConfig(Config):
 
 
 class TrainingConfig(Config):
-    """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing."""
+    """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing.
+
+    `document_mask`: a token sees only its own document of a packed row, in training and in its validation.
+    """
 
     max_steps: Count
     batch_size: Count
@@ -44,6 +47,7 @@ class TrainingConfig(Config):
     schedule: Kind = "cosine"
     min_lr_ratio: Annotated[HumanFloat, Field(ge=0, le=1)] = 0.0
     grad_clip: Positive | None = 1.0
+    document_mask: bool = False
     eval_interval: Count = 100
     checkpoint_interval: Count = 100
     log_interval: Count = 10
