@@ -16,26 +16,25 @@ _VALIDATED_ROWS = 16
 _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 340_000_000
 _GPU_ROUNDING = 0.05
-_HEAP_AGAIN, _HEAP_MASKED = 0.85, 0.5
+_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.15, 0.5, 0.85
 
 
 @dataclass(frozen=True)
 class Memory:
-    """`parts` in bytes, in the order of a plan; their sum is the peak. `layers`: what each layer keeps. Bytes of a host are apart."""
+    """`parts` in bytes, in the order of a plan; their sum is the peak. `layers`: what each layer keeps. Bytes of a host are apart.
+
+    `live_bytes` are the tensors of a step at its fullest moment, as an allocator without holes would hold them.
+    """
 
     parts: Mapping[str, int]
     layers: tuple[int, ...]
     staging_bytes: int
+    live_bytes: int
 
     @property
     def total_bytes(self) -> int:
         """The peak."""
         return sum(self.parts.values())
-
-    @property
-    def trainer_bytes(self) -> int:
-        """The peak without the libraries."""
-        return self.total_bytes - self.parts["runtime"]
 
 
 def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
@@ -63,8 +62,8 @@ def memory(
     logits: the way back through the loss holds log-probabilities, their gradient and that of the logits at once, each 4V bytes a token.
     head: the gradient of a tied embedding is made twice, once as head and once as table, before the two are added (4Vd).
     validation: the part of 16 rows' logits, made without a way back, that goes beyond what training holds.
-    fragmentation: with accumulation the C library's heap lays gradients among the first micro-batch's activations and finds little room
-    for the second's there: shares of the activations fitted to measured peaks. A GPU's allocator rounds up, by a share not measured yet.
+    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
+    the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
     runtime: libraries; on a GPU the driver's context. staging: what writing a checkpoint holds on the host, the moments of a GPU run.
     """
     count, numbers, vocabulary = seq_len - 1, shape.parameters(), shape.vocab_size
@@ -79,7 +78,7 @@ def memory(
     logits = 12 * tokens * vocabulary
     head = 4 * vocabulary * shape.hidden_size
     judged = val_tokens * ((10 if bf16 else 8) * vocabulary + (6 if bf16 else 12) * shape.intermediate_size)
-    share = _HEAP_AGAIN if training.accumulation > 1 else _HEAP_MASKED if training.document_mask else 0.0
+    share = _HEAP_AGAIN if training.accumulation > 1 else _HEAP_MASKED if training.document_mask else _HEAP_ALWAYS
     again = int(share * kept) if on_cpu else 0
     # The C library gives little back, so that on a CPU validation comes on top of most of what training held.
     beyond = judged - again - (8 * tokens * vocabulary if on_cpu else logits + kept)
@@ -89,7 +88,10 @@ def memory(
     }
     rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
     parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
-    return Memory(parts, (one,) * shape.num_hidden_layers, 0 if on_cpu else 8 * numbers)
+    # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
+    at_the_loss = (12 if training.accumulation == 1 else 16) * numbers + kept + logits
+    live = max(at_the_loss, 16 * numbers + head)
+    return Memory(parts, (one,) * shape.num_hidden_layers, 0 if on_cpu else 8 * numbers, live)
 
 
 def _matrix_numbers_of_a_layer(shape: Shape) -> int:

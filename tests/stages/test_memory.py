@@ -24,7 +24,8 @@ from stages.lib.settings import OptimizerConfig, TrainingConfig  # noqa: E402
 from stages.lib.shape import Shape  # noqa: E402
 
 SHAPE = {"d_model": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 176, "vocab_size": 512, "context": 512}
-TOLERANCE = 0.10
+TOLERANCE, WITH_HOLES = 0.10, 0.20
+NO_HOLES = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def kept_by_autograd(shape: Shape, rows: int, seq_len: int, bf16: bool, masked: bool) -> int:
@@ -62,16 +63,16 @@ def test_activations_are_what_torch_keeps_for_the_way_back(values: dict[str, Any
 
 
 def drawn(seed: int) -> list[dict[str, Any]]:
-    """Three shapes and batches, with and without accumulation, tied and untied, large enough that the heap's own noise is small."""
+    """Three shapes and batches, with and without accumulation, tied and untied."""
     dice = random.Random(seed)
     found = []
     for accumulation in (1, 2, 1):
         head = dice.choice([32, 64])
         heads = dice.choice([4, 6])
         shape = {"d_model": head * heads, "heads": heads, "kv_heads": dice.choice([2, heads]), "layers": dice.randint(4, 7),
-                 "ffn": dice.choice([512, 768, 1024]), "vocab_size": dice.choice([4096, 8192, 12288]), "context": 512,
+                 "ffn": dice.choice([512, 768, 1024]), "vocab_size": dice.choice([8192, 12288, 16384]), "context": 512,
                  "tied": dice.random() < 0.5, "qk_norm": dice.random() < 0.5}
-        found.append({"shape": shape, "rows": dice.randint(4, 8), "seq_len": dice.choice([192, 256]), "accumulation": accumulation})
+        found.append({"shape": shape, "rows": dice.randint(6, 9), "seq_len": dice.choice([192, 256]), "accumulation": accumulation})
     return found
 
 
@@ -103,11 +104,11 @@ def measure(shape: dict[str, Any], rows: int, seq_len: int, accumulation: int, d
     return int(peak.split()[1]) * 1024 - before
 
 
-def measured(case: dict[str, Any], device: str) -> int:
+def measured(case: dict[str, Any], device: str, environ: dict[str, str] | None = None) -> int:
     """`measure` in a process of its own."""
     code = "import json, sys, test_memory as t; print(t.measure(**json.loads(sys.argv[1])))"
     done = subprocess.run([sys.executable, "-c", code, json.dumps({**case, "device": device})], capture_output=True, text=True,
-                          check=True, env={**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"})
+                          check=True, env={**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", **(environ or {})})
     return int(done.stdout.split()[-1])
 
 
@@ -118,13 +119,16 @@ def steps_bytes(needed: Memory) -> int:
 
 @pytest.mark.slow
 def test_the_peak_of_three_drawn_shapes_is_within_a_tenth_of_the_plan() -> None:
+    """The tensors of a step to a tenth, where the C library gives back what is freed; with its holes, which vary, to a fifth."""
     seed = random.SystemRandom().randrange(10**6)
     for case in drawn(seed):
         shape = Shape(**case["shape"])
         needed = needed_of(shape, case["rows"], case["seq_len"], bf16=False, accumulation=case["accumulation"])
-        held = measured(case, "cpu")
-        print(f"seed {seed} {case}: planned {steps_bytes(needed):,}, held {held:,}, ratio {steps_bytes(needed) / held:.3f}")
-        assert steps_bytes(needed) == pytest.approx(held, rel=TOLERANCE), (seed, case, dict(needed.parts))
+        live, held = measured(case, "cpu", NO_HOLES), measured(case, "cpu")
+        print(f"seed {seed} {case}: planned {needed.live_bytes:,} and {steps_bytes(needed):,}, held {live:,} and {held:,}, "
+              f"ratios {needed.live_bytes / live:.3f} and {steps_bytes(needed) / held:.3f}")
+        assert needed.live_bytes == pytest.approx(live, rel=TOLERANCE), (seed, case, dict(needed.parts))
+        assert steps_bytes(needed) == pytest.approx(held, rel=WITH_HOLES), (seed, case, dict(needed.parts))
 
 
 @pytest.mark.slow
@@ -134,4 +138,4 @@ def test_the_peak_on_a_gpu_is_within_a_tenth_of_the_plan() -> None:
     for case in drawn(seed):
         training = TrainingConfig(max_steps=9, batch_size=case["rows"], accumulation=case["accumulation"])
         needed = memory(Shape(**case["shape"]), training, case["seq_len"], bf16=True, on_cpu=False)
-        assert steps_bytes(needed) == pytest.approx(measured(case, "cuda"), rel=TOLERANCE), (seed, case)
+        assert needed.live_bytes == pytest.approx(measured(case, "cuda"), rel=TOLERANCE), (seed, case)

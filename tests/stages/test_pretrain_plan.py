@@ -142,6 +142,16 @@ def test_a_shard_that_is_gone_and_an_id_beyond_the_model_are_named(data: Path, t
     assert "hold id 290, beyond the model's 290" in told(planned(tmp_path / "copy"), "error")["vocabulary"]
 
 
+def test_weights_of_another_shape_are_not_begun_with(data: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_bytes(b"0" * 500_000)
+    for layers, good in ((2, True), (3, False)):
+        shape = Shape(**{**SHAPE, "layers": layers})
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **shape.model_dump(exclude={"qk_norm"})}))
+        found = told(planned(data, init_from=str(tmp_path)), "error")
+        assert ("holds another model: llama, 3 layers" in found.get("init_from", "")) is not good
+
+
 def test_the_disk_holds_weights_and_moments_of_every_checkpoint_kept(data: Path) -> None:
     """The estimate of the original left out the optimizer's state."""
     found = planned(data, training__keep=3)
