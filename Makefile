@@ -76,6 +76,7 @@ bench: setup
 faults: setup tools
 	$(BIN)/python -m benchmarks.faults
 	$(BIN)/python -m benchmarks.faults --round-trips
+	$(BIN)/python -m benchmarks.slow_line
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

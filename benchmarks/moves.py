@@ -1,10 +1,11 @@
 """Artifacts from machine to machine, over loopback sshd, beside `scp` and `rsync`, in one run.
 
-    python -m benchmarks.moves [--size-mib 1024] [--files 20000] [--rounds 3]
+    python -m benchmarks.moves [--size-mib 1024] [--files 20000] [--rounds 3] [--first-way]
 
-Two sshd play two machines. `here -> a` is beside `scp` and `rsync` from here; `a -> b` goes through this process as `scp -3` does. Our
-connections are open before, theirs are made by each command. One big file cold, cut at 60 % and gone on with, unchanged; many small
-files cold, unchanged, one of them changed. A program that is not installed is named, and its rows are left out.
+Two sshd play two machines. `here -> a` is beside `scp` and `rsync` from here; `a -> b` goes through this process as `scp -3` does. Data
+goes over the system's `ssh`, with `--first-way` over paramiko, as where there is no `ssh`. Our connections are open before, theirs are
+made by each command. One big file cold, cut at 60 % and gone on with, unchanged; many small files cold, unchanged, one of them
+changed. A program that is not installed is named, and its rows are left out; so are those of a size or a count of 0.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from albor_pipeline.agent import hashing, trees
+from albor_pipeline.agent.layout import Layout
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.run.relay import Errand, Relay
+from albor_pipeline.transport import openssh
 from albor_pipeline.transport.client import AgentClient
 from albor_pipeline.transport.local import LocalTransport, wait_readable
 from albor_pipeline.transport.ssh import SshTransport
@@ -37,30 +40,35 @@ LIMITS = {"big": "limit 0.8", "again": "limit 41 %", "same": "limit 0.3 s", "sma
 class Bench:
     """The machines `here`, `a` and `b`, each with a folder and an agent."""
 
-    def __init__(self, where: Path, network: Network) -> None:
+    def __init__(self, where: Path, network: Network, first_way: bool) -> None:
         self.network = network
+        self.first_way = first_way
         self.folders = {name: where / name for name in ("here", "a", "b")}
         self.clients: dict[str, AgentClient] = {}
+        self.firsts: dict[str, AgentClient] = {}
         for name in self.folders:
             self.folders[name].mkdir()
             self.connect(name)
 
     def connect(self, name: str) -> None:
         """Open the connection of a machine, again when it was cut."""
-        if name in self.clients:
-            self.clients[name].close()
+        for client in [clients[name] for clients in (self.clients, self.firsts) if name in clients]:
+            client.close()
         place = str(self.folders[name])
-        if name == "here":
-            client = LocalTransport().connect(Machine(name, "localhost", name), place, "L")
-        else:
-            client = SshTransport().connect(Machine(name, name, name, workdir=place), place, "~/none", "L")
-        client.request("lease", holder="a benchmark")
-        self.clients[name] = client
+        machine = Machine(name, "localhost" if name == "here" else name, name, workdir=place)
+        first = LocalTransport().connect(machine, place, "L") if name == "here" else SshTransport().connect(machine, place, "~/none", "L")
+        token = first.request("lease", holder="a benchmark")["token"]
+        self.firsts[name] = self.clients[name] = first
+        if name != "here" and not self.first_way:
+            self.clients[name] = openssh.start(machine, place, "~/none", "L")
+            self.clients[name].request("lease", token=token)
 
     def move(self, source: str, target: str, path: str, until: float = 1.0) -> tuple[float, int]:
         """Seconds, and the bytes that were sent; `until` ends it at that part of them."""
         found = trees.read_tree(str(self.folders[source] / path), lambda where, _info: hashing.digest_file(where))
         assert found is not None
+        trees.record(Layout(str(self.folders[source])), found)  # as an attempt's end does
+        self.firsts[target].request("lease", holder="a benchmark")
         began = time.perf_counter()
         relay = Relay(Errand(source, path, target, path, found.root, "use", "0001"), self.clients[source], self.clients[target])
         pair = {name: self.clients[name] for name in (source, target)}
@@ -109,8 +117,10 @@ def measure(bench: Bench, size: int, count: int, rounds: int) -> None:
     for name in [name for name, found in programs.items() if found is None]:
         row(f"{name} is not installed", "-", "its rows are left out")
     scp, rsync = programs["scp"], programs["rsync"]
-    big(bench, size, rounds, lambda words: [scp, "-q", "-F", config, *words] if scp else None)
-    small(bench, count, rounds, lambda words: [rsync, "-a", "-e", ssh, "--rsync-path", rsync, *words] if rsync else None)
+    if size:
+        big(bench, size, rounds, lambda words: [scp, "-q", "-F", config, *words] if scp else None)
+    if count:
+        small(bench, count, rounds, lambda words: [rsync, "-a", "-e", ssh, "--rsync-path", rsync, *words] if rsync else None)
 
 
 Words = Callable[[list[str]], "list[str] | None"]
@@ -188,6 +198,7 @@ def main() -> None:
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--files", type=int, default=20000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--first-way", action="store_true", help="over paramiko")
     args = parser.parse_args()
     with folder() as where:
         network = Network(where / "net")
@@ -195,7 +206,7 @@ def main() -> None:
         try:
             network.add("a")
             network.add("b")
-            measure(Bench(where, network), args.size_mib << 20, args.files, args.rounds)
+            measure(Bench(where, network, args.first_way), args.size_mib << 20, args.files, args.rounds)
         finally:
             network.close()
 

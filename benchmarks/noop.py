@@ -38,17 +38,26 @@ def tools(base: Path, count: int, dvc: bool) -> dict[str, tuple[list[str], Path]
         "doit": [str(peer("doit")), "--verbosity", "0"],
         "ninja": [str(peer("ninja")), "--quiet"],
     }
-    if dvc:
-        found["DVC"] = [str(peer("dvc")), "repro", "--quiet"]
     ready = {}
     for name, argv in found.items():
         where = make(base, count)
         build_file(where, count)
-        if name == "DVC":
-            seconds([argv[0], "init", "--no-scm", "--quiet"], where)
         seconds(argv, where)
         ready[name] = (argv, where)
+    if dvc:
+        ready["DVC"] = done_by_dvc(make(base, count))
     return ready
+
+
+def done_by_dvc(where: Path) -> tuple[list[str], Path]:
+    """`dvc repro` of work that is done: by sh, then recorded, since DVC's own first run of 1,000 stages takes a quarter of an hour."""
+    command = str(peer("dvc"))
+    for argv in (["sh", "run.sh"], [command, "init", "--no-scm", "--quiet"], [command, "commit", "--force", "--quiet"]):
+        seconds(argv, where)
+    said = subprocess.run([command, "repro"], cwd=where, capture_output=True, text=True, check=True).stdout
+    if "Running stage" in said or "up to date" not in said:
+        raise RuntimeError(f"DVC has something to do: {said[-800:]}")
+    return [command, "repro", "--quiet"], where
 
 
 def family(pid: int) -> list[int]:

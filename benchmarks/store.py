@@ -2,8 +2,9 @@
 
 Data: 4 GiB in 4 files, and 50,000 files of 84 KiB (--quick: a sixteenth of each), made once and removed at the end. A digest is
 taken first, again unchanged, and with every mtime touched, each in a process of its own, as an agent would take it. Storing is
-by hard link, then by copy; restoring reads and digests every object again. Everything is in the page
-cache and nothing waits to be written, for all alike.
+by hard link, then by copy, as if the store were on another file system; restoring reads and digests every object again. Everything is
+in the page cache and nothing waits to be written, for all alike. Copies are emptied and removed only at the end: for minutes ext4
+passes over each inode that was freed, and whoever copies next would pay for the clean-up of the one before.
 Limits: 1.1 times b3sum; 1.2 times the digest for store and restore by hard link; 0.8 of the rate of cp for copies; 5 times
 (unchanged) and 4 times (touched) as fast as `dvc status`.
 """
@@ -15,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +27,10 @@ SMALL_BYTES = 84 * 1024
 NEEDED = 3
 ROUNDS = 3
 AGENT = """
-import errno, os, sys, time
+import os, sys, time
 from albor_pipeline.agent import results, store, trees
 from albor_pipeline.agent.layout import Layout
 from albor_pipeline.agent.probe import new_cache
-
-def refuse(*_names):
-    raise OSError(errno.EXDEV, "this benchmark allows no link")
 
 what, path, out = sys.argv[1:]
 layout = Layout("{workdir}")
@@ -42,7 +41,9 @@ cache.save()
 if what != "digest":
     kept = store.Store(layout, cache)
     if what == "copy":
-        os.link, store.clone, kept.is_near = refuse, lambda *_names: False, lambda _folder: False
+        make_folder = kept._make_folder
+        kept._make_folder = lambda target: make_folder(target) and -1
+        kept.is_near = lambda _folder: False
     began = time.perf_counter()
     kept.keep(path, tree, big=True)
     results.build(out, tree, kept)
@@ -73,6 +74,17 @@ def agent(base: Path, what: str, path: Path, out: str = "") -> float:
 def forget(base: Path) -> None:
     """Remove what the agent remembers."""
     shutil.rmtree(base / ".albor", ignore_errors=True)
+
+
+def discard(base: Path, path: Path) -> None:
+    """Free the bytes of copies without freeing their inodes; what is a second name of something else goes."""
+    for file in [file for file in path.rglob("*") if file.is_file()]:
+        if file.stat().st_nlink > 1:
+            file.unlink()
+        else:
+            file.chmod(0o600)
+            os.truncate(file, 0)
+    path.rename(Path(tempfile.mkdtemp(dir=base)) / "discarded")
 
 
 def touch(path: Path) -> None:
@@ -122,15 +134,15 @@ def keeping(base: Path, name: str, path: Path) -> None:
         time.sleep(2.1)
         os.sync()
         took = agent(base, what, path, str(base / "out"))
-        shutil.rmtree(base / "out")
-        shutil.rmtree(base / ".albor" / "store")
+        discard(base, base / "out")
+        discard(base, base / ".albor" / "store")
         return took
 
     def twice(*command: str) -> float:
         os.sync()
         took = seconds([*command, str(path), str(base / "one")], base) + seconds([*command, str(base / "one"), str(base / "two")], base)
-        shutil.rmtree(base / "one")
-        shutil.rmtree(base / "two")
+        discard(base, base / "one")
+        discard(base, base / "two")
         return took
 
     ours = {"digest": digest, "link": lambda: kept("link"), "copy": lambda: kept("copy")}
@@ -159,6 +171,7 @@ def dvc_status(base: Path, name: str, path: Path, ours: dict[str, float]) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a sixteenth of the data")
+    parser.add_argument("--digests", action="store_true", help="only the digests")
     parser.add_argument("--dvc", action="store_true", help="only the digests, beside `dvc status`")
     args = parser.parse_args()
     part = 16 if args.quick else 1
@@ -173,7 +186,7 @@ def main() -> None:
             times = digests(base, what, path)
             if args.dvc:
                 dvc_status(base, what, path, times)
-            else:
+            elif not args.digests:
                 keeping(base, what, path)
             shutil.rmtree(path)
 

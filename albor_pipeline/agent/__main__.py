@@ -8,6 +8,8 @@ Everything is imported before it serves, so that the file may be replaced under 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 USAGE = 64
+SET_PIPE_SIZE, PIPE_BYTES = 1031, 1 << 20  # F_SETPIPE_SZ, which Python 3.9 does not name; with less, data comes in small pieces
 
 
 def options(words: list[str]) -> dict[str, str]:
@@ -79,6 +82,9 @@ def serve(workdir: str, lineage: str, machine: str, pipes: tuple[int, int]) -> i
     from albor_pipeline.agent.wire import FrameError
 
     incoming, outgoing = os.dup(0), os.dup(1)
+    for pipe in (incoming, outgoing):
+        with contextlib.suppress(OSError):  # a socket, or more than this user may have
+            fcntl.fcntl(pipe, SET_PIPE_SIZE, PIPE_BYTES)
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)

@@ -1,9 +1,10 @@
 """The first program on a machine: lays the agent and what it needs in the user's cache folder, then becomes the agent. Stands alone.
 
 It is given as text to an interpreter that has only the standard library, with one argument: an order as hexadecimal JSON,
-{"agent": {"name", "sha256"}, "workdir", "lineage", "machine"}. It says one line on stdout, HERE and a JSON object with what it
+{"agent": {"name", "sha256"}, "workdir", "lineage", "machine", "again"}. It says one line on stdout, HERE and a JSON object with what it
 needs. When that is anything, one line of JSON comes back on stdin, {"files": [{"path", "size_bytes", "sha256"}]}, and then the
-bytes of these files. A file is written under a random name, compared with its digest, and renamed.
+bytes of these files. A file is written under a random name, compared with its digest, and renamed. `again` is a second connection,
+to which nothing is sent any more.
 """
 
 from __future__ import annotations
@@ -131,7 +132,11 @@ def settle(cache: str, order: dict[str, Any]) -> list[str]:
     agent = os.path.join(cache, order["agent"]["name"])
     folder = module_folder(cache)
     needs = ["agent"] if digest_of(agent) != order["agent"]["sha256"] else []
-    needs += [] if folder else ["blake3"]
+    if order.get("again"):
+        if needs:
+            raise NotDone("it is not there any more")
+    elif not folder:
+        needs.append("blake3")
     told = {
         "needs": needs,
         "b3sum": not folder and has_b3sum(),

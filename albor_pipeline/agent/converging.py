@@ -10,9 +10,10 @@ import os
 import sys
 import threading
 
-from albor_pipeline.agent import files, scripts
+from albor_pipeline.agent import files, hashing, scripts, trees
+from albor_pipeline.agent.attempts import remove_tree
 from albor_pipeline.agent.facts import cache_folder
-from albor_pipeline.agent.layout import Layout, to_json, write_all
+from albor_pipeline.agent.layout import Layout, sync_folder, to_json, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _locks: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
 
-def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     """Do `operations` in order, then look at `probes`: {"results"}, or {"failed"} with what the failing operation said.
 
     The bytes of the files to put come in `data`, one after another. Of requests with the same `exclusive` word one is done at a
@@ -51,13 +52,43 @@ def _do(layout: Layout, operation: Mapping[str, Any], source: files.Source) -> d
     if operation["verb"] == "put":
         files.put(layout.path(operation["path"]), operation, source.parts(int(operation.get("size_bytes") or 0)))
         return None
+    if operation["verb"] == "place":
+        _place(layout, operation)
+        return None
     if operation["verb"] != "sh":
         raise files.FileError("bad-spec", "this agent knows no operation %r" % (operation["verb"],))
     result = scripts.run_script(operation["script"], operation.get("timeout_s"), None, layout.workdir)
     return None if result["exit"] == 0 else {**result, "label": operation.get("label")}
 
 
-def as_root(layout: Layout, request: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+def _place(layout: Layout, operation: Mapping[str, Any]) -> None:
+    """Rename `path` to `to`, when it has the `digest` that is given, if any; what is in `discard` goes when it has another.
+
+    What was at `to` is gone afterwards. Raises OSError, FileError.
+    """
+    path, target = layout.path(operation["path"]), layout.path(operation["to"])
+    digest = operation.get("digest")
+    found = _digest(path) if digest else None
+    if found != digest:
+        for each in operation.get("discard") or ():
+            remove_tree(layout.path(each))
+        raise files.FileError("digest", "%s has the BLAKE3 digest %s, and %s is declared; it was removed" % (target, found, digest))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if (os.path.isdir(target) and not os.path.islink(target)) or os.path.isdir(path):
+        files.put(target, {"type": "absent"}, iter(()))
+    os.rename(path, target)
+    sync_folder(os.path.dirname(target))
+
+
+def _digest(path: str) -> str:
+    """Of a file its BLAKE3, of a folder that of its tree."""
+    if os.path.isfile(path):
+        return hashing.digest_file(path)
+    tree = trees.read_tree(path, lambda name, _info: hashing.digest_file(name))
+    return str(tree.summary()["root"]) if tree is not None else "none"
+
+
+def as_root(layout: Layout, request: Mapping[str, Any], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     """The reply of a child with root's rights to a request. Raises OSError, FileError when there can be none."""
     import subprocess
 

@@ -77,7 +77,7 @@ def listing(path: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: str(item["name"]))
 
 
-def put(path: str, spec: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+def put(path: str, spec: Mapping[str, Any], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     """Make `path` a file with these bytes, a `dir`, a `link` to `target` or `absent`; `vacant` takes a folder away that is empty.
 
     Raises OSError, FileError.
@@ -125,7 +125,7 @@ def _put_link(path: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"size_bytes": 0, "digest": None}
 
 
-def _put_file(path: str, spec: Mapping[str, Any], data: Iterator[bytes]) -> dict[str, Any]:
+def _put_file(path: str, spec: Mapping[str, Any], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     name = temporary(path)
     hasher, size = hashing.new_hasher(), 0
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -208,7 +208,7 @@ def code_folder(layout: Layout, digest: str) -> str:
     return os.path.join(layout.code, digest)
 
 
-def put_code(layout: Layout, digest: str, files: Sequence[Mapping[str, Any]], data: Iterator[bytes]) -> dict[str, Any]:
+def put_code(layout: Layout, digest: str, files: Sequence[Mapping[str, Any]], data: Iterator[bytes | memoryview]) -> dict[str, Any]:
     """Lay out a code folder: `files` are {"path", "digest", "size_bytes", "x"}, `data` their bytes one after another.
 
     Every digest is verified before the folder gets its name; one that is there already is left alone.
@@ -258,11 +258,11 @@ def _put_code_file(building: str, item: Mapping[str, Any], content: bytes) -> No
 class Source:
     """Takes exact lengths out of parts of any length; raises FileError when there are fewer bytes than that."""
 
-    def __init__(self, data: Iterator[bytes]) -> None:
+    def __init__(self, data: Iterator[bytes | memoryview]) -> None:
         self._data = data
-        self._held = b""
+        self._held: bytes | memoryview = b""
 
-    def parts(self, size_bytes: int) -> Iterator[bytes]:
+    def parts(self, size_bytes: int) -> Iterator[bytes | memoryview]:
         """So many bytes, in parts as they arrive."""
         while size_bytes > 0:
             part = self._held or next(self._data, None)

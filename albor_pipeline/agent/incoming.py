@@ -3,7 +3,8 @@
     .albor/incoming/<digest>         all its bytes, which had that digest when they came
     .albor/incoming/<digest>.part    its first bytes, as many as had come when the connection broke
 
-Nothing here is trusted or durable: a whole file is digested again unless its stamp vouches for it, and the bytes of a part
+Nothing here is trusted or durable: a whole file is digested again unless its stamp vouches for it (so a small one, which comes in
+one piece, is written under its digest at once), and the bytes of a part
 count with those that follow. What no transfer uses any more goes with the store's sweep. Knows no tree and no wire.
 """
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PART = ".part"
 WRITE_BYTES = 1 << 18
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 AGE_NS = hashing.RACY_NS + 1_000_000_000
 
 
@@ -98,9 +100,12 @@ class Incoming:
         """A file that came in one piece: its stat; None, and nothing there, when its bytes have another digest. Raises OSError."""
         if hashing.digest_bytes(data) != digest:
             return None
-        path = self.path(digest)
-        name = temporary(path)
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        path = name = self.path(digest)
+        try:
+            descriptor = os.open(name, NEW, 0o644)
+        except FileExistsError:  # another transfer brings the same one
+            name = temporary(path)
+            descriptor = os.open(name, NEW, 0o644)
         try:
             write_all(descriptor, data)
             return _named(descriptor, name, path)
@@ -194,5 +199,6 @@ def _named(descriptor: int, name: str, path: str) -> os.stat_result:
     """Give a whole file its name; its mtime is set back, so that any write from now on shows in it."""
     then_ns = time.time_ns() - AGE_NS
     os.utime(descriptor, ns=(then_ns, then_ns))
-    os.rename(name, path)
+    if name != path:
+        os.rename(name, path)
     return os.fstat(descriptor)

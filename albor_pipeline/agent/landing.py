@@ -41,18 +41,15 @@ class Lost(Exception):
 class Placing:
     """A tree that becomes what lies at a path; `there` when it does already. A path that is a link is followed."""
 
-    def __init__(
-        self, layout: Layout, prober: Prober, incoming: Incoming, request: Mapping[str, Any], tree: trees.Tree, links: Mapping[str, str]
-    ) -> None:
+    def __init__(self, layout: Layout, prober: Prober, incoming: Incoming, request: Mapping[str, Any]) -> None:
+        """Look at what lies at the path now; `known` are its entries."""
         self._layout = layout
         self._prober = prober
         self._incoming = incoming
         self._request = request
-        self._tree = tree
-        self._links = links
         path = layout.path(request["path"])
-        self._path = path if tree.type == "glob" else os.path.realpath(path)
-        self._note = incoming.path(hashing.digest_bytes(os.fsencode(self._path))) + ".mixed"
+        self._pattern = path
+        self._path = path if trees.MAGIC.intersection(path) and not os.path.lexists(path) else os.path.realpath(path)
         self._at: dict[str | None, tuple[str, int, os.stat_result]] = {}
         self._gone: set[str | None] = set()
         self._used: set[str] = set()
@@ -63,12 +60,20 @@ class Placing:
             self._store = Store(layout, cache)
             self._before = trees.walk(self._path)
             self._found = trees.read_walked(self._before, cache.digest) if self._before is not None else None
-        self.there = self._found is not None and self._found.root == tree.root
-        self._explained = self._explain()
+        self.known = {entry: entry for entry in self._found.entries} if self._found is not None else {}
         if self._found is not None and self._before is not None:
             for entry, (_name, where, info) in zip(self._found.entries, self._before[1]):  # noqa: B905 (Python 3.9)
                 if entry[1] == "f":
                     self._at.setdefault(entry[3], (where, entry[2], info))
+
+    def expect(self, tree: trees.Tree, links: Mapping[str, str]) -> None:
+        """What is to be put in place, and the text of each of its links."""
+        self._tree = tree
+        self._links = links
+        self._path = self._pattern if tree.type == "glob" else os.path.realpath(self._pattern)
+        self._note = self._incoming.path(hashing.digest_bytes(os.fsencode(self._path))) + ".mixed"
+        self.there = self._found is not None and self._found.root == tree.root
+        self._explained = self._explain()
 
     def _explain(self) -> list[str]:
         """The recorded trees that what lies at the path is made of; none when some of it is not ours."""
@@ -178,7 +183,8 @@ class Placing:
             alone = came[digest].st_nlink == 1 and digest not in self._used
             self._used.add(digest)
             self._share(self._incoming.path(digest), where, entry, came[digest] if alone else None)
-            os.chmod(where, 0o755 if entry[2] else 0o644)
+            if not alone or entry[2] or came[digest].st_mode & 0o777 != 0o644:
+                os.chmod(where, 0o755 if entry[2] else 0o644)
         elif at is not None and digest not in self._gone:
             leaves = bool(self._explained) and at[0] not in self._taken and at[1] == entry[2]
             self._taken.add(at[0])
@@ -259,15 +265,17 @@ class Keeping:
 
     there = False
 
-    def __init__(
-        self, layout: Layout, prober: Prober, incoming: Incoming, _request: Mapping[str, Any], tree: trees.Tree, links: Mapping[str, str]
-    ) -> None:
+    def __init__(self, layout: Layout, prober: Prober, incoming: Incoming, _request: Mapping[str, Any]) -> None:
         self._prober = prober
         self._incoming = incoming
-        self._tree = tree
-        self._links = links
+        self.known: dict[Entry, Entry] = {}
         with prober.caching() as cache:
             self._store = Store(layout, cache)
+
+    def expect(self, tree: trees.Tree, links: Mapping[str, str]) -> None:
+        """What is to be kept, and the text of each of its links."""
+        self._tree = tree
+        self._links = links
 
     def has(self, entry: Entry) -> bool:
         """Whether the store has the bytes of a file, as far as stamps tell."""

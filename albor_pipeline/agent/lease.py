@@ -3,6 +3,7 @@
 A flock on .albor/leases/<lineage>, whose text says who holds it. It is let go when the connection ends, and when nothing
 came from the controller for LEASE_S seconds (a closed laptop, a cut line that nobody told us of). A controller that comes
 back takes it again, unless another had it meanwhile: then its picture of the machine is old, and it must start anew.
+A second connection of the holder says so by the token that the first was given, and may do what that one may.
 Test hook: ALBOR_TEST_LEASE_S is the limit in place of LEASE_S.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 
+from albor_pipeline.agent import liveness
 from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, to_json, utc, write_all
 
@@ -35,30 +37,50 @@ class Lease:
         self._clock = clock
         self._heard_s = clock()
         self._holder = ""
-        self._token = ""
+        self._joined = False
         self._descriptor: int | None = None
+        self.token = ""
+
+    def join(self, token: str) -> None:
+        """Be a second connection of who was given this token. Raises AttemptError `held`, `no-lease`."""
+        self._require_first(token)
+        self.token, self._joined = token, True
 
     def take(self, holder: str) -> None:
         """Become the holder, or go on as such. Raises AttemptError `held` with the other's words."""
-        if self._token:
+        if self.token:
             self.require()
             return
         self._lock()
-        self._holder, self._token = holder, os.urandom(8).hex()
+        self._holder, self.token = holder, os.urandom(8).hex()
         self._sign()
 
     def require(self) -> None:
         """Make sure that it is held, taking it again when it lapsed. Raises AttemptError `held`, `no-lease`."""
-        if not self._token:
+        if not self.token:
             raise AttemptError("no-lease", "a controller takes the lease before it starts anything")
         if self._descriptor is not None:
             return
+        if self._joined:
+            self._require_first(self.token)
+            return
         self._lock()
-        last = read_json(self._path) or {}
-        if last.get("token") != self._token:
+        try:
+            self._compare(self.token)
+        except AttemptError:
             self._unlock()
-            text = "%s took over while this controller was not heard of" % _words(last)
-            raise AttemptError("held", text)
+            raise
+
+    def _require_first(self, token: str) -> None:
+        """Make sure that the connection which was given this token holds it still."""
+        if not liveness.lock_is_held(self._path):
+            raise AttemptError("no-lease", "the first connection of this controller does not hold the lease any more")
+        self._compare(token)
+
+    def _compare(self, token: str) -> None:
+        last = read_json(self._path) or {}
+        if last.get("token") != token:
+            raise AttemptError("held", "%s took over while this controller was not heard of" % _words(last))
 
     def heard(self) -> None:
         """Something came from the controller."""
@@ -85,7 +107,7 @@ class Lease:
     def _sign(self) -> None:
         assert self._descriptor is not None
         os.ftruncate(self._descriptor, 0)
-        write_all(self._descriptor, to_json({"holder": self._holder, "since": utc(), "token": self._token}))
+        write_all(self._descriptor, to_json({"holder": self._holder, "since": utc(), "token": self.token}))
 
     def _unlock(self) -> None:
         if self._descriptor is not None:

@@ -32,7 +32,7 @@ class Link:
     def __init__(self, magic: bool) -> None:
         self._decoder = wire.Decoder(magic)
         self._urgent: deque[bytes] = deque()
-        self._now: memoryview | None = None
+        self._now: list[memoryview] = []
         self._streams: dict[int, _Outgoing] = {}
         self._taken: dict[int, int] = {}
 
@@ -93,28 +93,34 @@ class Link:
         """A received stream is over."""
         self._taken.pop(stream, None)
 
-    def output(self) -> memoryview | None:
-        """The next bytes to write, None when there is nothing that may go."""
-        if self._now is None:
-            self._now = self._next()
+    def output(self) -> list[memoryview]:
+        """The next bytes to write, in parts that are not put together first; none when there is nothing that may go."""
+        if not self._now:
+            size = 0
+            while size < wire.MAX_PAYLOAD and (parts := self._next()):
+                self._now += parts
+                size += sum(map(len, parts))
         return self._now
 
     def sent(self, size_bytes: int) -> None:
         """So many bytes of output() were written."""
-        assert self._now is not None
-        self._now = self._now[size_bytes:] if size_bytes < len(self._now) else None
+        while size_bytes and size_bytes >= len(self._now[0]):
+            size_bytes -= len(self._now.pop(0))
+        if size_bytes:
+            self._now[0] = self._now[0][size_bytes:]
 
-    def _next(self) -> memoryview | None:
+    def _next(self) -> list[memoryview]:
         if self._urgent:
-            return memoryview(self._urgent.popleft())
+            return [memoryview(self._urgent.popleft())]
         for stream, outgoing in list(self._streams.items()):
             if outgoing.chunks and outgoing.credit > 0:
                 self._streams[stream] = self._streams.pop(stream)
-                return memoryview(wire.frame(wire.DATA, stream, self._cut(outgoing)))
+                data = self._cut(outgoing)
+                return [memoryview(wire.header(wire.DATA, stream, len(data))), data]
             if outgoing.ended and not outgoing.chunks:
                 del self._streams[stream]
-                return memoryview(wire.frame(wire.END, stream))
-        return None
+                return [memoryview(wire.frame(wire.END, stream))]
+        return []
 
     @staticmethod
     def _cut(outgoing: _Outgoing) -> memoryview:

@@ -17,6 +17,7 @@ from albor_pipeline.agent.trees import Tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     Entry = tuple[str, str, int, "str | None", int]
     Want = tuple[int, int, int]
@@ -24,38 +25,66 @@ if TYPE_CHECKING:
 LENGTH = struct.Struct(">Q")
 MAX_BYTES = 1 << 30
 KINDS = ("file", "dir", "glob")
+ELSEWHERE = frozenset(("", ".", "..", ".albor"))
 
 
 class ListingError(Exception):
     """What arrived is not the listing of the tree that was asked for."""
 
 
-def pack(tree: Tree, links: Mapping[str, str]) -> bytes:
-    """A listing with its length before it; `links` holds the text of each link by the name of its entry."""
-    body = zlib.compress(to_json({"version": 1, "type": tree.type, "entries": tree.entries, "links": links}), 1)
+def pack(tree: Tree, links: Mapping[str, str], text: bytes | None = None) -> bytes:
+    """A listing with its length before it; `links` holds the text of each link by the name of its entry.
+
+    `text` is how a tree without links is recorded, which spares writing it out once more.
+    """
+    if links or text is None:
+        text = to_json({"version": 1, "type": tree.type, "entries": tree.entries, "links": links})
+    body = zlib.compress(text, 1)
     return LENGTH.pack(len(body)) + body
 
 
-def unpack(body: bytes, root: str) -> tuple[Tree, dict[str, str]]:
-    """The tree and its links of what pack() made, without the length. Raises ListingError unless it is exactly that of `root`."""
+def unpack(body: bytes, root: str, known: Mapping[Entry, Entry] | None = None) -> tuple[Tree, dict[str, str], bytes]:
+    """The tree of what pack() made, without the length, its links, and the text, which may be recorded. Raises ListingError.
+
+    It is exactly that of `root`, or an error. `known` are entries of which the same was proven before.
+    """
+    known = known or {}
     reader = zlib.decompressobj()
     try:
         text = reader.decompress(body, MAX_BYTES)
         value = json.loads(text)
-        tree = Tree(value["type"], [(str(name), str(what), int(x), digest, int(size)) for name, what, x, digest, size in value["entries"]])
-        links = {str(name): str(target) for name, target in value["links"].items()}
+        tree = Tree(value["type"], [known.get(entry) or _entry(*entry) for entry in map(tuple, value["entries"])])
+        links = {str(name): str(target) for name, target in value.get("links", {}).items()}
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError):
         raise ListingError("what arrived is no listing") from None
     if tree.root != root or tree.type not in KINDS:
         raise ListingError("a listing arrived that is not the recorded one")
-    _check(tree, links)
-    return tree, links
+    _check_folders(tree)
+    _check(tree.type, [entry for entry in tree.entries if entry not in known], links)
+    return tree, links, text
 
 
-def _check(tree: Tree, links: Mapping[str, str]) -> None:
-    kinds, empty = {entry[0]: entry[1] for entry in tree.entries}, hashing.digest_bytes(b"")
-    for name, what, _x, digest, size in tree.entries:
-        if not _stays_inside(name, tree.type, kinds):
+def _entry(name: object, what: object, x: Any, digest: str | None, size: Any) -> Entry:
+    return str(name), str(what), int(x), digest, int(size)
+
+
+def _check_folders(tree: Tree) -> None:
+    """Raise ListingError when something lies below what is no folder."""
+    above: dict[str, str] = {}
+    for entry in tree.entries:
+        name = entry[0].rpartition("/")[0]
+        while name and name not in above:
+            above[name] = entry[0]
+            name = name.rpartition("/")[0]
+    for entry in tree.entries:
+        if entry[1] != "d" and entry[0] in above:
+            raise ListingError("the listing names %r, which does not lie in it" % above[entry[0]])
+
+
+def _check(kind: str, entries: Sequence[Entry], links: Mapping[str, str]) -> None:
+    empty = hashing.digest_bytes(b"")
+    for name, what, _x, digest, size in entries:
+        if not _stays_inside(name, kind):
             raise ListingError("the listing names %r, which does not lie in it" % name)
         if what == "l":
             if hashing.digest_bytes(os.fsencode(links.get(name, ""))) != digest:
@@ -69,14 +98,11 @@ def _check(tree: Tree, links: Mapping[str, str]) -> None:
             raise ListingError("%r is a device, a socket or a pipe" % name)
 
 
-def _stays_inside(name: str, kind: str, kinds: Mapping[str, str]) -> bool:
-    """True when no word of a name leads elsewhere, and all that is above it is a folder."""
+def _stays_inside(name: str, kind: str) -> bool:
+    """True when no word of a name leads elsewhere."""
     if kind == "file":
         return name == ""
-    words = name.split("/")
-    if any(word in ("", ".", "..", ".albor") or "\0" in word for word in words):
-        return False
-    return all(kinds.get("/".join(words[:count]), "d") == "d" for count in range(1, len(words)))
+    return "\0" not in name and ELSEWHERE.isdisjoint(name.split("/"))
 
 
 def distinct(tree: Tree) -> list[Entry]:

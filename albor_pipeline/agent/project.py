@@ -63,7 +63,7 @@ class Project:
             return None
         return ""
 
-    def put(self, items: Sequence[Item], data: Iterator[bytes], run: str) -> list[str]:
+    def put(self, items: Sequence[Item], data: Iterator[bytes | memoryview], run: str) -> list[str]:
         """Write these files, whose bytes come one after another; where what was in their way is now. Raises OSError, FileError."""
         last, kept = self._last()["files"], list[str]()
         source = Source(data)
@@ -137,7 +137,7 @@ def _mark(item: Item) -> str:
     return "%s%d%s" % (item[1], item[2], item[3])
 
 
-def _write_parts(name: str, parts: Iterator[bytes], mode: int) -> str:
+def _write_parts(name: str, parts: Iterator[bytes | memoryview], mode: int) -> str:
     """The digest of what was written."""
     hasher = hashing.new_hasher()
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)

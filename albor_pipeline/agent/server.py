@@ -36,11 +36,11 @@ class Stream:
     def __init__(self, server: Server, number: int) -> None:
         self._server = server
         self.number = number
-        self.inbox: queue.SimpleQueue[bytes | ConnectionError | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[memoryview | ConnectionError | None] = queue.SimpleQueue()
         self.sends = False
         self.ended = False
 
-    def read(self) -> Iterator[bytes]:
+    def read(self) -> Iterator[memoryview]:
         """The request's data, part by part. Raises ConnectionError when the other side goes away in between."""
         while True:
             part = self.inbox.get()
@@ -51,9 +51,9 @@ class Stream:
             self._server.taken(self.number, len(part))
             yield part
 
-    def put(self, part: bytes | ConnectionError | None) -> None:
+    def put(self, part: memoryview | ConnectionError | None) -> None:
         """Data of the request came, or its end; after the end nobody waits for what this stream still sends."""
-        self.ended = not isinstance(part, bytes)
+        self.ended = part is None or isinstance(part, ConnectionError)
         self.inbox.put(part)
 
     def write(self, data: bytes) -> None:
@@ -118,7 +118,7 @@ class Server:
     def _poll(self, incoming: int, outgoing: int) -> set[int]:
         spawning = self.starts.spawning
         with self._room:
-            blocked = self._link.output() is not None
+            blocked = bool(self._link.output())
         reading = [incoming, spawning.replies, self._wake_read]
         writing = ([outgoing] if blocked else []) + ([spawning.requests] if spawning.wants_write else [])
         timeout_s = self._timeout
@@ -134,10 +134,10 @@ class Server:
         with self._room:
             while True:
                 data = self._link.output()
-                if data is None:
+                if not data:
                     break
                 try:
-                    self._link.sent(os.write(outgoing, data))
+                    self._link.sent(os.writev(outgoing, data))
                 except BlockingIOError:
                     break
             self._room.notify_all()

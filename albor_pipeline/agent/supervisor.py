@@ -12,7 +12,7 @@ import os
 import signal
 import time
 
-from albor_pipeline.agent import attempts, child, claims, liveness, logs, outputs, verdict
+from albor_pipeline.agent import attempts, child, claims, gpulimits, liveness, logs, outputs, verdict
 from albor_pipeline.agent.layout import Layout, quote, read_json, to_json, utc, write_all, write_file
 from albor_pipeline.agent.probe import new_cache
 from albor_pipeline.agent.reserve import Reserve
@@ -100,6 +100,7 @@ class Attempt:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in slots["gpu"])
         if slots.get("cpu"):
             env["OMP_NUM_THREADS"] = str(slots["cpu"])
+        env.update(gpulimits.told(layout.workdir, slots.get("gpu")))
         env.update(spec["env"])
         env["ALBOR_ATTEMPT"] = self._folder
         env["ALBOR_WORK"] = work

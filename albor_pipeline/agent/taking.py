@@ -32,7 +32,7 @@ SHOWN = 3
 class Inflow:
     """What comes on a stream, in lengths that the receiver knows. Raises AttemptError `short` when it ends before."""
 
-    def __init__(self, parts: Iterator[bytes]) -> None:
+    def __init__(self, parts: Iterator[bytes | memoryview]) -> None:
         self._parts = parts
         self._held = memoryview(b"")
 
@@ -58,13 +58,16 @@ class Taker:
     """One tree on its way here."""
 
     def __init__(
-        self, layout: Layout, prober: Prober, request: Mapping[str, Any], parts: Iterator[bytes], say: Callable[[dict[str, Any]], None]
-    ) -> None:
+        self, layout: Layout, prober: Prober, request: Mapping[str, Any], parts: Iterator[bytes | memoryview],
+        say: Callable[[dict[str, Any]], None], may: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`say` sends a reply; `may` raises when this is not to be put in place any more."""
         self._layout = layout
         self._prober = prober
         self._request = request
         self._inflow = Inflow(parts)
         self._say = say
+        self._may = may
         self._incoming = Incoming(layout)
         self._came: dict[str | None, os.stat_result] = {}
         self._spoiled: set[str | None] = set()
@@ -83,17 +86,19 @@ class Taker:
                 raise self._no_room(0) from None
 
     def _run(self) -> dict[str, Any]:
+        kind = Keeping if self._request.get("keep") else Placing
+        target = kind(self._layout, self._prober, self._incoming, self._request)  # looks at the path while the listing is on its way
         (length,) = LENGTH.unpack(self._inflow.exactly(LENGTH.size))
         if length > listing.MAX_BYTES:
             raise ListingError("what arrived is no listing")
-        tree, links = listing.unpack(bytes(self._inflow.exactly(length)), self._request["root"])
-        trees.record(self._layout, tree)
-        kind = Keeping if self._request.get("keep") else Placing
-        target = kind(self._layout, self._prober, self._incoming, self._request, tree, links)
+        tree, links, text = listing.unpack(bytes(self._inflow.exactly(length)), self._request["root"], target.known)
+        trees.record(self._layout, tree, text)
+        target.expect(tree, links)
         files = listing.distinct(tree)
         for _turn in range(ROUNDS):
             wanted = [] if target.there else self._lacking(files, target.has)
             if not wanted or self._fetch(wanted, files, tree):
+                self._may()
                 try:
                     return {"done": True, **tree.summary(), "received_bytes": self._received, **target.finish(self._came)}
                 except Lost as error:

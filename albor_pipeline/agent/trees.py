@@ -167,12 +167,12 @@ def signature_walked(found: tuple[str, list[Found]]) -> str:
     return hashing.digest_bytes("".join(lines).encode("utf-8", "surrogateescape"))
 
 
-def record(layout: Layout, tree: Tree) -> None:
-    """Keep the listing under its root; not made durable, since a reader checks it against the root."""
-    path = os.path.join(layout.trees, tree.root)
+def record(layout: Layout, tree: Tree, text: bytes | None = None) -> None:
+    """Keep the listing under its root; not made durable, since a reader checks it against the root. `text` is it written out."""
+    path = record_path(layout, tree.root)
     if os.path.exists(path):
         return
-    body = to_json({"version": 1, "type": tree.type, "entries": tree.entries})
+    body = text or to_json({"version": 1, "type": tree.type, "entries": tree.entries})
     try:
         replace_file(path, body)
     except FileNotFoundError:
@@ -180,9 +180,14 @@ def record(layout: Layout, tree: Tree) -> None:
         replace_file(path, body)
 
 
+def record_path(layout: Layout, root: str) -> str:
+    """Where the listing of a root is, if it is on record."""
+    return os.path.join(layout.trees, os.path.basename(root))
+
+
 def recall(layout: Layout, root: str) -> Tree | None:
     """The listing recorded under a root, None where it is not there or not whole."""
-    path = os.path.join(layout.trees, os.path.basename(root))
+    path = record_path(layout, root)
     data = read_bytes(path, limit=1 << 30)
     if not data:
         return None

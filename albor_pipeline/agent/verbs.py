@@ -258,10 +258,14 @@ def project_done(server: Server, _stream: Stream, body: Mapping[str, Any]) -> di
 def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Be the one controller of this lineage here, for as long as it is heard of; the journal head that is kept here now.
 
-    Raises AttemptError `held` with the holder's text.
+    The reply's `token` is what a second connection of the same controller sends in place of `holder`.
+    Raises AttemptError `held` with the holder's text, `no-lease`.
     """
+    if "token" in body:
+        server.lease.join(str(body["token"]))
+        return {}
     server.lease.take(str(body["holder"]))
-    return {"head": facts.heads(server.layout.head).get(server.lineage)}
+    return {"head": facts.heads(server.layout.head).get(server.lineage), "token": server.lease.token}
 
 
 def look_at_slots(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,7 +299,8 @@ def take(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, A
     """
     _need_digests()
     server.lease.require()
-    taker = Taker(server.layout, server.prober, body, stream.read(), lambda reply: server.answer(stream.number, reply))
+    may = server.lease.require
+    taker = Taker(server.layout, server.prober, body, stream.read(), lambda reply: server.answer(stream.number, reply), may)
     return taker.run()
 
 

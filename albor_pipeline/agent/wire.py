@@ -19,7 +19,7 @@ MAGIC = b"albor-agent frames 1\n"
 MESSAGE, MORE, DATA, END, CREDIT = 1, 2, 3, 4, 5
 HEADER = struct.Struct(">BII")
 MAX_PAYLOAD = 256 * 1024 - HEADER.size
-WINDOW_BYTES = 1 << 20
+WINDOW_BYTES = 4 << 20
 MAX_NOISE_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 1 << 30
 
@@ -30,9 +30,14 @@ class FrameError(ValueError):
     """What arrived is not our frames."""
 
 
+def header(kind: int, stream: int, size_bytes: int) -> bytes:
+    """The bytes before a payload of that size."""
+    return HEADER.pack(kind, stream, size_bytes)
+
+
 def frame(kind: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     """One frame as bytes; the payload is at most MAX_PAYLOAD bytes."""
-    return HEADER.pack(kind, stream, len(payload)) + payload
+    return header(kind, stream, len(payload)) + payload
 
 
 def message(stream: int, body: object) -> Iterator[bytes]:
@@ -50,63 +55,79 @@ def message(stream: int, body: object) -> Iterator[bytes]:
     yield frame(MESSAGE, stream, view[start:])
 
 
-def data_frames(stream: int, data: bytes | memoryview) -> Iterator[bytes]:
-    """The DATA frames of some bytes; the caller has the credit for them."""
-    view = memoryview(data)
-    for start in range(0, len(view), MAX_PAYLOAD):
-        yield frame(DATA, stream, view[start : start + MAX_PAYLOAD])
-
-
 def credit(stream: int, size_bytes: int) -> bytes:
     """The frame that lets the other side send `size_bytes` more on a stream."""
     return frame(CREDIT, stream, struct.pack(">I", size_bytes))
 
 
 class Decoder:
-    """Bytes in, whole frames out. `magic` True skips noise up to the magic line first (rc files print)."""
+    """Bytes in, whole frames out, but for data, which comes out as it comes in.
+
+    `magic` True skips noise up to the magic line first (rc files print).
+    """
 
     def __init__(self, magic: bool) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._stream = 0
+        self._left = 0  # bytes of a data frame of that stream that are still to come
         self._partial: dict[int, list[bytes]] = {}
         self._seeking = magic
         self.noise = b""
 
     def feed(self, data: bytes) -> list[tuple[int, int, Any]]:
-        """(kind, stream, payload) of every whole frame: a message's payload is the JSON value, a credit's the number. Raises FrameError."""
-        self._buffer += data
-        if self._seeking and not self._skip_noise():
-            return []
+        """(kind, stream, payload) of every frame: a message's payload is the JSON value, a credit's the number, data's a view of `data`.
+
+        Raises FrameError.
+        """
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        if self._seeking:
+            data = self._skip_noise(data)
+        view, position = memoryview(data), 0
         frames: list[tuple[int, int, Any]] = []
-        position, buffer = 0, self._buffer
-        while len(buffer) - position >= HEADER.size:
-            kind, stream, length = HEADER.unpack_from(buffer, position)
+        while position < len(view):
+            if self._left:
+                part = view[position : position + self._left]
+                self._left -= len(part)
+                position += len(part)
+                frames.append((DATA, self._stream, part))
+                continue
+            begin = position + HEADER.size
+            if len(view) < begin:
+                break
+            kind, stream, length = HEADER.unpack_from(view, position)
             if length > MAX_PAYLOAD or not MESSAGE <= kind <= CREDIT:
                 raise FrameError("not a frame: kind %d, length %d" % (kind, length))
-            end = position + HEADER.size + length
-            if len(buffer) < end:
+            if kind == DATA:
+                self._stream, self._left, position = stream, length, begin
+                continue
+            if len(view) < begin + length:
                 break
-            payload = bytes(memoryview(buffer)[position + HEADER.size : end])
-            position = end
-            if kind == MORE:
-                self._keep(stream, payload)
-            elif kind == MESSAGE:
-                frames.append((kind, stream, self._message(stream, payload)))
-            else:
-                frames.append((kind, stream, struct.unpack(">I", payload)[0] if kind == CREDIT else payload))
-        del buffer[:position]
+            position = begin + length
+            frames += self._frame(kind, stream, bytes(view[begin:position]))
+        if position < len(view):
+            self._buffer = bytes(view[position:])
         return frames
 
-    def _skip_noise(self) -> bool:
-        at = self._buffer.find(MAGIC)
+    def _frame(self, kind: int, stream: int, payload: bytes) -> list[tuple[int, int, Any]]:
+        if kind == MORE:
+            self._keep(stream, payload)
+            return []
+        if kind == MESSAGE:
+            return [(kind, stream, self._message(stream, payload))]
+        return [(kind, stream, struct.unpack(">I", payload)[0] if kind == CREDIT else payload)]
+
+    def _skip_noise(self, data: bytes) -> bytes:
+        """What follows the magic line; before that is there, nothing."""
+        at = data.find(MAGIC)
+        self.noise = data[: at if at >= 0 else len(data)][-4096:]
         if at < 0:
-            self.noise = bytes(self._buffer[-4096:])
-            if len(self._buffer) > MAX_NOISE_BYTES:
+            if len(data) > MAX_NOISE_BYTES:
                 raise FrameError("no agent answered")
-            return False
-        self.noise = bytes(self._buffer[:at][-4096:])
-        del self._buffer[: at + len(MAGIC)]
+            self._buffer = data
+            return b""
         self._seeking = False
-        return True
+        return data[at + len(MAGIC) :]
 
     def _keep(self, stream: int, payload: bytes) -> None:
         parts = self._partial.setdefault(stream, [])

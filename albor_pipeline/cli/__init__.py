@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
             parser.print_help()
             return UsageError.exit_code
         args.command_line = list(argv)
-        code: int = _module(args.verb).run(args)
+        code: int = module_of(args.verb).run(args)
         return code
     except AlborError as error:
         return _show(error, argv, args)
@@ -88,7 +88,8 @@ def main(argv: Sequence[str]) -> int:
         return _bug()
 
 
-def _module(verb: str) -> Any:
+def module_of(verb: str) -> Any:
+    """The module of a verb, with add_arguments() and run()."""
     name = verb.replace("-", "_")
     return import_module(f"albor_pipeline.cli.{name}_" if iskeyword(name) else f"albor_pipeline.cli.{name}")
 
@@ -123,7 +124,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for verb, does in VERBS.items():
         sub = verbs.add_parser(verb, help=does, description=does)
         if verb == wanted:
-            _module(verb).add_arguments(sub)
+            module_of(verb).add_arguments(sub)
     return parser
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
     from albor_pipeline.run.session import Session, Wish
 
 FOLDER = Path("manifests")
+PIPELINE = re.compile(r'"pipeline":("(?:[^"\\]|\\.)*")')
+NAME = re.compile(r"""^name: *["']?([^"'#\n]*?)["']? *(?:#.*)?$""", re.MULTILINE)
 DEFAULT = FOLDER / "albor.yaml"
 
 
 def add_manifest(parser: argparse.ArgumentParser) -> None:
     """MANIFEST and --state-dir, which most verbs take."""
-    parser.add_argument("manifest", nargs="?", help="manifests/albor.yaml, else the only one in manifests/")
+    parser.add_argument("manifest", nargs="?", help="the one whose state is here, manifests/albor.yaml, else the only one in manifests/")
     add_state(parser)
 
 
@@ -53,17 +57,43 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def find_manifest(given: str | None) -> Path:
-    """The manifest to use; raises UsageError naming the candidates when there is no single one."""
+    """The manifest to use: the one whose state is here, manifests/albor.yaml, or the only one.
+
+    Raises UsageError naming the candidates when there is no single one.
+    """
     if given is not None:
         return Path(given)
+    found = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("*.yml")])
+    owner = _owner() if len(found) > 1 else None
+    mine = [path for path in found if owner is not None and _named(path) == owner]
+    if len(mine) == 1:
+        return mine[0]
     if DEFAULT.is_file():
         return DEFAULT
-    found = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("*.yml")])
     if len(found) == 1:
         return found[0]
     if not found:
         raise UsageError.of("no-manifest", "there is no manifest in manifests/", "name one, or: albor-pipeline init")
     raise UsageError.of("which-manifest", f"there are {len(found)} manifests: {', '.join(map(str, found))}", "name the one to use")
+
+
+def _owner() -> str | None:
+    """The pipeline that the state in this folder belongs to."""
+    found = PIPELINE.search(_text(Path("state/albor.lock.yaml")))
+    return json.loads(found[1]) if found else None
+
+
+def _named(path: Path) -> str:
+    """The name that a manifest gives itself, as far as that can be told without reading it as one."""
+    found = NAME.search(_text(path))
+    return found[1] if found else ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def state_dir(args: argparse.Namespace, manifest: Manifest) -> Path:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from itertools import pairwise
 
-from albor_pipeline.cli import VERBS, common
+from albor_pipeline.cli import VERBS, common, module_of
 from albor_pipeline.errors import EXIT_OK, AlborError
 from albor_pipeline.model.manifest import Manifest
 
@@ -75,7 +74,7 @@ def candidates(before: Sequence[str], current: str) -> Iterable[str]:
     if verb not in VERBS:
         return []
     parser = argparse.ArgumentParser(prog=verb)
-    import_module(f"albor_pipeline.cli.{verb.replace('-', '_')}").add_arguments(parser)
+    module_of(verb).add_arguments(parser)
     typed = before[before.index(verb) + 1 :]
     options = {name: action for action in parser._actions for name in action.option_strings}
     last = options.get(typed[-1]) if typed else None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from albor_pipeline.manifest import later
 from albor_pipeline.manifest.nodes import Table
 from albor_pipeline.manifest.schema import Block, Reader
 from albor_pipeline.manifest.sections import CommonFields
 from albor_pipeline.resources.fields import keys_of, typed
 from albor_pipeline.resources.registry import KINDS
 
-OF_FORJAR = frozenset(("file", "task", "recipe")) | later.TYPES
+OURS = frozenset(("python_env",))
+OF_FORJAR = KINDS.keys() - OURS
 
 ANYWHERE = frozenset(
     (

@@ -23,6 +23,7 @@ POLICY = frozenset(
 )  # fmt: skip
 RESOURCE = frozenset(("store",))
 RECIPE = RESOURCE | {"triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "arch"}
+TASK_INSIDE = ("lifecycle.ignore_drift",)
 RESOURCE_INSIDE = ("lifecycle.create_before_destroy",)
 TASK = frozenset(
     (
@@ -33,7 +34,12 @@ TASK = frozenset(
 KIND = {"task": TASK}
 TYPES = frozenset(
     (
-        "package", "service", "mount", "user", "docker", "pepita", "network", "cron", "model", "gpu",
-        "wasm_bundle", "image", "build", "github_release",
+        "pepita", "image", "build",
     )
 )  # fmt: skip
+# What to use in place of a type that will not be brought about here; a plan that needs it is refused with this.
+INSTEAD = {
+    "pepita": "use `type: docker` for a place of its own, or a task under `systemd-run -p MemoryMax=... -p AllowedCPUs=...`",
+    "image": "use a task that runs `docker build` or `podman build`, and `type: docker` for the container",
+    "build": "use a task on the machine that builds, with `outputs`, and a task on the other machine that has it among its `inputs`",
+}

@@ -34,7 +34,7 @@ TYPES_NOTE = f"types: {', '.join(KINDS)}"
 MAX_RESOURCES = 50_000
 MAX_INSTANCES = 2_000
 MAX_MISTAKES = 5_000  # five times as many as are shown; the rest of such a manifest is not read
-SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",)}
+SECRET_FIELDS: Mapping[str, tuple[str, ...]] = {"task": ("env",), "file": ("content",), "model": ("token",)}
 
 
 class ResourceReader:
@@ -201,13 +201,15 @@ class ResourceReader:
         spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
         block = Block(
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
-            later.KIND.get(kind.name, later.RESOURCE), kind.names, later.RESOURCE_INSIDE,
+            later.KIND.get(kind.name, later.RESOURCE), kind.names,
+            (*later.RESOURCE_INSIDE, *(later.TASK_INSIDE if kind.name == "task" else ())),
         )  # fmt: skip
         table = own_part(self._reader, table, kind.name, block)
         common = self._common(name, span, table, block, scope)
         if common is None:
             self._fields(name, table, kind, block, scope, None)
             return replace(nothing, spans=spans)
+        self._check_ignored(name, kind, common, spans)
         machines = of_architecture(context.machines or common.machine, common.arch, scope.machines)
         first, *others = machines or context.machines or common.machine
         scope.asked_current = False
@@ -235,14 +237,14 @@ class ResourceReader:
             label, place = self._reader.suggest.label(node.text, tuple(KINDS)), self._reader.text.of(node)
             problems.error("unknown-type", f"there is no type `{shorten(node.text)}`", place, label, (note,))
         elif node.text in later.TYPES:
-            self._reader.note_not_yet(f"type `{node.text}`", self._reader.text.of(node))
+            self._reader.note_not_yet(f"type `{node.text}`", self._reader.text.of(node), instead=later.INSTEAD.get(node.text, ""))
         return kind
 
     def _common(self, name: str, span: Span, table: Table, block: Block, scope: Scope) -> CommonFields | None:
         items = table.items
         values = {key: self._reader.raw(items[key][1], scope) for key in COMMON if key in items}
         extra = (*block.extra, *keys_of(block.model))
-        block = Block(block.owner, block.span, block.noun, CommonFields, block.shown, extra, block.later, block.names)
+        block = Block(block.owner, block.span, block.noun, CommonFields, block.shown, extra, block.later, block.names, block.later_inside)
         common = self._reader.model(CommonFields, table, values, block)
         if common is None:
             return None
@@ -283,6 +285,15 @@ class ResourceReader:
         scope.current = None
         return fields
 
+
+    def _check_ignored(self, name: str, kind: Kind, common: CommonFields, spans: NodeSpans) -> None:
+        """Note a field whose drift is to be ignored and that the type does not have."""
+        for index, word in enumerate(common.lifecycle.ignore_drift):
+            known = keys_of(kind.model)
+            if word != "*" and word.partition(".")[0] not in known:
+                message = f"`ignore_drift` of `{name}` names `{word}`, which is no field of a {kind.noun}"
+                place = spans.get(f"lifecycle.ignore_drift.{index}") or spans.get("lifecycle")
+                self._reader.problems.error("unknown-field", message, place, self._reader.suggest.label(word, known))
 
     def _filled(self, node: Scalar, path: str, scope: Scope) -> str | None:
         """The text of a project file with its templates filled in; what is wrong with it is noted at the node that names it."""

@@ -97,9 +97,10 @@ class Reader:
         found, self._not_yet = tuple(self._not_yet.values()), {}
         return found
 
-    def note_not_yet(self, what: str, span: Span, label: str = "") -> None:
-        """Note one such thing: it is accepted here, and the plan refuses it by name."""
-        self._not_yet[f"{span}"] = Diagnostic("error", "not-supported", f"{what} is not supported yet", span, label)
+    def note_not_yet(self, what: str, span: Span, label: str = "", instead: str = "") -> None:
+        """Note one such thing: it is accepted here, and the plan refuses it by name, with what to use instead where there is that."""
+        text = f"{what} is read and never brought about here" if instead else f"{what} is not supported yet"
+        self._not_yet[f"{span}"] = Diagnostic("error", "not-supported", text, span, label, (instead,) if instead else ())
 
     def raw(self, node: Node, scope: Scope | None) -> Any:
         """The value with raw scalars: str when plain, Quoted when quoted, None for null; templates are left alone without a scope."""

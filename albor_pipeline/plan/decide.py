@@ -46,6 +46,7 @@ class Facts:
     heals: bool = True
     precious: tuple[str, ...] = ()
     prune: bool = False
+    reachable: bool = True
 
     @property
     def failed(self) -> Current | None:
@@ -108,6 +109,11 @@ def _undeclared(f: Facts) -> Decision | None:
     removal = f.entry.in_force.removal if f.entry is not None and f.entry.in_force is not None else {}
     if f.prune and removal.get("prevented"):
         return _decision(Action.HOLD, "prevented", "no longer in the manifest; when it was, `prevent_destroy` was true")
+    if removal.get("found"):
+        return _decision(Action.FORGET, "undeclared", f"no longer in the manifest; the {f.kind} was there before, and stays")
+    if f.prune and removal and not f.reachable:
+        text = f"no longer in the manifest, and {f.key.machine} cannot be asked: only `state rm` forgets it"
+        return _decision(Action.HOLD, "nowhere", text)
     if f.prune and removal:
         return _decision(Action.DESTROY, "undeclared", "no longer in the manifest")
     return _decision(Action.FORGET, "undeclared", f"no longer in the manifest; the {f.kind} itself is kept")

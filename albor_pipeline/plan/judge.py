@@ -145,6 +145,7 @@ class Judge:
             heals=self.manifest.policy.drift == "heal",
             precious=convergent(resource.kind).precious if resource is not None and key in observed.infra else (),
             prune=self.options.prune,
+            reachable=machine is not None and machine.error is None,
         )
 
     def _triggers(self, resource: Resource, key: Key) -> dict[str, str | None]:

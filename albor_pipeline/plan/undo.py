@@ -79,4 +79,6 @@ def _decided(key: Key, entry: Entry, observed: Observed) -> tuple[Action, Reason
         return Action.FORGET, Reason("task", "forgotten; its outputs stay where they are")
     if entry.in_force is None or not entry.in_force.removal:
         return Action.FORGET, Reason("nothing-made", "forgotten; nothing of it was recorded as made")
+    if entry.in_force.removal.get("found"):
+        return Action.FORGET, Reason("found", f"forgotten; the {entry.kind} was there before, and stays")
     return Action.DESTROY, Reason("destroy", f"the {entry.kind} is taken away")

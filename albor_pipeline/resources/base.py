@@ -41,13 +41,16 @@ class Kind(Protocol):
 class Instance:
     """One resource on one machine, with the project folder that its `source` and the like are read from.
 
-    `secret`: its content holds one. `memo` is for its kind, to read what it needs once.
+    `secret`: its content holds one. `deep`: what is costly to look at is looked at too. `gpu_needed`: a task that uses it needs a GPU.
+    `memo` is for its kind, to read what it needs once.
     """
 
     resource: Resource
     machine: Machine
     root: Path
     secret: bool = False
+    deep: bool = False
+    gpu_needed: bool = False
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property

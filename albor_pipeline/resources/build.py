@@ -1,4 +1,4 @@
-"""Build: a file that one machine builds and another receives. Declares the fields; builds nothing."""
+"""Build: a file that one machine builds and another receives. Declares the fields; a plan that needs one is refused."""
 
 from __future__ import annotations
 

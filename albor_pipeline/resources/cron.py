@@ -1,13 +1,23 @@
-"""Cron: a command that the machine runs by the clock. Declares the fields and reads schedules; installs nothing."""
+"""Cron: a command that the machine runs by the clock: a line below a mark in the crontab of its owner. Makes operations; installs nothing.
+
+A job is known by its name, in the crontab of another account by the resource's name too. Lines of others stay as they are, except what
+forjar's version left of the same job.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from albor_pipeline.model.observed import Observation
+from albor_pipeline.resources import marks, needs
+from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
-from albor_pipeline.resources.formats import Account
+from albor_pipeline.resources.formats import Account, matching
+from albor_pipeline.resources.shell import Script, fixed
 
 KEYWORDS = ("@reboot", "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -54,10 +64,18 @@ def _schedule(value: Any) -> Any:
     return value
 
 
+OneLine = matching(r"[^\r\n\0]*", "on one line, as a crontab has it")
+
+
+def _stripped(value: Any) -> Any:
+    """A block of YAML ends with a line break, which is no part of the command."""
+    return type(value)(value.strip(" \t\r\n")) if isinstance(value, str) else value
+
+
 class Cron(Fields):
     """A command that the machine runs by the clock; one that is not absent has a schedule and a command."""
 
-    name: Annotated[Text, CONTENT, Field(description="the name of the job")]
+    name: Annotated[Text, OneLine, BeforeValidator(_stripped), CONTENT, Field(description="the name of the job")]
     state: Annotated[Literal["present", "absent"], CONTENT, Field(description="whether it is there")] = "present"
     schedule: Annotated[
         str | None,
@@ -65,7 +83,13 @@ class Cron(Fields):
         CONTENT,
         Field(description="minute, hour, day, month and weekday, or a word such as @daily"),
     ] = None
-    command: Annotated[Text | None, CONTENT, Field(description="the shell command")] = None
+    command: Annotated[
+        Text | None,
+        OneLine,
+        BeforeValidator(_stripped),
+        CONTENT,
+        Field(description="the shell command, on one line; `%` needs no backslash"),
+    ] = None
     owner: Annotated[Account, CONTENT, Field(description="the account that runs it")] = "root"
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
 
@@ -75,3 +99,160 @@ class Cron(Fields):
         if missing and self.state != "absent":
             raise wrong(f"given a `{missing[0]}`, or `state: absent`")
         return self
+
+
+# A machine without crontab has no jobs, nor has an account that is not there.
+_LOOK = r"""
+command -v crontab >/dev/null || exit 0
+owner=$1 marked=$2
+for tab in /var/spool/cron/crontabs/* /var/spool/cron/* /etc/crontabs/*; do
+  [ ! -f "$tab" ] || [ "${tab##*/}" = "$owner" ] || ! grep -qxF -e "$marked" "$tab" || printf 'elsewhere %s\n' "${tab##*/}"
+done
+code=0
+if [ "$(id -un)" = "$owner" ]; then said=$(crontab -l 2>&1) || code=$?; else said=$(crontab -u "$owner" -l 2>&1) || code=$?; fi
+case $code,$said in
+  0,*) printf 'crontab\n%s\n' "$said" ;;
+  *"no crontab for"*|*"can't open"*|*unknown*) ;;
+  *) printf '%s\n' "$said" >&2; exit "$code" ;;
+esac
+"""
+# The line under a mark of this job goes, and one that is the same without a mark; what is kept goes through read and printf, which
+# take any text as it is.
+_WRITE = r"""
+owner=$1 marked=$2 forjar=$3 line=$4 new_line=$5 whose=$6
+tab() { if [ "$(id -un)" = "$owner" ]; then crontab "$@"; else crontab -u "$owner" "$@"; fi; }
+is_ours() {
+  case $1 in
+    "# forjar:$forjar"|"# forjar-cmd:$forjar") return 0 ;;
+    "# albor-pipeline "*": "*) if [ "$whose" = name ]; then [ "${1#*": "}" = "${marked#*": "}" ]; else [ "$1" = "$marked" ]; fi ;;
+    *) return 1 ;;
+  esac
+}
+old=$(mktemp) new=$(mktemp)
+trap 'rm -f "$old" "$new"' EXIT
+tab -l >"$old" 2>"$new" || case $(cat "$new") in
+  *"no crontab for"*|*"can't open"*) : >"$old" ;;
+  *) cat "$new" >&2; exit 1 ;;
+esac
+above=
+while IFS= read -r text || [ -n "$text" ]; do
+  if is_ours "$text"; then above=ours; continue; fi
+  case $above,$text in
+    ours,\#*|ours,) ;;
+    ours,*) above=; continue ;;
+    theirs,*) ;;
+    *,"$line") [ -z "$line" ] || continue ;;
+  esac
+  case $text in "# albor-pipeline "*) above=theirs ;; *) above= ;; esac
+  printf '%s\n' "$text"
+done <"$old" >"$new"
+[ -z "$new_line" ] || printf '%s\n%s\n' "$marked" "$new_line" >>"$new"
+if [ -s "$new" ]; then tab - <"$new"; elif [ -s "$old" ]; then tab -r; fi
+rm -f "$old" "$new"
+"""
+
+
+_WITHOUT = Script(f"{needs.SBIN}\ncommand -v crontab >/dev/null || exit 0")
+
+
+class CronKind(Convergent):
+    """The kind `cron`: the line of the job is compared and replaced, so that it is never there twice."""
+
+    name: ClassVar[str] = "cron"
+    model: ClassVar[type[Fields]] = Cron
+    exclusive: ClassVar[str] = "crontab"
+
+    def probes(self, one: Instance) -> list[Item]:
+        """The crontab of the owner, and whose others have this job."""
+        return [look(needs.SBIN, fixed(_LOOK, one.fields.owner, _marked(one)))]
+
+    def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
+        """Schedule, command, and the accounts that run it."""
+        fields: Cron = one.fields
+        seen = results[0] if results else {}
+        if seen.get("exit") != 0:
+            return Observation(False, error=needs.unseen(seen))
+        told = str(seen.get("stdout", "")).split("\n")
+        start = told.index("crontab") if "crontab" in told else len(told)
+        elsewhere = [line.removeprefix("elsewhere ") for line in told[:start] if line]
+        jobs, others = _jobs(fields, told[start + 1 :])
+        owners = [*([fields.owner] if jobs or others else []), *sorted(set(elsewhere))]
+        if not owners:
+            return Observation(False, {"state": "absent"})
+        count = len(jobs) + others
+        found = {"state": "present" if count < 2 else f"present {count} times", "owner": ", ".join(owners)}
+        if jobs:
+            found["schedule"], found["command"] = jobs[0]
+        return Observation(True, {name: found[name] for name in ("state", *self.wanted(one)) if name in found})
+
+    def wanted(self, one: Instance) -> Mapping[str, str]:
+        """Schedule, command and owner of one line; percent signs as a crontab has them."""
+        fields: Cron = one.fields
+        if fields.state == "absent" or fields.schedule is None or fields.command is None:
+            return {"state": "absent"}
+        line = {"schedule": " ".join(fields.schedule.split()), "command": _escaped(fields.command)}
+        return {"state": "present", "owner": fields.owner, **line}
+
+    def converge(self, one: Instance, observed: Observation) -> list[Item]:
+        """The crontab without this job, then with it; out of the crontabs of accounts that had it before."""
+        fields: Cron = one.fields
+        present = fields.state == "present"
+        if present and all(observed.values.get(name) == value for name, value in self.wanted(one).items()):
+            return []
+        elsewhere = [name for name in observed.values.get("owner", "").split(", ") if name not in ("", fields.owner)]
+        moved = [fixed(_WRITE, name, _marked(one), fields.name, "", "", "resource") for name in elsewhere]
+        if not present:
+            return [sh(_WITHOUT, _written(one, ""), *moved)]
+        return [sh(needs.SBIN, needs.program("crontab", "cron or cronie", one), _written(one, _line(fields)), *moved)]
+
+    def again(self, one: Instance, observed: Observation) -> list[Item]:
+        """What differs: the job runs by the clock."""
+        return self.converge(one, observed)
+
+    def remove(self, one: Instance) -> list[Item]:
+        """The line and its mark; of a crontab that holds nothing else, all of it."""
+        return [sh(_WITHOUT, _written(one, ""))]
+
+
+def _marked(one: Instance) -> str:
+    return f"# {marks.mark(one, one.fields.name)}"
+
+
+def _line(fields: Cron) -> str:
+    if fields.schedule is None or fields.command is None:
+        return ""
+    return f"{' '.join(fields.schedule.split())} {_escaped(fields.command)}"
+
+
+def _escaped(command: str) -> str:
+    """Cron reads `%` as the end of the line unless a backslash stands before it; one that stands there already is left."""
+    return re.sub(r"(?<!\\)%", r"\\%", command)
+
+
+def _written(one: Instance, new_line: str) -> Script:
+    """The owner's crontab with this line as that of the job, or without the job."""
+    return fixed(_WRITE, one.fields.owner, _marked(one), one.fields.name, _line(one.fields), new_line, "name")
+
+
+def _jobs(fields: Cron, lines: Sequence[str]) -> tuple[list[tuple[str, str]], int]:
+    """Schedule and command of each line below a mark of this job, and how many lines more are the same without one."""
+    jobs: list[tuple[str, str]] = []
+    others, above = 0, ""
+    for line in lines:
+        if _is_mark(fields, line):
+            above = "ours"
+        elif above == "ours" and line and not line.startswith("#"):
+            words = re.split("[ \t]+", line.strip(" \t"), maxsplit=1 if line.startswith("@") else len(PARTS))
+            jobs.append((" ".join(words[:-1]), words[-1]))
+            above = ""
+        else:
+            others += above != "theirs" and line == _line(fields) != ""
+            above = "theirs" if line.startswith(f"# {marks.PREFIX}") else ""
+    return jobs, others
+
+
+def _is_mark(fields: Cron, line: str) -> bool:
+    if line in (f"# forjar:{fields.name}", f"# forjar-cmd:{fields.name}"):
+        return True
+    found = marks.parse(line.removeprefix("# ")) if line.startswith("# ") else None
+    return found is not None and found[1] == fields.name

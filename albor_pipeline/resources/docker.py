@@ -1,14 +1,34 @@
-"""Docker: a container on the machine. Declares the fields; starts none."""
+"""Docker: a container on the machine, by docker or podman. Makes agent operations; runs nothing.
+
+A container cannot be changed after it was made: when something else than its state or its restart rule differs it is made afresh, once the
+image is there. What image and engine bring (variables, the command) is not compared. Values of variables go in a file that only its owner
+reads and that is gone afterwards; they are shown and recorded by digest.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from albor_pipeline.agent.hashing import digest_bytes
+from albor_pipeline.agent.layout import quote
+from albor_pipeline.errors import ManifestError
+from albor_pipeline.model.observed import Observation
+from albor_pipeline.resources import engines
+from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import LAST_PORT, Word, matching
+from albor_pipeline.resources.shell import Script, join
+
+PULL_TIMEOUT_S = 3600.0
+MAX_VARIABLE_BYTES = 60_000  # the engine reads its file of variables by lines of at most 64 KiB
+MAX_COMMAND = 100_000
+NO_ENGINE = "none"
+DOWN = "the engine does not run"
 
 PORTS = re.compile(
     r"(?:(?:\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?:([0-9]{1,5}(?:-[0-9]{1,5})?)?:)?([0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?:tcp|udp|sctp))?"
@@ -26,7 +46,7 @@ def _published(value: Any) -> Any:
 
 
 def _volume(value: Any) -> Any:
-    if isinstance(value, str) and not any(part.startswith("/") for part in value.split(":")[:2][-1:]):
+    if isinstance(value, str) and ("\0" in value or not any(part.startswith("/") for part in value.split(":")[:2][-1:])):
         raise wrong("a volume such as data:/var/lib/data or /srv/data:/data:ro, absolute inside the container")
     return value
 
@@ -48,7 +68,7 @@ class Docker(Fields):
 
     name: Annotated[ContainerName, CONTENT, Field(description="the name of the container")]
     state: Annotated[Literal["running", "stopped", "absent"], CONTENT, Field(description="whether it runs")] = "running"
-    image: Annotated[Word | None, CONTENT, Field(description="the image it runs")] = None
+    image: Annotated[Word | None, CONTENT, Field(description="the image it runs; pulled when it is not on the machine")] = None
     ports: Annotated[tuple[Published, ...], CONTENT, Field(description="published ports such as 8080:80")] = ()
     environment: Annotated[
         tuple[Variable, ...], CONTENT, Field(description="its environment variables, each NAME=value")
@@ -65,3 +85,131 @@ class Docker(Fields):
         if self.image is None and self.state != "absent":
             raise wrong("given an `image`, or `state: absent`")
         return self
+
+
+class DockerKind(Convergent):
+    """The kind `docker`: compared by what was asked of the engine when the container was made, so that a restart is no drift."""
+
+    name: ClassVar[str] = "docker"
+    model: ClassVar[type[Fields]] = Docker
+    precious: ClassVar[tuple[str, ...]] = ("image", "environment", "command", "volumes", "ports")
+
+    def probes(self, one: Instance) -> list[Item]:
+        """One look at the container, its image, and the image that its name means now."""
+        return [look(_program(engines.LOOK, one.fields.name, one.fields.image or ""))]
+
+    def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
+        """State, image, and what else it was made with."""
+        seen = results[0] if results else {}
+        said, out = str(seen.get("stderr", "")).strip(), str(seen.get("stdout", ""))
+        if "exit" not in seen:
+            return Observation(False, error=probe_error(seen))
+        if out.strip() == NO_ENGINE or "no such container" in said.lower():
+            return Observation(False, {"state": "absent"})
+        if "annot connect to" in said:
+            return Observation(False, {"state": DOWN})
+        container = engines.read(out, _declared(one)) if seen["exit"] == 0 else None
+        if container is None:
+            return Observation(False, error=said.splitlines()[-1] if said else "the engine gave no answer that can be read")
+        return Observation(True, _values(container))
+
+    def wanted(self, one: Instance) -> Mapping[str, str]:
+        """All that a container is made with, `none` for what is not declared; variables by digest."""
+        fields: Docker = one.fields
+        return {"state": "absent"} if fields.state == "absent" else _values(_declared(one))
+
+    def converge(self, one: Instance, observed: Observation) -> list[Item]:
+        """Start, stop or another restart rule where that is all; else make it afresh."""
+        fields: Docker = one.fields
+        if fields.state == "absent":
+            return self.remove(one)
+        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
+        if not observed.exists or off - {"state", "restart"}:
+            return _make(one)
+        commands = [_program(engines.UPDATE, fields.name, fields.restart or "no")] if "restart" in off else []
+        if "state" in off:
+            commands.append(_program(engines.START if fields.state == "running" else engines.STOP, fields.name))
+        return [sh(*commands)] if commands else []
+
+    def again(self, one: Instance, observed: Observation) -> list[Item]:
+        """A restart, where it is to run."""
+        return [sh(_program(engines.RESTART, one.fields.name))] if one.fields.state == "running" else []
+
+    def remove(self, one: Instance) -> list[Item]:
+        """The container; its image and its named volumes stay."""
+        return [sh(_program(engines.REMOVE, one.fields.name))]
+
+
+def _program(text: str, *words: str) -> Script:
+    return join(["/bin/sh", "-c", text, "docker", *words])
+
+
+def _declared(one: Instance) -> engines.Container:
+    fields: Docker = one.fields
+    return engines.Container(
+        image=engines.reference(fields.image or ""),
+        is_old=False,
+        environment=_environment(one),
+        command=_command(one),
+        volumes=frozenset(map(engines.volume, fields.volumes)),
+        ports=frozenset(each for item in fields.ports for each in engines.ports(item)),
+        restart=(fields.restart or "no").removesuffix(":0"),
+        state=fields.state,
+    )
+
+
+def _values(container: engines.Container) -> dict[str, str]:
+    variables = [f"{name}={digest_bytes(value.encode())[:8]}" for name, value in sorted(container.environment.items())]
+    return {
+        "state": container.state,
+        "image": f"{container.image}, as it was before it was pulled again" if container.is_old else container.image,
+        "environment": ", ".join(variables) or "none",
+        "command": "that of the image" if container.command is None else engines.words(container.command),
+        "volumes": ", ".join(sorted(container.volumes)) or "none",
+        "ports": ", ".join(sorted(container.ports)) or "none",
+        "restart": container.restart,
+    }
+
+
+def _environment(one: Instance) -> dict[str, str]:
+    variables = {}
+    for item in one.fields.environment:
+        name, given, value = item.partition("=")
+        reason = ""
+        if not given:
+            reason = f"`{name}` has no value: write {name}=VALUE"
+        elif "\n" in value or "\r" in value or "\0" in value:
+            reason = f"`{name}` holds a line break or a NUL, which no file of variables can: put the text in a file and mount it"
+        elif len(value.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_BYTES:
+            reason = f"`{name}` is longer than {MAX_VARIABLE_BYTES:,} bytes: put the text in a file and mount it"
+        if reason:
+            raise ManifestError.of("bad-variable", f"`{one.resource.id}`: {reason}", span=one.place("environment"))
+        variables[name] = value
+    return variables
+
+
+def _command(one: Instance) -> list[str] | None:
+    text = one.fields.command or ""
+    reason = f"it is longer than {MAX_COMMAND:,} characters" if len(text) > MAX_COMMAND else ""
+    try:
+        words = [] if reason else shlex.split(text)
+    except ValueError as error:
+        reason = str(error).lower()
+    if reason:
+        message = f"the command of `{one.resource.id}` cannot be cut into words: {reason}"
+        raise ManifestError.of("bad-command", message, span=one.place("command"))
+    return words or None
+
+
+def _make(one: Instance) -> list[Item]:
+    fields: Docker = one.fields
+    variables = _environment(one)
+    file = f".albor/docker/{quote(one.resource.id)}" if variables else ""
+    options = [word for item in fields.ports for word in ("-p", item)]
+    options += [word for item in fields.volumes for word in ("-v", item)]
+    options += ["--restart", fields.restart] if fields.restart else []
+    image = str(fields.image)
+    made = _program(engines.MAKE, fields.name, fields.state, image, file, *options, "--", image, *(_command(one) or ()))
+    text = "".join(f"{name}={value}\n" for name, value in variables.items())
+    put: Item = {"verb": "put", "path": file, "type": "file", "data": text.encode("utf-8", "surrogateescape"), "mode": "0600"}
+    return [put, sh(made, timeout_s=PULL_TIMEOUT_S)] if variables else [sh(made, timeout_s=PULL_TIMEOUT_S)]

@@ -14,11 +14,11 @@ LAST_PORT = 65535
 
 
 def matching(pattern: str, must: str) -> BeforeValidator:
-    """The validator of text that must match a whole pattern; `must` continues `X must be`."""
+    """The validator of text that must match a whole pattern and holds no NUL; `must` continues `X must be`."""
     form = re.compile(pattern)
 
     def check(value: Any) -> Any:
-        if isinstance(value, str) and not form.fullmatch(value):
+        if isinstance(value, str) and ("\0" in value or not form.fullmatch(value)):
             raise wrong(must)
         return value
 
@@ -87,7 +87,7 @@ Owner = Annotated[
         "a name of at most 32 lower-case letters, digits, `-`, `_` and `.`, or a number",
     ),
 ]
-Word = Annotated[str, matching(r"\S+", "one word, without spaces")]
+Word = Annotated[str, matching(r"[^\s\x00-\x1f\x7f]+", "one word, without spaces")]
 AbsolutePath = Annotated[PathText, BeforeValidator(_absolute)]
 Port = Annotated[int, BeforeValidator(parse_port), WithJsonSchema({"title": "port", **SCALAR})]
 Number = Annotated[float, BeforeValidator(parse_number)]

@@ -1,4 +1,4 @@
-"""Image: a container image that is built from a plan file. Declares the fields, those of a file and its own; builds nothing."""
+"""Image: a container image that forjar builds. Declares the fields, those of a file and its own; a plan that needs one is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pepita: a place of its own on the machine: namespaces, cgroup limits, an overlay. Declares the fields; makes none."""
+"""Pepita: a place of its own: namespaces, cgroup limits, an overlay. Declares the fields; a plan that needs one is refused."""
 
 from __future__ import annotations
 

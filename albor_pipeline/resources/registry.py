@@ -6,46 +6,49 @@ from collections.abc import Mapping
 
 from albor_pipeline.resources.base import Convergent, Kind
 from albor_pipeline.resources.build import Build
-from albor_pipeline.resources.cron import Cron
+from albor_pipeline.resources.cron import CronKind
 from albor_pipeline.resources.declared import Declared
-from albor_pipeline.resources.docker import Docker
-from albor_pipeline.resources.file import File, FileKind
-from albor_pipeline.resources.github_release import GithubRelease
-from albor_pipeline.resources.gpu import Gpu
+from albor_pipeline.resources.docker import DockerKind
+from albor_pipeline.resources.file import FileKind
+from albor_pipeline.resources.github_release import GithubReleaseKind
+from albor_pipeline.resources.gpu import GpuKind
 from albor_pipeline.resources.image import Image
-from albor_pipeline.resources.model import Model
-from albor_pipeline.resources.mount import Mount
-from albor_pipeline.resources.network import Network
-from albor_pipeline.resources.package import Package
+from albor_pipeline.resources.model import ModelKind
+from albor_pipeline.resources.mount import MountKind
+from albor_pipeline.resources.network import NetworkKind
+from albor_pipeline.resources.package import PackageKind
 from albor_pipeline.resources.pepita import Pepita
 from albor_pipeline.resources.python_env import PythonEnvKind
 from albor_pipeline.resources.recipe import Recipe
-from albor_pipeline.resources.service import Service
+from albor_pipeline.resources.service import ServiceKind
 from albor_pipeline.resources.task import TaskKind
-from albor_pipeline.resources.user import User
+from albor_pipeline.resources.user import UserKind
+from albor_pipeline.resources.wasm_bundle import WasmBundleKind
 
-_CONVERGENT: Mapping[str, Convergent] = {kind.name: kind for kind in (FileKind(), PythonEnvKind())}
-_DECLARED: Mapping[str, Kind] = {
+KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Declared("package", Package),
-        Declared("service", Service),
-        Declared("mount", Mount),
-        Declared("user", User),
-        Declared("docker", Docker),
+        TaskKind(),
+        FileKind(),
+        PythonEnvKind(),
+        PackageKind(),
+        ServiceKind(),
+        MountKind(),
+        UserKind(),
+        DockerKind(),
         Declared("pepita", Pepita),
-        Declared("network", Network),
-        Declared("cron", Cron),
+        NetworkKind(),
+        CronKind(),
         Declared("recipe", Recipe),
-        Declared("model", Model),
-        Declared("gpu", Gpu),
-        Declared("wasm_bundle", File),
+        ModelKind(),
+        GpuKind(),
+        WasmBundleKind(),
         Declared("image", Image),
         Declared("build", Build),
-        Declared("github_release", GithubRelease),
+        GithubReleaseKind(),
     )
 }
-KINDS: Mapping[str, Kind] = {TaskKind.name: TaskKind(), **_CONVERGENT, **_DECLARED}
+_CONVERGENT: Mapping[str, Convergent] = {name: kind for name, kind in KINDS.items() if isinstance(kind, Convergent)}
 
 
 def convergent(name: str) -> Convergent:

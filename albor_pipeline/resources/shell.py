@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from typing import LiteralString
 
 
 class Script(str):
@@ -27,3 +28,11 @@ def join(words: Iterable[str]) -> Script:
 def lines(*commands: Script) -> Script:
     """Commands one after the other; the first that fails ends the script with its exit code."""
     return Script("\n".join(("set -eu", *commands)) + "\n")
+
+
+def fixed(text: LiteralString, *words: str) -> Script:
+    """Text that is written in this program, and finds the words as "$1", "$2" and so on; raises ValueError for a NUL in a word.
+
+    Nothing of a manifest is ever in the text itself.
+    """
+    return Script(f"{join(('set', '--', *words))}\n{text.strip()}" if words else text.strip())

@@ -82,12 +82,17 @@ class Convergence:
         if off:
             return self._failed(difference(off, seen, "planned") + " after converge")
         now, seconds = self._run.clock(), time.monotonic() - self._work.since_s
-        kept = removal(self._kind, self._one)
+        kept = removal(self._kind, self._one, before=self._was_there())
         result = Result(self._work.wanted, {}, self._run.id, now, round(seconds, 3), observed=dict(wanted), removal=kept)
         entry = replace(self._entry(), in_force=result, current=None)
         word = WORDS[self._decision.action]
         event = StepEvent(self._step.key, word, now, seconds=seconds)
         return Outcome(self._step.key, "converged", entry, events=(event,), word=word)
+
+    def _was_there(self) -> bool:
+        """Whether the thing was there before anything of ours made it; then it is not ours to take away."""
+        result = self._entry().in_force
+        return self._decision.action is Action.UPDATE and (result is None or bool(result.removal.get("found")))
 
     def _failed(self, detail: str, tail: tuple[str, ...] = ()) -> Outcome:
         return _failed(self._run, self._work, self._entry(), detail, tail)
@@ -149,19 +154,23 @@ def trouble(reply: Message) -> tuple[str, tuple[str, ...]] | None:
     return f"{what}{how}", tuple(lines[-10:])
 
 
-def removal(kind: Convergent, one: Instance) -> Mapping[str, Any]:
-    """How a thing is taken away once it is declared no more, as it is recorded; nothing where nothing was to be there."""
+def removal(kind: Convergent, one: Instance, *, before: bool = False) -> Mapping[str, Any]:
+    """How a thing is taken away once it is declared no more, as it is recorded; nothing where nothing was to be there.
+
+    What was there `before` is recorded as `found`, and stays.
+    """
     if getattr(one.fields, "state", None) == "absent":
         return {}
-    prevented = {"prevented": True} if one.resource.prevent_destroy else {}
-    return {"operations": kind.remove(one), "sudo": one.resource.sudo, "exclusive": kind.exclusive, **prevented}
+    marks = {"prevented": one.resource.prevent_destroy, "found": before}
+    told = {"operations": kind.remove(one), "sudo": one.resource.sudo, "exclusive": kind.exclusive}
+    return told | {name: True for name, given in marks.items() if given}
 
 
 def found(run: Run, key: Key) -> dict[str, Any]:
     """What is recorded of a thing that was there already: nothing for a task."""
     one = run.observer.instance(key)
     wanted = run.observed.wanted.get(key)
-    return {} if wanted is None else {"observed": dict(wanted), "removal": removal(convergent(one.resource.kind), one)}
+    return {} if wanted is None else {"observed": dict(wanted), "removal": removal(convergent(one.resource.kind), one, before=True)}
 
 
 def _hook(name: str, text: str) -> Item:

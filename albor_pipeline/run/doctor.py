@@ -52,6 +52,7 @@ def examine(manifest: Manifest, fleet: Fleet, name: str) -> list[Finding]:
     driver, others = _cards(str(cards.get("stdout", "")))
     return [
         Finding("reached", FINE, f"{round_trip_s * 1000:.1f} ms, {facts['user']}@{facts['hostname']}, in {facts['workdir']}"),
+        *_line(fleet, machine),
         Finding("system", FINE, f"{facts['platform']}, Python {facts['python']}"),
         *_folder(facts),
         clock,
@@ -60,6 +61,18 @@ def examine(manifest: Manifest, fleet: Fleet, name: str) -> list[Finding]:
         *(found for env, answer in zip(pythons, installed, strict=True) for found in torch(env, answer, driver, len(facts["gpus"]))),
         _logout(facts),
     ]
+
+
+def _line(fleet: Fleet, machine: Machine) -> Iterator[Finding]:
+    """Whether much data can go over the system's `ssh`."""
+    if machine.is_local:
+        return
+    why = fleet.without_line(machine.name)
+    if why:
+        way = "install `ssh` here, or see why it cannot log in: albor-pipeline ssh " + machine.name
+        yield Finding("transfers", WARNING, f"over paramiko, which is slower for much data; the system's `ssh`: {why}", way)
+    else:
+        yield Finding("transfers", FINE, "over the system's `ssh`")
 
 
 def _interpreters(manifest: Manifest, machine: Machine) -> dict[str, str | None]:

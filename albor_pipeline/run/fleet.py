@@ -12,19 +12,26 @@ from typing import Any
 from albor_pipeline.agent.layout import quote
 from albor_pipeline.errors import Diagnostic, UnreachableError
 from albor_pipeline.model.manifest import Machine, Manifest
+from albor_pipeline.run.lines import Lines
 from albor_pipeline.transport.client import AgentClient, Message
+from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
 MAX_CLOSING = 16
 
 
 class Fleet:
-    """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do."""
+    """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do.
+
+    `tokens`: what each machine's lease is known by, once it is held. `lines`: second connections, for much data.
+    """
 
     def __init__(self, manifest: Manifest, lineage: str) -> None:
         self.agents: dict[str, AgentClient] = {}
         self.errors: dict[str, str] = {}
         self.faults: dict[str, Diagnostic] = {}
+        self.tokens: dict[str, str] = {}
+        self.lines = Lines(self._start_line)
         self._loading: dict[str, AgentClient] = {}
         self._manifest = manifest
         self.lineage = lineage
@@ -52,8 +59,31 @@ class Fleet:
 
         return SshTransport().start(machine, self._manifest.root, folder_of(self._manifest, machine), self.lineage)
 
+    def _start_line(self, name: str) -> AgentClient:
+        from albor_pipeline.transport import openssh
+
+        machine = self._manifest.machines[name]
+        return openssh.start(machine, self._manifest.root, folder_of(self._manifest, machine), self.lineage)
+
+    def without_line(self, name: str) -> str:
+        """Why an opened machine has no second connection for much data; empty where one could be made, which is hung up again."""
+        try:
+            greeted(self._start_line(name), "none").close()
+        except Unusable as error:
+            return error.text
+        except UnreachableError as error:
+            return error.diagnostics[0].message.removeprefix(f"{name} does not answer: ")
+        return ""
+
+    def carrier(self, name: str) -> AgentClient | None:
+        """The agent of an opened machine for much data: that of its line where there can be one; None while the line is made."""
+        if not self._manifest.machines[name].is_local and self.lines.has(name, self.tokens[name]):
+            return self.lines.ready(name)
+        return self.agents[name]
+
     def lose(self, name: str, error: UnreachableError) -> None:
         """Note that a machine does not answer, or not any more."""
+        self.lines.close(name)
         for agents in (self.agents, self._loading):
             if name in agents:
                 agents.pop(name).close()
@@ -103,15 +133,16 @@ class Fleet:
         """What the machines said, with the machine's name; waits at most so long for the first of them."""
         found = self._poll()
         if not found and self.agents:
-            wait_readable(list(self.agents.values()), timeout_s)
+            wait_readable([*self.agents.values(), *self.lines.clients], timeout_s)
             found = self._poll()
         return found
 
     def _poll(self) -> list[tuple[str, Message]]:
-        return [(name, message) for name, agent in self.agents.items() for message in agent.poll(0)]
+        return [(name, message) for name, agent in self.agents.items() for message in agent.poll(0)] + self.lines.poll()
 
     def close(self) -> None:
         """Close every channel; attempts live on."""
+        self.lines.close_all()
         leaving = [*self.agents.values(), *self._loading.values()]
         if len(leaving) > 1:  # each waits for its agent to go
             from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +152,7 @@ class Fleet:
         else:
             for agent in leaving:
                 agent.close()
-        for known in (self.agents, self._loading, self.errors, self.faults):
+        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens):
             known.clear()
 
 

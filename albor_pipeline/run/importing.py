@@ -61,9 +61,8 @@ def import_found(session: Session, kind: str, keys: frozenset[Key]) -> list[str]
         values = {name: seen.values[name] for name in wanted if name in seen.values}
         assert session.observer is not None
         one = session.observer.instance(key)
-        result = Result(
-            fingerprint.of_fields(values), {}, "", utc_now(), origin=Origin.FOUND, observed=values, removal=removal(convergent(kind), one)
-        )
+        kept = removal(convergent(kind), one, before=True)
+        result = Result(fingerprint.of_fields(values), {}, "", utc_now(), origin=Origin.FOUND, observed=values, removal=kept)
         moves.append(Transition("imported", key, Entry(key, kind, result), "found on the machine"))
         off = [name for name in wanted if values.get(name) != wanted[name]]
         told.append(f"{key}: recorded as it is" + (f"; declared otherwise: {', '.join(sorted(off))}" if off else ""))

@@ -34,7 +34,8 @@ def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> dict[str
         told = False
         while True:
             try:
-                heads[name] = agent.request("lease", holder=holder()).get("head")
+                reply = agent.request("lease", holder=holder())
+                heads[name], fleet.tokens[name] = reply.get("head"), str(reply["token"])
                 break
             except AgentError as error:
                 held = error.message

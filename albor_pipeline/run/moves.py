@@ -2,7 +2,8 @@
 
 A step that needs something waits among the running ones until all of it has come; then it is judged anew, as ready as any.
 Two steps that need the same tree at the same place wait for one transfer. A few transfers at once use a machine, so that an agent
-has workers left for everything else.
+has workers left for everything else. Much data goes over a connection of its own where there can be one (fleet.carrier);
+when that breaks, the transfer goes on at the byte over the first one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.errors import AlborError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from albor_pipeline.run.workers import Run
 
 AT_ONCE = 2
+MUCH_BYTES = 32 << 20  # what the first connection carries in the time that a second one takes to be made
 PROGRESS_S = 1.0
 MAX_TRIES = 2
 Place = tuple[str, str, str, bool]
@@ -87,7 +89,19 @@ class Moves:
             if self._tries[key, each.path] > MAX_TRIES:
                 raise AlborError.of("changes", f"`{each.path}` on {key.machine} is changed by someone else each time it was put there")
         work = Work(step, wanted, time.monotonic())
-        return Outcome(key, act=lambda: self.bring(key, errands, lambda error: self._judge(key, error)), work=work)
+
+        def act() -> None:
+            sized = [replace(errand, size_bytes=self._size(key, errand.path)) for errand in errands]
+            self.bring(key, sized, lambda error: self._judge(key, error))
+
+        return Outcome(key, act=act, work=work)
+
+    def _size(self, key: Key, path: str) -> int:
+        """The bytes of an input as its maker's proof says, which is on record by the time that a step acts; 0 where none is."""
+        item = self._run.observer.inputs.moving(key)[path]
+        entry = self._run.state.state.entries.get(item.makers[0])
+        proof = entry.in_force.outputs.get(item.output or "") if entry is not None and entry.in_force is not None else None
+        return proof.size_bytes if proof is not None else 0
 
     def _judge(self, key: Key, error: AgentError | None) -> list[Outcome]:
         if error is None:
@@ -119,7 +133,10 @@ class Moves:
             if gone is not None:
                 self._later += self._unreachable(trip, f"{gone} does not answer")
                 continue
-            trip.relay = Relay(trip.errand, agents[source], agents[target])
+            ends = [self._run.fleet.carrier(name) if trip.errand.size_bytes >= MUCH_BYTES else agents[name] for name in (source, target)]
+            if ends[0] is None or ends[1] is None:
+                continue
+            trip.relay = Relay(trip.errand, ends[0], ends[1])
             self._relays.update(dict.fromkeys(trip.relay.ends, trip))
             under_way.update((source, target))
 
@@ -137,6 +154,11 @@ class Moves:
     def tick(self) -> list[Outcome]:
         """Let the bytes flow, say how far they are, and give what follows from anything else than a message."""
         now = time.monotonic()
+        for trip in self._trips.values():
+            if trip.relay is not None and trip.relay.is_cut:
+                self._let_go(trip)
+        if any(trip.relay is None for trip in self._trips.values()):
+            self._start()
         for trip in self._trips.values():
             if trip.relay is not None:
                 trip.relay.pump()
@@ -166,9 +188,10 @@ class Moves:
         """A transfer is over: those who wait for nothing else go on, or all of them learn what went wrong."""
         relay, errand = trip.relay, trip.errand
         assert relay is not None
-        relay.stop()
-        self._remove(trip)
         reply, outcomes = relay.reply, list[Outcome]()
+        if reply is not None:
+            self._note(trip, reply)
+        self._remove(trip)
         if reply is None:
             assert relay.error is not None
             where = f"{errand.path} could not be moved from {errand.source}"
@@ -176,7 +199,6 @@ class Moves:
             for key in trip.keys:
                 outcomes += self._leave(key, error)
         else:
-            self._note(trip, reply)
             for key in trip.keys:
                 outcomes += self._advance(key, errand)
         self._start()
@@ -207,8 +229,15 @@ class Moves:
 
     def _remove(self, trip: _Trip) -> None:
         self._trips.pop(trip.errand.place, None)
-        for end in trip.relay.ends if trip.relay is not None else ():
-            self._relays.pop(end, None)
+        self._let_go(trip)
+
+    def _let_go(self, trip: _Trip) -> None:
+        """Stop where it is; begun again, it goes on there."""
+        relay, trip.relay = trip.relay, None
+        if relay is not None:
+            relay.stop()
+            for end in relay.ends:
+                self._relays.pop(end, None)
 
     def lost(self, machine: str, why: str) -> list[Outcome]:
         """A machine is gone: what was on its way from or to it waits for the next run, which goes on at the byte."""

@@ -21,7 +21,7 @@ from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
 from albor_pipeline.resources.base import Convergent, Instance, Item
-from albor_pipeline.resources.python_env import PythonEnv, interpreter
+from albor_pipeline.resources.python_env import PythonEnv, contents, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run import stageplans
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from albor_pipeline.run.project import Project
 
 OTHER_NAMES = {"yaml": "pyyaml"}
+COSTLY = ("sh", "python")
 TOGETHER = 1000  # items of a request: the machine looks at the first while the next are put together
 Take = Callable[[Mapping[str, Any]], None]
 
@@ -101,21 +102,23 @@ class Observer:
             self._send(machine, asked)
 
     def _send(self, machine: str, asked: Sequence[tuple[dict[str, Any], Take]]) -> None:
-        """Ask what is asked; equal questions once."""
-        takes: dict[str, list[Take]] = {}
+        """Ask what is asked; equal questions that cost a process once."""
+        known: dict[str, list[Take]] = {}
         items: list[dict[str, Any]] = []
+        takes: list[list[Take]] = []
         for item, take in asked:
-            text = repr(item)
-            if text not in takes:
+            same = known.setdefault(repr(item), []) if item["op"] in COSTLY else []
+            if not same:
                 items.append(item)
-            takes.setdefault(text, []).append(take)
+                takes.append(same)
+            same.append(take)
         if machine in self.fleet.agents:
             try:
                 answers = self.fleet.ask(machine, items)
             except UnreachableError as error:
                 self._lose(machine, error)
             else:
-                self._waiting.append((machine, answers, list(takes.values())))
+                self._waiting.append((machine, answers, takes))
 
     def _lose(self, machine: str, error: UnreachableError) -> None:
         """A machine that does not answer any more is as one that never did: nothing is assumed of it."""
@@ -290,14 +293,22 @@ class Observer:
         declared = self.manifest.resources.get(name)
         if declared is None or not isinstance(declared.fields_on(key.machine), PythonEnv):
             return {"interpreter": name}
-        wanted = convergent(declared.kind).wanted(Instance(declared, self.manifest.machines[key.machine], self.root))
-        return {name: fingerprint.of_fields(wanted).digest(digest_bytes)[:16]}
+        asked = contents(Instance(declared, self.manifest.machines[key.machine], self.root))
+        return {name: fingerprint.of_fields(asked).digest(digest_bytes)[:16]}
 
     def instance(self, key: Key) -> Instance:
         """A resource on its machine, with its secrets put in."""
         declared = self.manifest.resources[key.resource]
         resource = self._vault.resource(declared)
-        return Instance(resource, self.manifest.machines[key.machine], self.root, resource is not declared)
+        machine, gpu = self.manifest.machines[key.machine], key in self._with_gpu
+        return Instance(resource, machine, self.root, resource is not declared, self.deep, gpu)
+
+    @cached_property
+    def _with_gpu(self) -> frozenset[Key]:
+        """The environments in which a task that needs a GPU runs."""
+        copies = (key for resource in self.manifest.resources.values() if resource.kind == "task" for key in resource.copies())
+        tasks = ((key.machine, self.manifest.resources[key.resource].fields_on(key.machine)) for key in copies)
+        return frozenset(Key(task.python, machine) for machine, task in tasks if task.python and task.needs and task.needs.gpu)
 
     def wanted(self, one: Instance) -> Mapping[str, str]:
         """What must be found of a resource, as it may be recorded."""

@@ -17,7 +17,10 @@ from albor_pipeline.transport.client import AgentClient, AgentError, Message
 
 @dataclass(frozen=True)
 class Errand:
-    """What is to be brought where: the tree with this root, from a path of one machine to a path, or the store (`keep`), of another."""
+    """What is to be brought where: the tree with this root, from a path of one machine to a path, or the store (`keep`), of another.
+
+    `size_bytes` is what all of it comes to, where that is known.
+    """
 
     source: str
     source_path: str
@@ -27,6 +30,7 @@ class Errand:
     resource: str
     run: str
     keep: bool = False
+    size_bytes: int = 0
 
     @property
     def place(self) -> tuple[str, str, str, bool]:
@@ -73,6 +77,11 @@ class Relay:
     def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
         """The machines and requests whose messages are meant for this."""
         return (self.errand.source, self._give), (self.errand.target, self._take)
+
+    @property
+    def is_cut(self) -> bool:
+        """True when a connection that this goes over is no more."""
+        return self._source.is_closed or self._target.is_closed
 
     @property
     def over(self) -> bool:

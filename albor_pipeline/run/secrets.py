@@ -27,6 +27,7 @@ AGE_KEY = "FORJAR_AGE_KEY"
 LIMIT_S = 60.0
 MASKED = "***"
 MIN_MASKED = 4
+SECRET_TEXTS = ("content", "token")
 
 
 class Masker:
@@ -105,7 +106,7 @@ class Vault:
         return {name: self.reveal(text) for name, text in env.items()}
 
     def resource(self, resource: Resource) -> Resource:
-        """The resource with the secrets of its `content` put in; itself when it has none."""
+        """The resource with the secrets of its `content` or `token` put in; itself when it has none."""
         copies = {machine: self._fields(resource.fields_on(machine)) for machine in resource.machines}
         if all(fields is resource.fields_on(machine) for machine, fields in copies.items()):
             return resource
@@ -121,11 +122,9 @@ class Vault:
         return Masker(self._values.values())
 
     def _fields(self, fields: Any) -> Any:
-        content = getattr(fields, "content", None)
-        if not isinstance(content, str) or ("\u27e6" not in content and "ENC[age," not in content):
-            return fields
-        shown = self.reveal(content)
-        return fields if shown == content else fields.model_copy(update={"content": shown})
+        held = {name: text for name in SECRET_TEXTS if isinstance(text := getattr(fields, name, None), str)}
+        shown = {name: self.reveal(text) for name, text in held.items() if "\u27e6" in text or "ENC[age," in text}
+        return fields if all(held[name] == text for name, text in shown.items()) else fields.model_copy(update=shown)
 
     def _value(self, name: str) -> str:
         if name not in self._values:
@@ -205,7 +204,7 @@ def _texts(resource: Resource) -> list[str]:
     texts: list[str] = []
     for machine in resource.machines:
         fields = resource.fields_on(machine)
-        content, env = getattr(fields, "content", None), getattr(fields, "env", None)
-        texts += [content] if isinstance(content, str) else []
+        env = getattr(fields, "env", None)
+        texts += [text for name in SECRET_TEXTS if isinstance(text := getattr(fields, name, None), str)]
         texts += list(env.values()) if isinstance(env, Mapping) else []
     return texts

@@ -166,7 +166,7 @@ class Restoring:
         """Bring what the result is made of into the store there; then it is restored as any other."""
         key, there = self._step.key, self._stored.machine
         errands = [
-            Errand(there, path, key.machine, path, proof.root, key.resource, self._run.id, keep=True)
+            Errand(there, path, key.machine, path, proof.root, key.resource, self._run.id, keep=True, size_bytes=proof.size_bytes)
             for path, proof in self._stored.result.outputs.items()
             if proof.root is not None
         ]

@@ -79,7 +79,7 @@ class Workers:
         self.waits_only_for: Callable[[Key], list[Key]] = lambda key: []
         self.slots = {name: MachineSlots(self._slots(name)) for name in run.manifest.machines}
         self._replies: dict[tuple[str, int], Reply] = {}
-        self._parts: dict[tuple[str, int], tuple[Message, list[bytes]]] = {}
+        self._parts: dict[tuple[str, int], tuple[Message, list[bytes | memoryview]]] = {}
         self._code = CodeSender(Path(run.manifest.root), run.fleet)
         self._leaving_since: float | None = None
         self._taken: dict[Key, int] = {}
@@ -304,7 +304,7 @@ class Workers:
         key = work.step.key
 
         def reply(message: Message) -> list[Outcome]:
-            return [self._judge_end(work, attempt, message.data.decode("utf-8", "replace"))]
+            return [self._judge_end(work, attempt, bytes(message.data).decode("utf-8", "replace"))]
 
         args = {"resource": key.resource, "number": attempt.number, "from": -LOG_LIMIT_BYTES, "max": LOG_LIMIT_BYTES}
         self._send(key.machine, "log", reply, **args)

@@ -33,10 +33,13 @@ def _agent() -> tuple[Path, str]:
     return path, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def command(workdir: str, lineage: str, machine: str) -> str:
-    """The line for the login shell: one call of /bin/sh, whose arguments no shell can misread. Raises OSError."""
+def command(workdir: str, lineage: str, machine: str, *, again: bool = False) -> str:
+    """The line for the login shell: one call of /bin/sh, whose arguments no shell can misread. Raises OSError.
+
+    `again`: the agent is there, and settle() is not needed.
+    """
     path, digest = _agent()
-    order = {"agent": {"name": path.name, "sha256": digest}, "workdir": workdir, "lineage": lineage, "machine": machine}
+    order = {"agent": {"name": path.name, "sha256": digest}, "workdir": workdir, "lineage": lineage, "machine": machine, "again": again}
     program = Path(arrive.__file__).read_bytes()
     return f"/bin/sh -c {shlex.quote(SCRIPT)} {program.hex()} {json.dumps(order).encode().hex()}"
 

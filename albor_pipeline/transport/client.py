@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,8 +29,8 @@ class Channel(Protocol):
         """Bytes, b"" once the other end is gone, None when there are none yet."""
         ...
 
-    def send(self, data: memoryview) -> int:
-        """How many bytes went, 0 when none would. Raises OSError once the other end is gone."""
+    def send(self, data: Sequence[memoryview]) -> int:
+        """How many bytes of these parts went, 0 when none would. Raises OSError once the other end is gone."""
         ...
 
     def close(self) -> None:
@@ -58,9 +58,9 @@ class SocketChannel:
         except BlockingIOError:
             return None
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: Sequence[memoryview]) -> int:
         try:
-            return self._socket.send(data)
+            return self._socket.sendmsg(data)
         except BlockingIOError:
             return 0
 
@@ -82,7 +82,7 @@ class Message:
     kind: str
     id: int = 0
     body: Mapping[str, Any] = field(default_factory=dict)
-    data: bytes = b""
+    data: bytes | memoryview = b""
 
     @property
     def error(self) -> AgentError | None:
@@ -96,12 +96,13 @@ class Message:
 class AgentClient:
     """One connection to one agent. Used by one thread; both sides may write much without a deadlock."""
 
-    def __init__(self, channel: Channel, machine: str) -> None:
+    def __init__(self, channel: Channel, machine: str, *, first: int = 1) -> None:
+        """`first` is the number of the first request."""
         self.machine = machine
         self.hello: Mapping[str, Any] = {}
         self._channel = channel
         self._link = Link(magic=True)
-        self._next = 0
+        self._next = first - 1
         self._called: int | None = None
         self._held: set[int] = set()
         self._inbox: deque[Message] = deque()
@@ -147,7 +148,7 @@ class AgentClient:
         """So much data of a held request was used up: as much more may come."""
         self._link.taken(number, size_bytes)
 
-    def feed(self, number: int, data: bytes) -> None:
+    def feed(self, number: int, data: bytes | memoryview) -> None:
         """More data of a request that was queued; it goes with the next poll(), as far as the agent takes it."""
         self._link.data(number, data)
 
@@ -175,7 +176,7 @@ class AgentClient:
         others: list[Message] = []
         arrived, self._inbox = self._inbox, deque()
         reply: dict[str, Any] | None = None
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         try:
             while True:
                 while arrived:
@@ -236,7 +237,7 @@ class AgentClient:
         """Write what may go; False once the other end is gone and nothing more can arrive."""
         while not self._closed:
             data = self._link.output()
-            if data is None:
+            if not data:
                 break
             try:
                 count = self._channel.send(data)
@@ -289,9 +290,14 @@ class AgentClient:
         return error
 
     @property
+    def is_closed(self) -> bool:
+        """True when nothing can be asked any more."""
+        return self._closed
+
+    @property
     def wants_write(self) -> bool:
         """True when bytes wait that the channel did not take; poll() writes them when it can."""
-        return not self._closed and self._link.output() is not None
+        return not self._closed and bool(self._link.output())
 
     def fileno(self) -> int:
         """For a selector: readable when poll() may have news, besides what poll(0) returns at once."""

@@ -5,61 +5,15 @@ from __future__ import annotations
 import os
 import select
 import shlex
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.transport.bundle import ensure_bundle
-from albor_pipeline.transport.client import AgentClient, AgentError, SocketChannel
-
-HANG_UP_WAIT_S = 2.0
-
-
-class LocalChannel(SocketChannel):
-    """An agent process and the socket that is its stdin and stdout."""
-
-    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket, errors: IO[bytes]) -> None:
-        self._process = process
-        self._errors = errors
-        super().__init__(ours)
-
-    @property
-    def pid(self) -> int:
-        """The agent's pid."""
-        return self._process.pid
-
-    def diagnosis(self) -> str:
-        """The last line that the agent wrote to stderr, else how it ended."""
-        try:
-            code = self._process.wait(HANG_UP_WAIT_S)
-        except subprocess.TimeoutExpired:
-            return "its agent closed the connection"
-        if self._errors.closed:
-            return "the connection was closed here"
-        self._errors.seek(0)
-        lines = [line for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        if lines:
-            return lines[-1].strip()
-        return (
-            f"its agent was killed by {signal.Signals(-code).name}" if code < 0 else f"its agent ended with exit {code}"
-        )
-
-    def close(self) -> None:
-        """Hang up and wait for the agent to go; after two seconds it is killed, which attempts outlive."""
-        self._socket.close()
-        try:
-            self._process.wait(HANG_UP_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
+from albor_pipeline.transport.client import AgentClient, AgentError
+from albor_pipeline.transport.process import ProcessChannel
 
 
 class LocalTransport:
@@ -77,22 +31,10 @@ class LocalTransport:
         except OSError as error:
             raise UnreachableError.of("unreachable", f"{machine.name}: the agent cannot be started: {error}") from None
 
-    def _start(self, workdir: str, lineage: str, name: str) -> LocalChannel:
+    def _start(self, workdir: str, lineage: str, name: str) -> ProcessChannel:
         options = {"--workdir": workdir, "--lineage": lineage, "--machine": name, "--path": _digest_folder()}
         words = [word for option in options.items() for word in option]
-        command = [sys.executable, *(_replacement() or ("-I", "-S", str(ensure_bundle()))), *words]
-        ours, theirs = socket.socketpair()
-        errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (the channel closes it)
-        try:
-            process = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors, start_new_session=True
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return LocalChannel(process, ours, errors)
+        return ProcessChannel([sys.executable, *(_replacement() or ("-I", "-S", str(ensure_bundle()))), *words])
 
 
 def greeted(client: AgentClient, attempts: str = "all") -> AgentClient:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import io
 import os
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from albor_pipeline.transport.faults import Unusable
 CONFIG = ("~/.ssh/config", "/etc/ssh/ssh_config")
 KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 ALL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
+MATCH_EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
 MAX_JUMPS = 8
 MAX_INCLUDES = 100
 CONNECT_S = 10.0
@@ -117,19 +120,34 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
 
 def read_config() -> Any:
     """What the configuration files say, included files in their place; a file that is not there says nothing. Raises Unusable."""
-    from paramiko import SSHConfig
-
     chosen = os.environ.get("ALBOR_SSH_CONFIG")
-    config = SSHConfig()
+    paths = [Path(name).expanduser() for name in ((chosen,) if chosen else CONFIG)]
     left = [MAX_INCLUDES]
-    for name in (chosen,) if chosen else CONFIG:
-        path = Path(name).expanduser()
-        lines = _lines(path, left)
+    files = {path: "\n".join([*_lines(path, left), ""]) for path in paths}
+    config = _reader(any(MATCH_EXEC.search(text) for text in files.values()))()
+    for path, text in files.items():
         try:
-            config.parse(io.StringIO("\n".join([*lines, ""])))
+            config.parse(io.StringIO(text))
         except Exception as error:  # as in _look_up
             raise Unusable(f"{path} cannot be read: {error}") from None
     return config
+
+
+def _reader(runs_programs: bool) -> Any:
+    """The library's reader. It needs `invoke` for `Match exec` alone, which takes nearly as long to import as all the rest of it."""
+    if not runs_programs and "paramiko" not in sys.modules:
+        sys.modules["invoke"] = None  # type: ignore[assignment]  # so that its import fails, which the library allows for
+        try:
+            import paramiko
+        finally:
+            sys.modules.pop("invoke", None)
+    import paramiko.config
+
+    if runs_programs and paramiko.config.invoke is None:
+        import invoke
+
+        paramiko.config.invoke = invoke
+    return paramiko.config.SSHConfig
 
 
 def _lines(path: Path, left: list[int]) -> list[str]:

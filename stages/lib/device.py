@@ -69,8 +69,21 @@ def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute
         raise StageError("device cuda is asked for, but torch sees no CUDA device")
     name = device if device != "auto" else "cuda" if there else "cpu"
     torch.set_num_threads(thread_count(threads))
+    if name == "cuda":
+        _keep_to_limit()
     fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if name == "cuda" else _cpu_computes_bf16()
     return Compute(torch.device(name), dtype == "bf16" or (dtype == "auto" and fast_bf16))
+
+
+def _keep_to_limit() -> None:
+    """Give this process no more of the card than its machine lets a task have: more than that is an error of torch's, out of memory."""
+    limit = os.environ.get("ALBOR_GPU_MEMORY_LIMIT_MB", "")
+    if not limit.isdigit():
+        return
+    import torch
+
+    total_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, int(limit) * 2**20 / total_bytes))
 
 
 def _cpu_computes_bf16() -> bool:

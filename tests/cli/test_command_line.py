@@ -10,6 +10,12 @@ import pytest
 from albor_pipeline.cli import VERBS
 from cli.builder import Project
 
+OTHER = """version: "1.0"
+name: "other tale"  # ours
+resources:
+  a: {type: file, path: a, content: x}
+"""
+
 
 def _run(project: Project, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "albor_pipeline", *argv], cwd=project.root, capture_output=True, text=True, timeout=60)
@@ -67,3 +73,13 @@ def test_a_reader_that_leaves_early_gets_no_traceback(project: Project) -> None:
     command = f"{sys.executable} -m albor_pipeline plan --json | head -c 1"
     done = subprocess.run(["sh", "-c", command], cwd=project.root, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_of_several_manifests_the_one_whose_state_is_here_is_meant(project: Project) -> None:
+    project.chain().file("manifests/b.yaml", OTHER)
+    (project.root / "manifests/albor.yaml").rename(project.root / "manifests/a.yaml")
+    assert "there are 2 manifests" in project.run("status").err
+    project.does("apply", "manifests/b.yaml")
+    assert "other tale" in project.run("status").out
+    (project.root / "manifests/a.yaml").rename(project.root / "manifests/albor.yaml")
+    assert "other tale" in project.run("status").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_machine_elsewhere_is_looked_at_through_the_same_way_as_a_run(project:
     box = network.add("lambda")
     found = findings(project.manifest(TASK, HEAD))
     assert found["reached"][0] == FINE and str(box.home) in found["reached"][1]
+
+
+def test_which_way_much_data_goes_is_told_and_why_it_is_the_slow_one(
+    project: Project, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.add("lambda")
+    assert findings(project.manifest(TASK, HEAD))["transfers"] == (FINE, "over the system's `ssh`")
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho it is not to be >&2; exit 255\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    level, text = findings(project)["transfers"]
+    assert level == WARNING and text == "over paramiko, which is slower for much data; the system's `ssh`: it is not to be"
 
 
 def test_a_clock_that_is_an_hour_off_is_told(project: Project, network: Network) -> None:

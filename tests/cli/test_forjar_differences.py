@@ -64,12 +64,12 @@ def test_what_lies_on_another_machine_orders_and_counts_and_is_moved_where_it_is
 
 
 def test_an_import_needs_a_manifest_that_a_plan_can_be_made_of(project: Project) -> None:
-    project.manifest("t: {type: package, provider: apt, packages: [jq]}").file("old/localhost/state.lock.yaml", """
+    project.manifest("t: {type: pepita, name: jail}").file("old/localhost/state.lock.yaml", """
         schema: "1.0"
         machine: localhost
         resources:
-          t: {type: package, status: converged, hash: "blake3:00"}
+          t: {type: pepita, status: converged, hash: "blake3:00"}
     """)  # fmt: skip
     said = project.run("state", "import", "old")
     assert (said.exit, said.out) == (1, "")
-    assert said.err.startswith("error[not-supported]: type `package` is not supported yet\n")
+    assert said.err.startswith("error[not-supported]: type `pepita` is read and never brought about here\n")

@@ -104,6 +104,17 @@ def test_the_drift_of_a_field_is_left_alone_where_the_lifecycle_says_so(project:
     assert (project.root / "data").stat().st_mode & 0o777 == 0o750
 
 
+def test_a_field_that_cannot_drift_is_named_at_once(project: Project) -> None:
+    project.manifest("data: {type: file, state: directory, path: data, lifecycle: {ignore_drift: [moed]}}")
+    said = project.run("plan")
+    assert said.exit == 1 and "`ignore_drift` of `data` names `moed`, which is no field of a file" in said.err, said
+    assert "did you mean `mode`?" in said.err
+    project.manifest("words: {type: task, command: 'true', lifecycle: {ignore_drift: [outputs]}}")
+    assert "`ignore_drift` is not supported yet" in project.run("plan").err
+    project.manifest("data: {type: file, path: data, lifecycle: {create_before_destroy: true}}")
+    assert "`create_before_destroy` is not supported yet" in project.run("plan").err
+
+
 def test_by_policy_drift_is_mended_or_told_or_stops_the_run(project: Project) -> None:
     project.manifest(PAIR, "policy: {drift: report}\n").does("apply")
     (project.root / "srv/conf").chmod(0o600)
@@ -140,7 +151,8 @@ def test_drift_of_one_resource(project: Project) -> None:
     (project.root / "srv/conf").chmod(0o600)
     assert project.run("drift", "after").exit == 0
     finding = json.loads(project.run("drift", "conf", "--json").out)["findings"][0]
-    assert [finding[word] for word in ("resource", "machine", "field", "recorded", "found")] == ["conf", "localhost", "mode", "0640", "0600"]
+    words = ("resource", "machine", "field", "recorded", "found")
+    assert [finding[word] for word in words] == ["conf", "localhost", "mode", "0640", "0600"]
     assert project.run("drift", "conf").exit == 4
 
 
@@ -201,6 +213,16 @@ def test_prune_takes_away_what_was_made_and_is_declared_no_more(project: Project
     said = project.run("apply", "--prune", "--yes")
     assert said.exit == 0 and "2 destroyed, 1 unchanged" in said.out, said
     assert [path.name for path in (project.root / "srv").iterdir()] == ["stays"]
+
+
+def test_what_was_on_a_machine_that_is_declared_no_more_is_held(project: Project) -> None:
+    machines = "machines: {{{name}: {{addr: localhost, workdir: there}}}}\n"
+    project.manifest("one: {type: file, machine: here, path: one, content: x}", machines.format(name="here")).does("apply")
+    project.manifest("two: {type: file, path: two, content: x}")
+    action, reason = steps(project, "--prune")["one"]
+    assert action == "hold" and "here cannot be asked" in reason
+    said = project.run("apply", "--prune", "--yes")
+    assert said.exit == 1 and (project.root / "there/one").exists() and (project.root / "two").exists(), said
 
 
 def test_import_records_what_is_there_and_changes_nothing(project: Project) -> None:
@@ -321,3 +343,19 @@ def test_a_machine_is_asked_once_and_told_of_each_thing_once(project: Project, m
     asked.clear()
     assert project.run("apply").out == "Nothing to do: 120 unchanged.\n"
     assert asked.count("probe") == 1 and "converge" not in asked
+
+
+def test_what_was_there_before_is_not_ours_to_take_away(project: Project) -> None:
+    project.manifest("""
+        found: {type: file, state: directory, path: found, mode: "0755"}
+        changed: {type: file, state: directory, path: changed, mode: "0700"}
+        made: {type: file, state: directory, path: made, mode: "0700"}
+    """)
+    for name in ("found", "changed"):
+        (project.root / name).mkdir(mode=0o755)
+    project.does("apply").edit('path: changed, mode: "0700"', 'path: changed, mode: "0750"').does("apply")
+    said = project.run("destroy", "--yes")
+    assert said.exit == 0 and "the file was there before, and stays" in said.err and "1 destroyed" in said.out, said
+    assert [(project.root / name).exists() for name in ("found", "changed", "made")] == [True, True, False]
+    project.does("apply").manifest("other: {type: file, path: other, content: x}")
+    assert steps(project, "--prune")["found"] == ("forget", "no longer in the manifest; the file was there before, and stays")

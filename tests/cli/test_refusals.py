@@ -12,9 +12,8 @@ from cli.builder import Project
 
 MIXED = """
 tools:
-  type: package
-  provider: apt
-  packages: [jq]
+  type: pepita
+  name: jail
 words:
   type: task
   command: "true"
@@ -29,17 +28,16 @@ HEAD = "policy: { ssh_retries: 3, tripwire: true }\n"
 POLICY = {
     "tripwire": "false", "lock_file": "false", "serial": "2", "max_fail_percentage": "10", "ssh_retries": "3",
     "convergence_budget": "60", "snapshot_generations": "3", "security_gate": "high", "logs": "{keep_runs: 3}",
-    "notify.on_drift": "{on_drift: say}",
 }  # fmt: skip
 MACHINE = {
     "container": "{image: debian}", "pepita": "{rootfs: /srv/root}", "cost": "5",
     "allowed_operators": "[ann]", "options": "{ServerAliveInterval: 5}", "become": "root",
 }  # fmt: skip
-RESOURCE = {
-    "triggers": "[other]", "restart_on": "[other]", "pre_apply": "ls", "post_apply": "ls", "sudo": "true",
-    "lifecycle": "{prevent_destroy: true}", "store": "true",
-}  # fmt: skip
+RESOURCE = {"store": "true"}
+INSIDE = {"lifecycle.create_before_destroy": "{create_before_destroy: true}"}
+TASK_INSIDE = {"lifecycle.ignore_drift": "{ignore_drift: [outputs]}"}
 TASK = {
+    "pre_apply": "ls", "post_apply": "ls", "sudo": "true",
     "task_mode": "dispatch", "stages": "[{name: a}]", "quality_gate": "{min: 1}", "gpu_device": "0",
     "health_check": "{command: ls}", "restart": "always", "restart_delay": "3", "restart_policy": "{max_restarts: 1}",
     "scatter": "['a:b']", "gather": "['a:b']", "ranks_on": "[localhost]", "contracts": "[losses]", "keep": "true",
@@ -56,18 +54,19 @@ def test_validate_accepts_what_plan_refuses_with_every_place(project: Project) -
         3 | policy: {{ ssh_retries: 3, tripwire: true }}
           |           ^^^^^^^^^^^ in the policy
 
-        error[not-supported]: type `package` is not supported yet
+        error[not-supported]: type `pepita` is read and never brought about here
          --> manifests/albor.yaml:6:11
           |
         5 |   tools:
-        6 |     type: package
-          |           ^^^^^^^
+        6 |     type: pepita
+          |           ^^^^^^
+          = use `type: docker` for a place of its own, or a task under `systemd-run -p MemoryMax=... -p AllowedCPUs=...`
 
         error[not-supported]: `gpu_device` is not supported yet
-          --> manifests/albor.yaml:12:5
+          --> manifests/albor.yaml:11:5
            |
-        11 |     command: "true"
-        12 |     gpu_device: 0
+        10 |     command: "true"
+        11 |     gpu_device: 0
            |     ^^^^^^^^^^ in task `words`
            = take out what is not supported, or choose resources that do not need it: --target, --machine, --tag, --group
 
@@ -87,14 +86,15 @@ def test_what_the_chosen_resources_do_not_need_is_no_obstacle(project: Project, 
 def test_graph_and_status_show_every_type(project: Project) -> None:
     project.manifest(MIXED)
     assert "tools" in project.run("graph").out
-    assert "package" in project.run("status").out
+    assert "pepita" in project.run("status").out
 
 
 def test_every_key_without_effect_has_its_row_here() -> None:
-    assert set(POLICY) == later.POLICY | set(later.POLICY_INSIDE)
+    assert set(POLICY) == later.POLICY
     assert set(MACHINE) == later.MACHINE
     assert set(RESOURCE) == later.RESOURCE & set(CommonFields.model_fields)
     assert set(TASK) == later.TASK
+    assert (set(INSIDE), set(TASK_INSIDE)) == (set(later.RESOURCE_INSIDE), set(later.TASK_INSIDE))
     assert set(KINDS) >= later.TYPES
     declared = {*PolicyFields.model_fields, *MachineFields.model_fields, *Task.model_fields, *CommonFields.model_fields}
     assert {key.partition(".")[0] for key in (*POLICY, *MACHINE, *RESOURCE, *TASK)} <= declared
@@ -120,10 +120,24 @@ def test_a_key_of_a_machine_is_refused_by_name(project: Project, key: str) -> No
     refused(project.manifest("a: {type: task, machine: m, command: x}", machine), key)
 
 
-@pytest.mark.parametrize("key", [*sorted(RESOURCE.keys() - {"store"}), *TASK])
+@pytest.mark.parametrize("key", [*INSIDE, *TASK_INSIDE, *TASK])
 def test_a_key_of_a_task_is_refused_by_name(project: Project, key: str) -> None:
-    value = RESOURCE.get(key) or TASK[key]
-    refused(project.manifest(f"a: {{type: task, command: x, {key}: {value}}}\nother: {{type: task, command: y}}"), key)
+    name, value = key.partition(".")[0], {**INSIDE, **TASK_INSIDE, **TASK}[key]
+    refused(project.manifest(f"a: {{type: task, command: x, {name}: {value}}}"), key.rpartition(".")[2])
+
+
+@pytest.mark.parametrize("key", [*RESOURCE, *INSIDE])
+def test_a_key_of_what_is_no_task_is_refused_by_name(project: Project, key: str) -> None:
+    name, value = key.partition(".")[0], {**RESOURCE, **INSIDE}[key]
+    refused(project.manifest(f"a: {{type: file, path: x, {name}: {value}}}"), key.rpartition(".")[2])
+
+
+def test_a_task_is_done_again_by_its_trigger_and_by_nothing_else(project: Project) -> None:
+    project.manifest("""
+        conf: {type: file, path: conf, content: one}
+        work: {type: task, command: echo ran >> ran, triggers: [conf]}
+    """).does("apply").does("apply").holds("ran", "ran\n")
+    project.edit("content: one", "content: two").does("apply").holds("ran", "ran\nran\n").does("apply").holds("ran", "ran\nran\n")
 
 
 def test_a_key_that_has_its_default_asks_for_nothing(project: Project) -> None:
@@ -141,5 +155,5 @@ def test_a_machine_that_nothing_is_planned_on_is_no_obstacle(project: Project) -
 
 def test_a_resource_that_became_another_type_is_no_traceback_in_drift(project: Project) -> None:
     project.manifest("a: {type: file, path: a.txt, content: x}").does("apply")
-    said = project.manifest("a: {type: package, provider: apt, packages: [jq]}").run("drift")
-    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `package` is not supported yet\n")
+    said = project.manifest("a: {type: pepita, name: jail}").run("drift")
+    assert said.exit == 1 and said.err.startswith("error[not-supported]: type `pepita` is read and never brought about here\n")

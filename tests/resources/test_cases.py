@@ -1,11 +1,13 @@
 """Resource cases as data: declared fields and what the probe answered -> what is seen, what differs, which operations follow.
 
-A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly;
-`files` are those of the project.
+A case is a file `<type>/<case>.yaml`; adding one is adding a file. `operations`, where given, are compared exactly, `ends` are the
+last lines of each script; `does` has for each operation words that stand in it in this order; `wanted` and `seen` are the values,
+`shown` values as a user reads them, `files` those of the project, `shows` the fields whose effect it is.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 def resource_of(case: dict[str, Any], kind: str, root: Path) -> Instance:
     declared = {"version": "1.0", "name": "case", "resources": {"it": {"type": kind, **case["fields"]}}}
     path = root / "case.yaml"
-    path.write_text(yaml.safe_dump(declared, default_style='"').replace('"version"', "version"))
+    text = json.dumps(declared, ensure_ascii=False)
+    path.write_text("".join(letter if letter.isascii() else f"\\U{ord(letter):08x}" for letter in text))
     for name, text in case.get("files", {}).items():
         (root / name).write_text(text)
     manifest = load(path)
@@ -44,6 +47,7 @@ def test_case(path: Path, tmp_path: Path) -> None:
     assert len(kind.probes(one)) == len(case["probe"])
     seen = kind.observe(one, case["probe"])
     assert (seen.exists, seen.error) == (case.get("exists", True), case.get("error"))
+    assert {name: seen.values.get(name) for name in case.get("shown", {})} == case.get("shown", {})
     wanted = kind.wanted(one)
     assert sorted(name for name, value in wanted.items() if seen.values.get(name) != value) == sorted(
         case.get("differs", [])
@@ -54,6 +58,21 @@ def test_case(path: Path, tmp_path: Path) -> None:
         if operation["verb"] == "sh":
             subprocess.run(["sh", "-n"], input=operation["script"].encode(), check=True)
     assert found == case.get("operations", found)
+    scripts = [operation["script"].rstrip("\n") for operation in found if operation["verb"] == "sh"]
+    for script, end in zip(scripts, case.get("ends", ["" for _ in scripts]), strict=True):
+        assert script.endswith(end)
+    assert dict(wanted) == case.get("wanted", wanted)
+    assert dict(seen.values) == case.get("seen", seen.values)
+    assert [None for words, operation in zip(case.get("does", found), found, strict=True) if not in_order(words, operation)] == []
+
+
+def in_order(words: Any, operation: dict[str, Any]) -> bool:
+    text, at = " ".join(map(str, operation.values())), 0
+    for word in words.split(" .. ") if isinstance(words, str) else ():
+        at = text.find(word, at) + 1
+        if at == 0:
+            return False
+    return True
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")

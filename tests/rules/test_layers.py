@@ -29,7 +29,7 @@ LIBRARIES: dict[str, set[str]] = {
     "manifest": {"pydantic", "pydantic_core", "yaml"},
     "resources": {"pydantic", "pydantic_core", "packaging"},
     "plan": {"networkx"},
-    "transport": {"blake3", "paramiko"},
+    "transport": {"blake3", "invoke", "paramiko"},
     "run": {"yaml"},
     "ui": {"rich"},
     "cli": {"networkx"},

@@ -33,3 +33,23 @@ def test_a_gpu_that_is_not_there_is_an_error_and_idle_threads_sleep() -> None:
                           env={"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""})
     assert done.stdout.split("\n")[:2] == ["cpu, fp32", "PASSIVE"]
     assert "torch sees no CUDA device" in done.stderr
+
+
+@pytest.mark.effect("gpu.gpu_memory_limit_mb")
+@pytest.mark.torch
+def test_a_stage_takes_no_more_of_a_card_than_its_machine_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch is told, on a card of 24 GiB; without a limit it is told nothing."""
+    import torch
+
+    from stages.lib import device
+
+    told: list[float] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _card: type("Card", (), {"total_memory": 24 * 2**30}))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", told.append)
+    for limit in ("", "8192", "100000"):
+        monkeypatch.setenv("ALBOR_GPU_MEMORY_LIMIT_MB", limit)
+        device.choose("auto", "auto", 1)
+    assert told == [pytest.approx(1 / 3), 1.0]

@@ -114,3 +114,29 @@ def test_whoever_had_it_in_between_is_remembered_after_it_went(layout: Layout) -
     with pytest.raises(AttemptError, match=r"two since .* took over"):
         lease.require()
     other.require()
+
+
+def test_a_second_connection_of_the_holder_may_do_what_the_first_may_for_as_long_as_that_holds_it(box: Any) -> None:
+    first, second, other = box.client, box.connect(), box.connect()
+    token = first.request("lease", holder="run 0008 (pid 1 on lambda)")["token"]
+    with pytest.raises(AgentError) as wrong:
+        other.request("lease", token="another")
+    assert wrong.value.code == "held" and "run 0008 (pid 1 on lambda)" in wrong.value.message
+    second.request("lease", token=token)
+    second.request("project_put", files=[], run="0001", data=b"")
+    box.clients.pop(0).close()
+    box.until(lambda: not joins(second, token))
+    with pytest.raises(AgentError) as gone:
+        second.request("project_put", files=[], run="0001", data=b"")
+    assert gone.value.code == "no-lease"
+    other.request("lease", holder="someone else")
+    with pytest.raises(AgentError) as taken:
+        second.request("project_put", files=[], run="0001", data=b"")
+    assert taken.value.code == "held" and "someone else" in taken.value.message
+
+
+def joins(client: Any, token: str) -> bool:
+    try:
+        return bool(client.request("lease", token=token)["ok"])
+    except AgentError:
+        return False

@@ -136,14 +136,40 @@ def test_a_source_that_is_not_as_recorded_gives_nothing(ends: tuple[End, End]) -
         move(source, target, "nothing", root)
 
 
+def test_only_what_is_asked_for_has_to_be_as_it_was_recorded(ends: tuple[End, End]) -> None:
+    """A listing on record is sent as it stands: what somebody changed at the source counts where its bytes are wanted, and only there."""
+    source, target = ends
+    fill(source)
+    before = source.tree("d", record=True)
+    move(source, target, "d", before.root)
+    (target.root / "d/deep/er/b").unlink()
+    (source.root / "d/a").write_text("by someone else")
+    assert move(source, target, "d", before.root)["received_bytes"] == 700_000
+    assert (target.root / "d/a").read_text() == "one\n"
+    (target.root / "d/deep/er/b").unlink()
+    (source.root / "d/deep/er/b").write_bytes(b"changed too")
+    with pytest.raises(AttemptError, match=f"d is not as it was recorded .blake3:{before.root[:8]}, found") as caught:
+        move(source, target, "d", before.root)
+    assert caught.value.code == "not-there" and not (target.root / "d/deep/er/b").exists()
+
+
+def test_nothing_may_lie_below_what_is_no_folder_also_when_it_was_known_before() -> None:
+    inside = ("a/b", "f", 0, "0" * 64, 5)
+    for above in (("a", "l", 0, hashing.digest_bytes(b"/etc"), 0), ("a", "f", 0, "1" * 64, 5)):
+        tree = trees.Tree("dir", [above, inside])
+        text = zlib.compress(to_json({"type": "dir", "entries": tree.entries, "links": {"a": "/etc"}}))
+        for known in ({}, {inside: inside}):
+            with pytest.raises(listing.ListingError, match="'a/b', which does not lie in it"):
+                listing.unpack(text, tree.root, known)
+
+
 def test_a_file_that_shrinks_while_it_is_sent_is_named(ends: tuple[End, End]) -> None:
     source, _ = ends
     fill(source)
     giver = Giver(source.layout, Prober(source.layout), "d", source.tree("d").root)
     number = [entry[0] for entry in listing.distinct(giver.tree)].index("deep/er/b")
-    os.truncate(source.root / "d/deep/er/b", 10)
     with pytest.raises(AttemptError, match="d/deep/er/b became shorter while it was sent"):
-        giver.serve([b"[[%d,1,0]]\n" % number], lambda _part: None)
+        giver.serve([b"[[%d,1,0]]\n" % number], lambda _part: os.truncate(source.root / "d/deep/er/b", 10))
 
 
 def test_what_the_store_keeps_is_given_when_the_path_has_changed(ends: tuple[End, End]) -> None:

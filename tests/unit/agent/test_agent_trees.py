@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 import threading
 import time
@@ -105,6 +107,40 @@ def test_a_file_that_grew_since_its_stat_is_read_to_its_end(tmp_path: Path) -> N
         descriptor = os.open(tmp_path / "f", os.O_RDONLY)
         assert hashing.digest_fd(descriptor, size) == blake3(b"x" * 3_000_000).hexdigest()
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_read_begins_at_a_page_since_others_are_four_times_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(hashing, "default_threads", lambda: threads)
+    readv, addresses = os.readv, []
+
+    def noting(descriptor: int, buffers: list[memoryview]) -> int:
+        addresses.append(ctypes.addressof(ctypes.c_char.from_buffer(buffers[0])))
+        return readv(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", noting)
+    for size in (7, 84 << 10, 1 << 20, 3 << 20):
+        data = os.urandom(size)
+        (tmp_path / "f").write_bytes(data)
+        assert hashing.digest_file(str(tmp_path / "f")) == blake3(data).hexdigest()
+    assert len(addresses) > 4 and not any(address % mmap.PAGESIZE for address in addresses)
+
+
+def test_what_a_forked_process_reads_does_not_come_into_our_memory(tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        (tmp_path / name).write_text(name)
+    descriptor = os.open(tmp_path / "ours", os.O_RDONLY)
+    pieces = hashing.chunks(descriptor, 4, 1)
+    piece = next(pieces)
+    pid = os.fork()
+    if pid == 0:
+        next(hashing.chunks(os.open(tmp_path / "theirs", os.O_RDONLY), 6, 1))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(descriptor)
+    assert bytes(piece) == b"ours"
 
 
 def test_a_crew_does_every_item_even_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ JSON = st.recursive(
 NOISE = st.binary(max_size=50).filter(lambda noise: wire.MAGIC not in noise)
 
 
-def drain(link: Link) -> bytes:
+def drain(link: Link, step: int = 1 << 30) -> bytes:
     out = b""
-    while (data := link.output()) is not None:
+    while parts := link.output():
+        data = b"".join(parts)[:step]
         out += data
         link.sent(len(data))
     return out
@@ -90,3 +91,24 @@ def test_two_streams_share_the_line() -> None:
         link.data(stream, b"x" * 600_000)
     order = [stream for _kind, stream, _payload in wire.Decoder(magic=False).feed(drain(link))]
     assert order[:4] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_003])
+def test_data_comes_out_as_it_comes_in_whole_frame_or_not(step: int) -> None:
+    """However it is cut on its way, in and out, and with messages in between."""
+    sender, receiver = Link(magic=False), wire.Decoder(magic=False)
+    sent = {1: bytes(range(256)) * (5 if step == 1 else 2000), 2: b"x" * 700}
+    for stream, data in sent.items():
+        sender.data(stream, data)
+    sender.message(3, "short")
+    sender.end(1)
+    raw = drain(sender, step)
+    got: dict[int, bytes] = {1: b"", 2: b""}
+    rest = []
+    for start in range(0, len(raw), step):
+        for kind, stream, payload in receiver.feed(raw[start : start + step]):
+            if kind == wire.DATA:
+                got[stream] += payload
+            else:
+                rest.append((kind, stream, payload))
+    assert got == sent and rest == [(wire.MESSAGE, 3, "short"), (wire.END, 1, b"")]

@@ -97,6 +97,7 @@ def test_a_type_has_its_states_and_the_first_is_the_default(tmp_path: Path, kind
 NAME = "a name of at most 32 lower-case letters, digits, `-`, `_` and `.`"
 MODE = "four octal digits such as 0644"
 WORD = "one word, without spaces"
+UNIT = "the name of a unit: letters, digits, `:`, `-`, `_`, `.`, `@` and backslashes"
 ABSOLUTE = "an absolute path, from `/` on"
 PORT = "a port from 1 to 65535"
 PORTS = "ports such as 8080:80 or 127.0.0.1:8080:80/tcp, each from 1 to 65535"
@@ -109,7 +110,7 @@ WRONG = [
     ("file", {"mode": "0988"}, "mode", MODE, "0988"),
     ("file", {"owner": "Root"}, "owner", f"{NAME}, or a number", "Root"),
     ("wasm_bundle", {"mode": "9"}, "mode", MODE, "9"),
-    ("service", {"name": "a b"}, "name", WORD, "a b"),
+    ("service", {"name": "a b"}, "name", UNIT, "a b"),
     ("service", {"enabled": "yes"}, "enabled", "true or false", "yes"),
     ("mount", {"path": "mnt"}, "path", ABSOLUTE, "mnt"),
     ("mount", {"options": '"ro, hard"'}, "options", WORD, '"ro, hard"'),
@@ -153,7 +154,7 @@ CONTRADICTIONS = [
         {"packages": "[linux-image-6.8]"},
         "given `linux-headers-6.8` beside `linux-image-6.8`: without it no driver module can be built",
     ),
-    ("file", {"content": "a", "source": "b"}, "given either `content` or `source`"),
+    ("file", {"content": "a", "source": "b"}, "given one of `content`, `source` and `template`"),
     ("image", {"state": "symlink"}, "`state: symlink` with a `target`, or neither"),
     (
         "service",

@@ -2,103 +2,185 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import hashlib
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support_kinds import Bench
+from wheels import wheel
 
 from albor_pipeline.errors import ManifestError
-from albor_pipeline.manifest.load import load
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.resources.python_env import AS_LOCKED, PythonEnvKind, interpreter
+from albor_pipeline.resources.python_env import AS_LOCKED, contents, interpreter
 
-KIND = PythonEnvKind()
-
-
-def environment(tmp_path: Path, fields: str) -> tuple[Any, Any]:
-    path = tmp_path / "m.yaml"
-    path.write_text(f'version: "1.0"\nname: x\nresources:\n  env: {{type: python_env, {fields}}}\n')
-    manifest = load(path)
-    return manifest.resources["env"], manifest.machines["localhost"]
-
-
-def perform(operations: list[dict[str, Any]], root: Path) -> None:
-    for operation in operations:
-        path = root / operation.get("path", ".")
-        if operation["verb"] == "sh":
-            subprocess.run(["sh", "-c", operation["script"]], cwd=root, check=True, stdin=subprocess.DEVNULL)
-        elif operation["type"] == "file":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(operation["data"])
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+TORCH = """
+import os
+__version__ = "2.3"
+class cuda:
+    is_available = staticmethod(lambda: os.path.exists({path!r}))
+    device_count = staticmethod(lambda: 1)
+"""
 
 
-def look(resource: Any, machine: Any, root: Path) -> list[dict[str, Any]]:
-    python, script = KIND.probes(resource, machine)
-    listing = "import json, importlib.metadata as m; print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
-    found = subprocess.run([root / python["python"], "-I", "-c", listing], capture_output=True, check=True, text=True)
-    lock = subprocess.run(["sh", "-c", script["script"]], cwd=root, capture_output=True, check=False, text=True)
-    return [{"python": "3", "dists": json.loads(found.stdout)}, {"exit": lock.returncode, "stdout": lock.stdout}]
+def bench(root: Path, fields: dict[str, Any], **how: Any) -> Bench:
+    return Bench(root, "python_env", fields, **how)
+
+
+@contextmanager
+def index(folder: Path, *packages: Path) -> Iterator[str]:
+    """The address of a package index with these wheels."""
+    for path in packages:
+        page = folder / "simple" / path.name.partition("-")[0].replace("_", "-")
+        page.mkdir(parents=True)
+        (page / path.name).write_bytes(path.read_bytes())
+        (page / "index.html").write_text(f'<a href="{path.name}">{path.name}</a>')
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_words: Any) -> None:
+            """Nothing is logged."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://someone:secret@127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
 
 
 @pytest.mark.slow
-def test_it_is_made_proven_and_its_later_change_is_named(tmp_path: Path) -> None:
-    resource, machine = environment(tmp_path, f"python: {sys.executable}")
-    perform(KIND.converge(resource, machine, tmp_path, Observation(False)), tmp_path)
-    results = look(resource, machine, tmp_path)
-    wanted = KIND.wanted(resource, machine, tmp_path)
-    assert dict(KIND.observe(results).values) == dict(wanted)
-    results[0]["dists"] = {name: "0.1" if name == "pip" else version for name, version in results[0]["dists"].items()}
-    assert KIND.observe(results).values["packages"].startswith("pip ")
-    assert KIND.observe(results).values["packages"].endswith("-> 0.1")
+@pytest.mark.effect("python_env.path", "python_env.python", "python_env.requirements", "python_env.wheels")
+@pytest.mark.effect("python_env.imports", "python_env.gpu")
+def test_it_is_made_proven_tried_and_its_later_change_is_named(tmp_path: Path) -> None:
+    card, wheels = tmp_path / "card", tmp_path / "wheels"
+    for version in ("1.0", "1.1"):
+        wheel(wheels, "tiny", version)
+    wheel(wheels, "torch", "2.3", TORCH.format(path=str(card)))
+    fields = {"path": "e", "python": VERSION, "wheels": "wheels", "requirements": ["tiny==1.0", "torch"]}
+    made = bench(tmp_path, fields)
+    assert made.seen.exists is False and made.converge() == "" and made.off == {}
+    assert made.seen.values["python"] == VERSION
+    tried = bench(tmp_path, {**fields, "imports": ["tiny", "tiny.nothing"]})
+    assert tried.off == {"imports": "nothing"}
+    assert "`import tiny.nothing` fails: ModuleNotFoundError: No module named 'tiny.nothing'" in tried.converge()
+    assert made.off == {}, "a check that fails leaves the environment as it was"
+    used = bench(tmp_path, {**fields, "imports": ["tiny"]}, gpu_needed=True)
+    assert used.off == {"imports": "nothing", "gpu": "nothing"} and "torch 2.3 sees no GPU" in used.converge()
+    card.touch()
+    operations = used.kind.converge(used.one, used.seen)
+    assert [operation["verb"] for operation in operations] == ["sh"], "only the checks are made, not the environment"
+    assert used.do(operations) == "" and used.off == {}
+    card.unlink()
+    assert used.off == {}
+    assert bench(tmp_path, {**fields, "imports": ["tiny"]}, gpu_needed=True, deep=True).off == {"gpu": "torch 2.3 sees no GPU"}
+    assert contents(used.one) == contents(made.one), "what is checked is no content: no task runs again for it"
+    pip = "e/bin/python -m pip -q --no-input --disable-pip-version-check install --no-index --find-links wheels tiny==1.1"
+    assert made.do([{"verb": "sh", "script": pip}]) == "" and made.off == {"packages": "tiny 1.0 -> 1.1"}
+    assert made.remove() == "" and not list(tmp_path.glob("e*"))
+
+
+@pytest.mark.slow
+@pytest.mark.effect("python_env.index", "python_env.extra_index_url", "python_env.lock")
+def test_a_lock_installs_exactly_what_it_has_from_indexes_that_no_list_of_processes_shows(tmp_path: Path) -> None:
+    first, second = wheel(tmp_path, "one_of_first", "1.0"), wheel(tmp_path, "one_of_second", "1.0")
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)]
+    lock = tmp_path / "lock.txt"
+    lock.write_text("one-of-first==1.0 --hash=sha256:{}\none-of-second==1.0 --hash=sha256:{}\n".format(*digests))
+    with index(tmp_path / "a", first) as here, index(tmp_path / "b", second) as there:
+        fields = {"lock": "lock.txt", "index_url": here, "extra_index_url": there, "python": sys.executable}
+        made = bench(tmp_path, fields)
+        assert made.converge() == "" and made.off == {}
+        assert (made.seen.values["index"], made.seen.values["extra_index_url"]) == (here, there)
+        script = made.kind.converge(made.one, Observation(False))[-1]["script"]
+        assert [line for line in script.splitlines() if "secret" in line][:2] == [f"set -- {here}", f"set -- {there}"]
+        lock.write_text(lock.read_text().replace(digests[0], digests[0][::-1]))
+        assert set(made.off) == {"lock"} and "DO NOT MATCH THE HASHES" in made.converge()
+    lock.write_text("tiny==1.0\n")
+    with pytest.raises(ManifestError, match=r"locked by `lock\.txt`, which has no hashes"):
+        made.kind.wanted(made.one)
+
+
+def test_a_python_that_is_not_there_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    old = bench(tmp_path, {"python": "3.2"})
+    said = "there is no Python 3.2 here: add a package resource for python3.2 and its venv module, or for uv, which brings one"
+    assert (old.says(), old.converge().strip()) == ([said], said)
+    named = bench(tmp_path, {"python": "pypy3"})
+    assert named.says() == ["there is no pypy3 here: name one that is there, or add a package resource for it"]
+    assert bench(tmp_path, {"python": sys.executable}).says() == []
+    (tmp_path / "lame").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "lame").chmod(0o755)
+    assert bench(tmp_path, {"python": "./lame"}).says()[0].startswith("./lame cannot make environments: add a package resource")
+
+
+def test_another_version_of_python_in_the_environment_is_seen(tmp_path: Path) -> None:
+    made = bench(tmp_path, {"python": "3.11"})
+    lock = '{"wanted": {"path": ".albor/env/it", "python": "3.11"}, "dists": {}}'
+    seen = made.kind.observe(made.one, [{"python": "3.12.1", "dists": {}}, {"stdout": lock}])
+    assert seen.values["python"] == "3.12.1"
+    assert made.kind.observe(made.one, [{"python": "3.11.9", "dists": {}}, {"stdout": lock}]).values == made.kind.wanted(made.one)
+
+
+def test_a_gpu_is_looked_for_only_where_torch_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "reqs.txt").write_text("numpy\ntorch==2.3 # comment\n")
+    for fields, expected in (
+        ({"requirements": ["numpy"]}, False),
+        ({"requirements": ["torchvision", "torch-geometric"]}, False),
+        ({"requirements": ["torch>=2"]}, True),
+        ({"requirements_file": "reqs.txt"}, True),
+        ({"requirements": ["torch"], "gpu": False}, False),
+    ):
+        assert ("gpu" in bench(tmp_path, fields, gpu_needed=True).kind.wanted(bench(tmp_path, fields, gpu_needed=True).one)) is expected
+    assert "gpu" in bench(tmp_path, {"gpu": True}).kind.wanted(bench(tmp_path, {"gpu": True}).one)
 
 
 def test_the_spelling_of_a_distribution_is_no_change(tmp_path: Path) -> None:
+    made = bench(tmp_path, {})
     lock = '{"wanted": {}, "dists": {"Typing_Extensions": "4.1"}}'
-    seen = KIND.observe([{"dists": {"typing-extensions": "4.1"}}, {"stdout": lock}])
-    assert seen.values["packages"] == AS_LOCKED
+    assert made.kind.observe(made.one, [{"dists": {"typing-extensions": "4.1"}}, {"stdout": lock}]).values["packages"] == AS_LOCKED
 
 
-def test_without_a_lock_it_is_not_what_is_wanted() -> None:
-    seen = KIND.observe([{"dists": {}}, {"exit": 1, "stdout": ""}])
-    assert seen.exists and seen.values["packages"] != AS_LOCKED
-
-
+@pytest.mark.effect("python_env.requirements_file", "python_env.constraints")
 def test_a_changed_requirements_file_changes_what_is_wanted(tmp_path: Path) -> None:
-    resource, machine = environment(
-        tmp_path, "requirements: [numpy>=1.26], requirements_file: reqs.txt, index: https://p.example"
-    )
+    fields = {"requirements": ["numpy>=1.26"], "requirements_file": "reqs.txt", "constraints": "limits.txt"}
+    (tmp_path / "limits.txt").write_text("numpy<2\n")
     (tmp_path / "reqs.txt").write_text("pip\n")
-    first = KIND.wanted(resource, machine, tmp_path)
-    operations = KIND.converge(resource, machine, tmp_path, Observation(False))
-    assert operations[1]["data"] == b"pip\nnumpy>=1.26\n"
-    assert "--index-url https://p.example" in operations[-1]["script"]
+    made = bench(tmp_path, fields)
+    first = made.kind.wanted(made.one)
+    operations = made.kind.converge(made.one, made.seen)
+    assert [item.get("data") for item in operations] == [None, b"pip\nnumpy>=1.26\n", b"numpy<2\n", None]
+    assert "--quiet -r .albor/env/it.requirements.txt -c .albor/env/it.constraints.txt" in operations[-1]["script"]
     (tmp_path / "reqs.txt").write_text("wheel\n")
-    second = KIND.wanted(resource, machine, tmp_path)
+    second = made.kind.wanted(made.one)
     assert {name for name in first if first[name] != second[name]} == {"requirements_file"}
     assert first["requirements"] == "numpy>=1.26"
 
 
 def test_a_requirements_file_that_is_not_there_is_an_error_with_its_place(tmp_path: Path) -> None:
-    resource, machine = environment(tmp_path, "requirements_file: reqs.txt")
+    made = bench(tmp_path, {"requirements_file": "reqs.txt"})
     with pytest.raises(ManifestError) as caught:
-        KIND.wanted(resource, machine, tmp_path)
-    assert str(caught.value.diagnostics[0].span).endswith("m.yaml:4:46")
+        made.kind.wanted(made.one)
+    assert "m.yaml:4" in str(caught.value.diagnostics[0].span)
 
 
-@pytest.mark.parametrize("fields", ["requirements: ['-r x']", "requirements: 'numpy'", "path: ''"])
-def test_fields_that_cannot_be_meant_are_refused(tmp_path: Path, fields: str) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"requirements": [item]} for item in ("-r x", " --pre", "a\nb", "a\\", "a #>=2", "#a", "a${HOME}", "a\rb")),
+        {"requirements": "numpy"}, {"path": ""}, {"imports": ["os; x"]}, {"imports": ["-c"]}, {"index": "http://a b"},
+        {"lock": "a.txt", "requirements": ["numpy"]}, {"wheels": "w", "extra_index_url": "http://a"},
+    ],
+)  # fmt: skip
+def test_fields_that_cannot_be_meant_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
     with pytest.raises(ManifestError):
-        environment(tmp_path, fields)
+        bench(tmp_path, fields)
 
 
 def test_the_interpreter_lies_in_the_environment(tmp_path: Path) -> None:
-    resource, _ = environment(tmp_path, "path: envs/a/")
-    assert interpreter(resource.fields) == "envs/a/bin/python"
-
-
-def test_removal_takes_everything_that_was_made(tmp_path: Path) -> None:
-    resource, machine = environment(tmp_path, "path: e")
-    assert [item["path"] for item in KIND.remove(resource, machine)] == ["e", "e.requirements.txt", "e.constraints.txt"]
+    assert interpreter(bench(tmp_path, {"path": "envs/a/"}).one.fields) == "envs/a/bin/python"

@@ -30,7 +30,7 @@ class Agent:
         if self.left:
             self.left -= 1
             raise AgentError("held", self.held)
-        return {"head": {"count": 7}}
+        return {"head": {"count": 7}, "token": "t"}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def take(agent: Agent, leaves: bool = False) -> list[str]:
     """What is said while the lease is taken."""
     said: list[str] = []
-    fleet: Any = SimpleNamespace(agents={"lambda": agent})
+    fleet: Any = SimpleNamespace(agents={"lambda": agent}, tokens={})
     heads = leases.take(fleet, lambda event: said.append(event.text), lambda: leaves)  # type: ignore[union-attr, func-returns-value]
     assert heads == {"lambda": {"count": 7}}
     return said

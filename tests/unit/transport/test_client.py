@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,9 @@ class PairChannel:
         except BlockingIOError:
             return None
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: Sequence[memoryview]) -> int:
         try:
-            return self.ours.send(data)
+            return self.ours.sendmsg(data)
         except BlockingIOError:
             return 0
 

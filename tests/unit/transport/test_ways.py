@@ -6,12 +6,17 @@ import base64
 import getpass
 import hashlib
 import hmac
+import shlex
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from albor_pipeline.model.manifest import Machine
+from albor_pipeline.transport import openssh
 from albor_pipeline.transport.faults import HostKey, Unusable
 from albor_pipeline.transport.knownhosts import check
 from albor_pipeline.transport.sshconfig import Hop, route
@@ -85,6 +90,18 @@ def test_an_alias_for_the_key_a_time_limit_and_a_program_in_between_count(config
     assert (hop.key_name, hop.connect_s, hop.proxy_command) == ("known", 3.0, "nc box 2222")
 
 
+def test_a_condition_that_is_a_program_counts_and_is_loaded_for_only_where_there_is_one(config: Path) -> None:
+    plain, asking = "Host box\\n Port 9\\n", "Match host box exec true\\n Port 8\\n"
+    ask = "import sys; from albor_pipeline.transport.sshconfig import route; from albor_pipeline.model.manifest import Machine\n"
+    for texts, wanted in (([plain], "9 False"), ([asking], "8 True"), ([plain, asking, plain], "9 False 8 True 9 True")):
+        script = ask
+        for text in texts:
+            script += f"open({str(config)!r}, 'w').write('{text}')\n"
+            script += "print(route(Machine('box', 'box', 'box'), '.')[0].port, 'invoke' in sys.modules)\n"
+        said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert said.stdout.split() == wanted.split()
+
+
 def hosts(folder: Path, *lines: str) -> list[str]:
     (folder / "hosts").write_text("".join(f"{line}\n" for line in lines))
     return [str(folder / "hosts")]
@@ -126,3 +143,44 @@ def test_a_revoked_key_is_refused_though_it_is_accepted_elsewhere(tmp_path: Path
 
 def test_a_port_of_its_own_has_a_key_of_its_own(tmp_path: Path) -> None:
     check("[box]:2222", hosts(tmp_path, f"[box]:2222 {KEY.kind} {KEY.base64}"), KEY)
+
+
+def understood(words: list[str]) -> dict[str, str]:
+    """What the system's `ssh` makes of a command line."""
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        pytest.skip("ssh is not installed: apt-get install openssh-client")
+    said = subprocess.run([ssh, "-G", *words[1:]], check=True, capture_output=True, text=True).stdout
+    return dict(line.partition(" ")[::2] for line in said.splitlines())
+
+
+def test_the_second_connection_goes_where_the_first_goes_and_believes_the_same_files(config: Path, tmp_path: Path) -> None:
+    """No configuration is read again, not even the user's, and no weaker check than the first one's is made."""
+    key, hosts = tmp_path / "a key 100%", tmp_path / "my hosts 5%"
+    key.write_text("")
+    lines = ["HostName 10.0.0.9", "Port 2222", "User ann", f'IdentityFile "{key}"', "IdentitiesOnly yes", "ConnectTimeout 3"]
+    config.write_text("\n ".join(["Host box", *lines]) + "\n")
+    found = understood(openssh.words("ssh", route(replace(BOX, known_hosts=str(hosts)), str(tmp_path))))
+    wanted = {
+        "hostname": "10.0.0.9", "port": "2222", "user": "ann", "hostkeyalias": "[10.0.0.9]:2222", "identitiesonly": "yes",
+        "userknownhostsfile": f"{hosts} /etc/ssh/ssh_known_hosts", "globalknownhostsfile": "/dev/null", "stricthostkeychecking": "true",
+        "batchmode": "yes", "connecttimeout": "3", "controlmaster": "false", "updatehostkeys": "false", "verifyhostkeydns": "false",
+        "forwardagent": "no", "clearallforwardings": "yes", "serveraliveinterval": "15", "serveralivecountmax": "2", "requesttty": "false",
+    }  # fmt: skip
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert found["identityfile"].replace("%%", "%") == str(key)
+    assert "cert" not in found["hostkeyalgorithms"] and "proxycommand" not in found
+
+
+def test_the_second_connection_takes_the_same_hosts_on_the_way_one_inside_the_other(config: Path, tmp_path: Path) -> None:
+    config.write_text("Host box\n ProxyJump one,eve@two:2200\nHost one\n HostName 10.0.0.1\n ProxyCommand nc '%h' 50%%\n")
+    hops = route(BOX, str(tmp_path))
+    outer = understood(openssh.words("ssh", hops))
+    assert (outer["hostname"], outer["port"]) == ("box", "22")
+    middle = shlex.split(outer["proxycommand"].replace("%%", "%"))
+    assert middle[middle.index("-W") + 1] == "[box]:22" and middle[-1] == "two"
+    inside = understood(middle)
+    assert (inside["user"], inside["port"], inside["hostkeyalias"]) == ("eve", "2200", "[two]:2200")
+    inner = shlex.split(inside["proxycommand"].replace("%%", "%"))
+    assert inner[inner.index("-W") + 1] == "[two]:2200" and understood(inner)["hostname"] == "10.0.0.1"
+    assert understood(inner)["proxycommand"].replace("%%", "%") == hops[0].proxy_command
