@@ -33,11 +33,12 @@ def plan(config: Config) -> Plan:
     """Judges that the model is there and that the output has room."""
     shape = shape_in(Path(config.model))
     need_bytes = 4 * shape.parameters() if shape else 0
+    written = f"{shape.architecture if shape else 'a model'}, safetensors in fp32, tokenizer   {size(need_bytes)}"
     return Plan(
         "export",
         (
             ("Model", (shape.text() if shape else config.model,)),
-            ("Writes", (f"{config.out}: LlamaForCausalLM, safetensors in fp32, tokenizer   {size(need_bytes)}",)),
+            ("Writes", (f"{config.out}: {written}",)),
             ("Proof", (f"logits of the written folder within {_TOLERANCE:g} of the model's",)),
         ),
         (*model_checks(config.model), apart_check(config.out, [config.model]), disk_check(config.out, need_bytes)),
@@ -71,7 +72,7 @@ def apply(config: Config, run: Run) -> Report:
     lines = [f"{config.out}: {model.shape.parameters():,} parameters, logits within {worst:.1e} when read back"]
     metrics: dict[str, float | int | str] = {"parameters": model.shape.parameters(), "logit_difference": worst}
     if by_peer is not None:
-        lines.append(f"transformers.LlamaForCausalLM gives the same logits within {by_peer:.1e}")
+        lines.append(f"transformers.{model.shape.architecture} gives the same logits within {by_peer:.1e}")
         metrics["transformers_logit_difference"] = by_peer
     return Report(metrics, tuple(lines), {config.out: digest_path(out)},
                   {"torch": torch.__version__, "safetensors": safetensors.__version__})
@@ -81,12 +82,12 @@ def _peer_logits(folder: Path, ids: Tensor) -> Tensor | None:
     """What transformers computes, where it is installed."""
     if importlib.util.find_spec("transformers") is None:
         return None
-    from transformers import LlamaForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
-    return LlamaForCausalLM.from_pretrained(folder, local_files_only=True).float().eval()(ids).logits
+    return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).float().eval()(ids).logits
 
 
 def _difference(wanted: Tensor, found: Tensor, who: str) -> float:

@@ -12,17 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import budget
-from stages.lib.checks import apart_check, disk_check
-from stages.lib.config import Config as BaseConfig
-from stages.lib.config import OutText, PathText
-from stages.lib.device import choose, likely_device, likely_dtype
+from stages.lib import pretrain_plan
+from stages.lib.device import choose
+from stages.lib.devices import Target
 from stages.lib.files import digest_bytes, digest_path, output_folder
 from stages.lib.loader import Packed, manifest_of, read_packed
-from stages.lib.plan_text import size
-from stages.lib.settings import DataConfig, OptimizerConfig, TrainingConfig
-from stages.lib.shape import Shape
-from stages.lib.stage import Check, Plan, Report, Run, StageError
+from stages.lib.settings import PretrainConfig, Rivals
+from stages.lib.stage import Plan, Report, Run, StageError
 
 if TYPE_CHECKING:
     from stages.lib.checkpoint import TrainState
@@ -30,55 +26,16 @@ if TYPE_CHECKING:
 
 _STOPPED_BY_TERM = 128 + signal.SIGTERM
 _DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device"}
+# Options are told only where they are on: a checkpoint from before an option existed is one where it was off.
+_OFF = {"model.qk_norm": "False", "model.rope_scaling": "None", "training.document_mask": "False"}
 
 
-class Rivals(BaseConfig):
-    """Held-out text on which xz is measured beside the model."""
-
-    val_text: PathText
+Config = PretrainConfig
 
 
-class Config(BaseConfig):
-    """`init_from` is a Hugging Face folder whose weights training begins with, at step 0, instead of drawn ones."""
-
-    model: Shape
-    data: DataConfig
-    optimizer: OptimizerConfig
-    training: TrainingConfig
-    rivals: Rivals | None = None
-    init_from: PathText | None = None
-    out: OutText
-
-
-def plan(config: Config) -> Plan:
-    """Parameters, memory, reachable steps, lineage, time: all that can be known without torch and without training."""
-    shape, training, data = config.model, config.training, config.data
-    device = likely_device(training.device)
-    memory = budget.memory_bytes(shape, training, data.seq_len)
-    seconds = budget.seconds(shape, training, data.seq_len, device)
-    disk_bytes = (training.keep + 2) * 12 * shape.parameters() + 4 * shape.parameters()
-    checks, packed = _packed_checks(config)
-    checks += budget.number_checks(shape, training, data.seq_len, seconds)
-    checks += [budget.tokenizer_check(data.tokenizer, shape.vocab_size, packed), disk_check(config.out, disk_bytes)]
-    reads = tuple(_reads(config))
-    checks += [apart_check(config.out, reads), *_weights_checks(config)]
-    tokens = training.max_steps * training.rows_per_step * data.seq_len
-    return Plan(
-        "pretrain",
-        (
-            ("Model", (shape.text(),)),
-            ("Memory", ("   ".join(f"{part} {size(need)}" for part, need in memory.items()),
-                        f"total {size(sum(memory.values()))}, {likely_dtype(training.dtype, device)} on {device}")),
-            ("Data", (f"train {data.train}   val {data.val}   rows of {data.seq_len:,}",)),
-            ("Training", _training_lines(config, tokens)),
-            ("Time", (f"about {seconds / 60:.1f} min, a guess from the {device}'s usual rate",)),
-            ("Writes", ((f"{config.out}   checkpoints in the work folder: newest {training.keep} and the best, "
-                        f"about {size(disk_bytes)} in all"),)),
-        ),
-        tuple(checks), reads=reads, writes=(config.out,),
-        estimates={"parameters": shape.parameters(), "tokens": tokens, "steps": training.max_steps,
-                   "memory_bytes": sum(memory.values()), "disk_bytes": disk_bytes, "seconds": seconds},
-    )
+def plan(config: Config, target: Target | None = None) -> Plan:
+    """Proves what can be known without torch and without training; `target` says for which device, if not this machine's."""
+    return pretrain_plan.plan(config, target)
 
 
 def apply(config: Config, run: Run) -> Report:
@@ -226,7 +183,8 @@ def _open(config: Config, run: Run) -> _Session:
     model = Llama(config.model, training.seed)
     if config.init_from is not None:
         hf.fill(model, Path(config.init_from))
-    trainer = Trainer(model, loader, config.optimizer, training, compute)
+    eos_id = train.eos_id if training.document_mask else None
+    trainer = Trainer(model, loader, config.optimizer, training, compute, eos_id)
     made_with = _made_with(config)
     found = checkpoint.newest(_checkpoints(run), lambda text: print(f"warning: {text}", file=sys.stderr))
     state = checkpoint.TrainState(step=0, epoch=0, rows_into_epoch=0, trained_s=0, history=(), made_with=made_with)
@@ -249,6 +207,7 @@ def _made_with(config: Config) -> dict[str, str]:
         "training": config.training.model_dump(exclude=_DECIDES_NO_NUMBER), "data": {"seq_len": config.data.seq_len},
     }
     told = {f"{part}.{key}": str(value) for part, values in parts.items() for key, value in values.items()}
+    told = {key: value for key, value in told.items() if _OFF.get(key) != value}
     packed = {"data.train": config.data.train, "data.val": config.data.val}
     told |= {key: digest_bytes(manifest_of(Path(p)).read_bytes() + Path(p).name.encode()) for key, p in packed.items()}
     told["data.tokenizer"] = digest_path(Path(config.data.tokenizer) / "tokenizer.json")
@@ -286,42 +245,3 @@ def _race(rivals: Rivals, history: list[Any], minutes: float) -> tuple[str, dict
         return f"xz -9e, one stream, {stream:.3f}: not reached in {minutes:.1f} min", found
     found["minutes_to_beat_one_stream"] = beaten.minutes
     return f"xz -9e, one stream, {stream:.3f}: beaten after {beaten.minutes:.1f} min, at step {beaten.step:,}", found
-
-
-def _reads(config: Config) -> Iterator[str]:
-    yield from (config.data.train, config.data.val, str(manifest_of(Path(config.data.train))), config.data.tokenizer)
-    if config.rivals is not None:
-        yield config.rivals.val_text
-    if config.init_from is not None:
-        yield config.init_from
-
-
-def _packed_checks(config: Config) -> tuple[list[Check], Packed | None]:
-    sides = [Path(config.data.train), Path(config.data.val)]
-    waiting = [manifest_of(side) for side in sides if not manifest_of(side).is_file()]
-    if waiting:
-        return [Check("data", "when-ready", f"{waiting[0]} is not there yet")], None
-    try:
-        train, val = read_packed(sides[0]), read_packed(sides[1])
-    except StageError as fault:
-        return [Check("data", "error", str(fault))], None
-    return budget.data_checks(config.model, config.data, config.training, train, val), train
-
-
-def _weights_checks(config: Config) -> list[Check]:
-    wanted = [("rivals", config.rivals.val_text if config.rivals else None), ("init_from", config.init_from)]
-    return [Check(name, "when-ready", f"{path} is not there yet")
-            for name, path in wanted if path is not None and not Path(path).exists()]
-
-
-def _training_lines(config: Config, tokens: int) -> tuple[str, ...]:
-    training, parameters = config.training, config.model.parameters()
-    end = training.lr_at(training.max_steps, config.optimizer.lr)
-    return (
-        (f"{training.rows_per_step * config.data.seq_len:,} tokens a step ({training.batch_size} x "
-        f"{training.accumulation} x {config.data.seq_len:,})   {training.max_steps:,} steps   {tokens:,} tokens "
-        f"({tokens / parameters:.1f} a parameter)"),
-        (f"warm-up {training.warmup_steps} ({training.warmup_steps / training.max_steps:.1%})   {training.schedule} from "
-        f"{config.optimizer.lr:g} to {end:g}   validation every {training.eval_interval}   "
-        f"checkpoint every {training.checkpoint_interval}"),
-    )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 if TYPE_CHECKING:
+    from stages.lib.devices import Target
     from stages.lib.problems import BadConfig
-    from stages.lib.stage import Plan, Stage
+    from stages.lib.stage import DeviceStage, Plan, Stage
 
 STAGES = {
     "ingest": "stages.ingest",
@@ -37,6 +38,7 @@ ABOUT = {
     "complete": "continue some Python",
 }
 VERBS = ("plan", "apply", "validate")
+PLANS_FOR_A_DEVICE = ("pretrain",)
 OK, PROBLEM, USAGE, BUG, INTERRUPTED = 0, 1, 64, 70, 130
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1"}
 
@@ -81,6 +83,7 @@ def _overview() -> str:
     names = [f"  {name:<10} {ABOUT[name]}" for name in STAGES]
     return "\n".join([
         "usage: albor-stage NAME plan|apply|validate CONFIG [--set a.b=v] [--json] [--out RUNFOLDER]",
+        "       albor-stage pretrain plan CONFIG --device rtx4090 | --vram 24GB [--rate TOKENS_PER_S] [--price AN_HOUR]",
         "       albor-stage plan --batch      one JSON question a line on stdin, one answer a line",
         "", *names, "",
         "plan says what apply would do and what is wrong, and changes nothing; validate looks at the configuration only.",
@@ -103,14 +106,25 @@ def _one(name: str, rest: Sequence[str]) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="replace one value")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--out", type=Path, metavar="RUNFOLDER", help="where apply keeps its result and progress")
+    if name in PLANS_FOR_A_DEVICE:
+        parser.add_argument("--device", metavar="NAME", help="plan for this device, as rtx4090, instead of what is here")
+        parser.add_argument("--vram", metavar="24GB", help="plan for a card with this memory")
+        parser.add_argument("--rate", type=float, metavar="TOKENS_PER_S", help="a measured rate, for the time")
+        parser.add_argument("--price", type=float, metavar="AN_HOUR", help="what an hour costs, for the cost")
     try:
         asked = parser.parse_intermixed_args(list(rest))
+        target = _target(asked) if name in PLANS_FOR_A_DEVICE else None
     except SystemExit as stop:
         return int(stop.code or 0)
+    except ValueError as fault:
+        print(f"error[usage]: {fault}", file=sys.stderr)
+        return USAGE
+    if target is not None and asked.verb != "plan":
+        return _usage(f"--device, --vram, --rate and --price go with plan; {asked.verb} is done here", "--device", VERBS)
     if asked.out is not None and asked.verb != "apply":
         return _usage(f"--out goes with apply; {asked.verb} writes nothing", "--out", VERBS)
     try:
-        return _verb(name, asked)
+        return _verb(name, asked, target)
     except BrokenPipeError:
         raise
     except OSError as fault:
@@ -118,7 +132,22 @@ def _one(name: str, rest: Sequence[str]) -> int:
         return PROBLEM
 
 
-def _verb(name: str, asked: argparse.Namespace) -> int:
+def _target(asked: argparse.Namespace) -> Target | None:
+    """What --device, --vram, --rate and --price say together; None without them. ValueError for a value that means nothing."""
+    if (asked.device, asked.vram, asked.rate, asked.price) == (None, None, None, None):
+        return None
+    from stages.lib.devices import Target, memory_of, named
+
+    for option, value in (("--rate", asked.rate), ("--price", asked.price)):
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{option} {value:g} is not a number above 0")
+    if asked.device is not None:
+        named(asked.device)
+    memory = memory_of(asked.vram) if asked.vram is not None else None
+    return Target(device=asked.device, vram_bytes=memory, tokens_per_s=asked.rate, price_per_hour=asked.price)
+
+
+def _verb(name: str, asked: argparse.Namespace, target: Target | None) -> int:
     if asked.verb == "apply":
         os.environ.update(OFFLINE)
     from stages.lib.load import load_file
@@ -132,7 +161,7 @@ def _verb(name: str, asked: argparse.Namespace) -> int:
     if asked.verb == "validate":
         print(json.dumps({"version": 1, "ok": True, "errors": []}) if asked.json else f"{asked.config} is valid.")
         return OK
-    plan = stage.plan(config)
+    plan = stage.plan(config) if target is None else cast("DeviceStage", stage).plan(config, target)
     if asked.verb == "plan":
         _show_plan(plan, asked, sys.stdout)
         return OK if plan.ok else PROBLEM

@@ -24,11 +24,12 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 
 
 def hf_config(shape: Shape, eos_id: int) -> dict[str, Any]:
-    """config.json as `transformers.LlamaForCausalLM` reads it."""
+    """config.json as transformers' class `shape.architecture` reads it; an option that is off is not named in it."""
+    kind = {"model_type": "qwen3", "use_sliding_window": False} if shape.qk_norm else {"model_type": "llama", "mlp_bias": False}
     return {
-        **shape.model_dump(),
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "head_dim": shape.head_dim,
-        "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0, "initializer_range": 0.02,
+        **shape.model_dump(exclude={"qk_norm"}, exclude_none=True), **kind,
+        "architectures": [shape.architecture], "hidden_act": "silu", "head_dim": shape.head_dim,
+        "attention_bias": False, "attention_dropout": 0.0, "initializer_range": 0.02,
         "bos_token_id": eos_id, "eos_token_id": eos_id, "torch_dtype": "float32", "use_cache": True,
     }
 

@@ -12,6 +12,21 @@ from torch import Tensor, nn
 INIT_STD = 0.02
 
 
+class RopeScaling(Protocol):
+    """How rotary positions are stretched; `stages.lib.shape.RopeScaling` is the real one."""
+
+    @property
+    def rope_type(self) -> str: ...
+    @property
+    def factor(self) -> float: ...
+    @property
+    def low_freq_factor(self) -> float | None: ...
+    @property
+    def high_freq_factor(self) -> float | None: ...
+    @property
+    def original_max_position_embeddings(self) -> int | None: ...
+
+
 class Shape(Protocol):
     """What the network must be told; `stages.lib.shape.Shape` is the real one."""
 
@@ -25,9 +40,12 @@ class Shape(Protocol):
     rms_norm_eps: float
     rope_theta: float
     tie_word_embeddings: bool
+    qk_norm: bool
 
     @property
     def head_dim(self) -> int: ...
+    @property
+    def rope_scaling(self) -> RopeScaling | None: ...
 
 
 class Cache:
@@ -64,8 +82,33 @@ def rotary(shape: Shape, start: int, count: int, like: Tensor) -> tuple[Tensor, 
     """cos and sin, each (count, head_dim / 2), of positions `start ...` (Su et al. 2021), angles in fp32."""
     half = torch.arange(0, shape.head_dim, 2, dtype=torch.float32, device=like.device) / shape.head_dim
     positions = torch.arange(start, start + count, dtype=torch.float32, device=like.device)
-    angles = torch.outer(positions, 1.0 / shape.rope_theta**half)
+    angles = torch.outer(positions, _stretched(1.0 / shape.rope_theta**half, shape.rope_scaling))
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def _stretched(frequencies: Tensor, scaling: RopeScaling | None) -> Tensor:
+    """The frequencies (head_dim / 2) as `scaling` says, in radians a position; formulas in stages.lib.shape.RopeScaling."""
+    if scaling is None:
+        return frequencies
+    slow = frequencies / scaling.factor
+    if scaling.rope_type == "linear":
+        return slow
+    low, high, context = scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_max_position_embeddings
+    assert low is not None and high is not None and context is not None
+    turns = context * frequencies / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return (1 - kept) * slow + kept * frequencies
+
+
+def documents_mask(ids: Tensor, eos_id: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores (rows, 1, count, count) so that a token sees only its own document: 0 or -inf.
+
+    An end-of-text opens the document that follows it, as where a model is evaluated or continued. Positions go on through
+    the row: rotary scores depend on differences of positions alone, so starting anew would change nothing.
+    """
+    number = (ids == eos_id).cumsum(dim=1)
+    seen = (number[:, None, :, None] == number[:, None, None, :]).tril()
+    return torch.zeros(seen.shape, dtype=dtype, device=ids.device).masked_fill_(~seen, float("-inf"))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -87,14 +130,20 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(shape.hidden_size, keys, bias=False)
         self.v_proj = nn.Linear(shape.hidden_size, keys, bias=False)
         self.o_proj = nn.Linear(queries, shape.hidden_size, bias=False)
+        self.q_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps) if shape.qk_norm else None
+        self.k_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps) if shape.qk_norm else None
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, mask: Tensor | None = None,
+    ) -> Tensor:
         rows, count, _ = x.shape
         q, k, v = (
             project(x).view(rows, count, -1, self.head_dim).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q, k, mask = rotate(q, cos, sin), rotate(k, cos, sin), None
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.put(self.layer, k, v)
             mask = torch.ones(count, k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - count)
@@ -126,8 +175,10 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, mask: Tensor | None = None,
+    ) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -154,11 +205,14 @@ class Llama(nn.Module):
         if seed is not None:
             initialise(self, seed)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: Cache | None = None, eos_id: int | None = None) -> Tensor:
         """Logits (rows, count, vocabulary) of ids (rows, count).
 
-        With a cache the ids follow those it holds. ValueError when they would pass `max_position_embeddings`.
+        With a cache the ids follow those it holds. `eos_id` given: a row holds documents that do not see one another.
+        ValueError when the ids would pass `max_position_embeddings`, or with both a cache and `eos_id`.
         """
+        if cache is not None and eos_id is not None:
+            raise ValueError("a cache holds one document; it takes no eos_id")
         start = cache.length if cache is not None else 0
         if start + ids.shape[1] > self.shape.max_position_embeddings:
             raise ValueError(
@@ -166,11 +220,18 @@ class Llama(nn.Module):
             )
         x = self.model.embed_tokens(ids)
         cos, sin = rotary(self.shape, start, ids.shape[1], x)
+        mask = documents_mask(ids, eos_id, _score_dtype(x)) if eos_id is not None else None
         for block in self.model.layers:
-            x = block(x, cos, sin, cache)
+            x = block(x, cos, sin, cache, mask)
         if cache is not None:
             cache.length += ids.shape[1]
         return self.lm_head(self.model.norm(x))
+
+
+def _score_dtype(x: Tensor) -> torch.dtype:
+    """The number format attention computes in, so that one mask serves every layer without a copy."""
+    autocast = torch.is_autocast_enabled(x.device.type)
+    return torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
 
 
 def initialise(model: Llama, seed: int) -> None:

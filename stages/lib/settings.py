@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.lib.config import Config, HumanFloat, HumanInt, PathText
+from stages.lib.config import Config, HumanFloat, HumanInt, OutText, PathText
 from stages.lib.device import DeviceName, DTypeName
 from stages.lib.schedule import Kind, lr_at
+from stages.lib.shape import Shape
 
 Count = Annotated[HumanInt, Field(ge=1)]
 Positive = Annotated[HumanFloat, Field(gt=0)]
@@ -34,7 +35,10 @@ class OptimizerConfig(Config):
 
 
 class TrainingConfig(Config):
-    """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing."""
+    """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing.
+
+    `document_mask`: a token sees only its own document of a packed row, in training and in its validation.
+    """
 
     max_steps: Count
     batch_size: Count
@@ -44,6 +48,7 @@ class TrainingConfig(Config):
     schedule: Kind = "cosine"
     min_lr_ratio: Annotated[HumanFloat, Field(ge=0, le=1)] = 0.0
     grad_clip: Positive | None = 1.0
+    document_mask: bool = False
     eval_interval: Count = 100
     checkpoint_interval: Count = 100
     log_interval: Count = 10
@@ -59,7 +64,10 @@ class TrainingConfig(Config):
         return self.batch_size * self.accumulation
 
     def reachable_steps(self, rows: int) -> int:
-        """Steps that `epochs` passes over `rows` rows give; what does not fill a step is left over in each pass."""
+        """Steps that `epochs` passes over `rows` rows give, epochs x floor(rows / (batch_size x accumulation)).
+
+        What does not fill a step is left over in each pass.
+        """
         return self.epochs * (rows // self.rows_per_step)
 
     def lr_at(self, step: int, peak: float) -> float:
@@ -68,3 +76,41 @@ class TrainingConfig(Config):
             step, peak=peak, warmup_steps=self.warmup_steps, max_steps=self.max_steps,
             kind=self.schedule, min_lr_ratio=self.min_lr_ratio,
         )
+
+
+class Rivals(Config):
+    """Held-out text on which xz is measured beside the model."""
+
+    val_text: PathText
+
+
+class PretrainConfig(Config):
+    """`init_from` is a Hugging Face folder whose weights training begins with, at step 0, instead of drawn ones."""
+
+    model: Shape
+    data: DataConfig
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    rivals: Rivals | None = None
+    init_from: PathText | None = None
+    out: OutText
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of one optimizer step: batch_size x accumulation x seq_len."""
+        return self.training.rows_per_step * self.data.seq_len
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.training.max_steps * self.batch_tokens
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """One checkpoint: weights and AdamW's two moments in fp32, 12 bytes a parameter."""
+        return 12 * self.model.parameters()
+
+    @property
+    def disk_bytes(self) -> int:
+        """The newest `keep` checkpoints, the best, the one being written, and the model at the end."""
+        return (self.training.keep + 2) * self.checkpoint_bytes + 4 * self.model.parameters()

@@ -90,6 +90,13 @@ class Stage(Protocol):
         """Do it; outputs appear whole or not at all."""
 
 
+class DeviceStage(Protocol):
+    """A stage whose plan can be made for a device that is not here."""
+
+    def plan(self, config: Any, target: Any) -> Plan:
+        """As Stage.plan, for `target`: a stages.lib.devices.Target."""
+
+
 class Run:
     """Where one apply keeps what is not an output: its attempt folder, its work folder, its progress."""
 

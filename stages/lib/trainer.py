@@ -29,13 +29,15 @@ class Step:
 
 
 class Trainer:
-    """A model with its optimizer and the order of its data."""
+    """A model with its optimizer and the order of its data; `eos_id` given: documents of a row do not see one another."""
 
     def __init__(
         self, model: Llama, loader: Loader, optimizer: OptimizerConfig, training: TrainingConfig, compute: Compute,
+        eos_id: int | None = None,
     ) -> None:
         self.model, self.loader, self.training, self.compute = model.to(compute.device), loader, training, compute
         self.peak_lr = optimizer.lr
+        self.eos_id = eos_id
         self.optimizer = optim.build(self.model, optimizer)
 
     def step(self, step: int) -> Step:
@@ -51,7 +53,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.compute.device)
         for inputs, targets in micro:
-            loss = loss_sum(self.model, inputs, targets, self.compute) / tokens
+            loss = loss_sum(self.model, inputs, targets, self.compute, self.eos_id) / tokens
             loss.backward()
             total += loss.detach()
         norm = float(optim.clip(self.model, self.training.grad_clip))
@@ -64,7 +66,7 @@ class Trainer:
         """Nats a token on held-out rows."""
         self.model.eval()
         there = ((x.to(self.compute.device), y.to(self.compute.device)) for x, y in batches)
-        return mean_loss(self.model, there, self.compute)
+        return mean_loss(self.model, there, self.compute, self.eos_id)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Weights, optimizer moments and random state, by the file each goes to."""

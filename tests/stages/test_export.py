@@ -48,6 +48,31 @@ def test_transformers_loads_it_with_our_logits_and_its_tokenizer(trained: Path, 
     assert any("transformers" in line for line in report.headline)
 
 
+def test_a_model_with_options_is_trained_and_exported_as_the_class_that_computes_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    corpus(tmp_path)
+    scaling = {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 8}
+    model = {**SHAPE, "tied": False, "qk_norm": True, "rope_scaling": scaling}
+    for masked in (False, True):
+        pretrain(settings(tmp_path, tmp_path / f"model{masked}", model=model, training__document_mask=masked),
+                 tmp_path / f"run{masked}")
+    assert tree(tmp_path / "modelFalse")["model.safetensors"] != tree(tmp_path / "modelTrue")["model.safetensors"]
+    (tmp_path / "modelTrue").rename(tmp_path / "model")
+    report = export(tmp_path, tmp_path / "hf")
+    assert any("Qwen3ForCausalLM gives the same logits" in line for line in report.headline)
+    peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf", local_files_only=True)
+    assert type(peer).__name__ == "Qwen3ForCausalLM"
+    told = json.loads((tmp_path / "model/training.json").read_text())["made_with"]
+    assert (told["training.document_mask"], told["model.qk_norm"]) == ("True", "True")
+
+
+def test_an_option_that_is_off_is_not_named_so_that_older_checkpoints_go_on(trained: Path) -> None:
+    told = json.loads((trained / "model/training.json").read_text())["made_with"]
+    assert not {"training.document_mask", "model.qk_norm", "model.rope_scaling"} & told.keys()
+    assert not {"qk_norm", "rope_scaling"} & json.loads((trained / "model/config.json").read_text()).keys()
+
+
 def test_greedy_text_is_that_of_transformers(trained: Path, tmp_path: Path) -> None:
     """ALB-089: one reader of the weights wrote other text than another."""
     transformers = pytest.importorskip("transformers")

@@ -23,6 +23,8 @@ def test_published_shapes_count_exactly(layers: int, wide: int, heads: int, kv: 
     sizes = {"layers": layers, "d_model": wide, "heads": heads, "kv_heads": kv, "ffn": ffn, "vocab_size": 32768}
     assert shape(**sizes).parameters() == tied
     assert shape(**sizes, tie_word_embeddings=False).parameters() == untied
+    assert shape(**sizes, tied=False) == shape(**sizes, tie_word_embeddings=False)
+    assert shape(**sizes, qk_norm=True).parameters() == tied + layers * 2 * wide // heads
 
 
 def test_short_names_and_hugging_face_names_mean_the_same() -> None:
@@ -43,11 +45,24 @@ def test_a_model_this_code_would_compute_wrongly_is_refused(odd: dict[str, Any])
         shape_of_hf({"model_type": "llama", **shape().model_dump(), **odd})
 
 
+@pytest.mark.parametrize(("scaling", "said"), [
+    ({"rope_type": "linear", "factor": 0.5}, "greater than or equal to 1"),
+    ({"rope_type": "linear", "factor": 2, "low_freq_factor": 1}, "linear scaling takes no low_freq_factor"),
+    ({"rope_type": "llama3", "factor": 2}, "llama3 scaling needs low_freq_factor and high_freq_factor"),
+    ({"rope_type": "llama3", "factor": 2, "low_freq_factor": 4, "high_freq_factor": 4,
+      "original_max_position_embeddings": 8}, "must be less than high_freq_factor"),
+    ({"rope_type": "yarn", "factor": 2}, "'linear' or 'llama3'"),
+])
+def test_a_scaling_that_is_not_whole_is_refused(scaling: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        shape(rope_scaling=scaling)
+
+
 @pytest.mark.torch
 def test_the_count_is_what_torch_builds() -> None:
     from stages.lib.model import Llama
 
-    for tied in (True, False):
-        one = shape(tie_word_embeddings=tied)
+    for tied, normed in ((True, False), (False, False), (True, True)):
+        one = shape(tie_word_embeddings=tied, qk_norm=normed)
         built = {name: tuple(weight.shape) for name, weight in Llama(one).named_parameters()}
         assert built == dict(one.tensors())

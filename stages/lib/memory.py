@@ -1,0 +1,99 @@
+"""The bytes that pretraining holds, part by part, as the trainer of this project allocates them; imports no torch, opens no file.
+
+Shapes are counted as what autograd keeps for the way back (tests compare each with torch's own list), so a change of the model or of the
+loss changes this file too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stages.lib.settings import TrainingConfig
+from stages.lib.shape import Shape
+
+_VALIDATED_ROWS = 16
+_GPU_RUNTIME = 500_000_000
+_CPU_RUNTIME = 340_000_000
+_GPU_ROUNDING = 0.05
+_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.15, 0.5, 0.85
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`parts` in bytes, in the order of a plan; their sum is the peak. `layers`: what each layer keeps. Bytes of a host are apart.
+
+    `live_bytes` are the tensors of a step at its fullest moment, as an allocator without holes would hold them.
+    """
+
+    parts: Mapping[str, int]
+    layers: tuple[int, ...]
+    staging_bytes: int
+    live_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """The peak."""
+        return sum(self.parts.values())
+
+
+def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
+    """Bytes that one layer keeps for the way back, of `rows` rows of `count` tokens.
+
+    A token of width d, FFN f, h heads, in fp32: each of two norms keeps its input, its normed value and 1/rms (2 x (8d + 4)) and gives
+    its output to a projection (2 x 4d); attention keeps queries, keys and values (of all heads, for shared ones are repeated), its output
+    and that output laid out for the projection (20d), and one log-sum a head (4h); SwiGLU keeps gate, silu(gate), up and their product
+    (16f). In bf16 norms stay in fp32, each of the five projections' inputs is a cast of its own (10d), attention takes 10d, SwiGLU 8f,
+    and the weights are kept once more as bf16. Normed heads add their fp32 input and normed value (8 bytes a number) and 1/rms.
+    """
+    wide, ffn, heads, kv = shape.hidden_size, shape.intermediate_size, shape.num_attention_heads, shape.num_key_value_heads
+    token = 2 * (8 * wide + 4) + 4 * heads
+    token += 20 * wide + 8 * ffn if bf16 else 28 * wide + 16 * ffn
+    if shape.qk_norm:
+        token += (heads + kv) * (8 * shape.head_dim + 4)
+    return rows * count * token + (2 * _matrix_numbers_of_a_layer(shape) if bf16 else 0)
+
+
+def memory(
+    shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, val_rows: int = _VALIDATED_ROWS, rows_bytes: int = 0,
+) -> Memory:
+    """The peak of a run, by part. Weights, gradients and AdamW's two moments are fp32: 4P, 4P and 8P bytes.
+
+    logits: the way back through the loss holds log-probabilities, their gradient and that of the logits at once, each 4V bytes a token.
+    head: the gradient of a tied embedding is made twice, once as head and once as table, before the two are added (4Vd).
+    validation: the part of 16 rows' logits, made without a way back, that goes beyond what training holds.
+    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
+    the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
+    runtime: libraries; on a GPU the driver's context. staging: what writing a checkpoint holds on the host, the moments of a GPU run.
+    """
+    count, numbers, vocabulary = seq_len - 1, shape.parameters(), shape.vocab_size
+    tokens, val_tokens = training.batch_size * count, min(_VALIDATED_ROWS, val_rows) * count
+    one = layer_bytes(shape, training.batch_size, count, bf16)
+    outer = tokens * (12 * shape.hidden_size + 4 + 8 + 8)
+    if bf16:
+        outer += 2 * vocabulary * shape.hidden_size - 2 * tokens * shape.hidden_size
+    if training.document_mask:
+        outer += training.batch_size * count * count * (2 if bf16 else 4)
+    kept = shape.num_hidden_layers * one + outer
+    logits = 12 * tokens * vocabulary
+    head = 4 * vocabulary * shape.hidden_size
+    judged = val_tokens * ((10 if bf16 else 8) * vocabulary + (6 if bf16 else 12) * shape.intermediate_size)
+    share = _HEAP_AGAIN if training.accumulation > 1 else _HEAP_MASKED if training.document_mask else _HEAP_ALWAYS
+    again = int(share * kept) if on_cpu else 0
+    # The C library gives little back, so that on a CPU validation comes on top of most of what training held.
+    beyond = judged - again - (8 * tokens * vocabulary if on_cpu else logits + kept)
+    parts = {
+        "weights": 4 * numbers, "gradients": 4 * numbers, "AdamW": 8 * numbers, "activations": kept, "logits": logits, "head": head,
+        "validation": max(0, beyond), "rows": rows_bytes if on_cpu else 0,
+    }
+    rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
+    parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
+    # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
+    at_the_loss = (12 if training.accumulation == 1 else 16) * numbers + kept + logits
+    live = max(at_the_loss, 16 * numbers + head)
+    return Memory(parts, (one,) * shape.num_hidden_layers, 0 if on_cpu else 8 * numbers, live)
+
+
+def _matrix_numbers_of_a_layer(shape: Shape) -> int:
+    kv = shape.num_key_value_heads * shape.head_dim
+    return 2 * shape.hidden_size**2 + 2 * shape.hidden_size * kv + 3 * shape.hidden_size * shape.intermediate_size

@@ -1,0 +1,256 @@
+"""What the plan of a pretraining run proves: blocks, step algebra, every check with a configuration that fails it, devices."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_data import ROOT, config_of, tree
+from support_model import SHAPE, corpus, settings
+
+from stages.lib.budget import flops_per_token
+from stages.lib.cli import main
+from stages.lib.devices import TABLE, Target, memory_of, named, this_gpu
+from stages.lib.load import load_file
+from stages.lib.problems import BadConfig
+from stages.lib.settings import PretrainConfig, TrainingConfig
+from stages.lib.shape import Shape
+from stages.lib.stage import Plan
+from stages.pretrain import plan
+
+LARGE = {"layers": 24, "d_model": 1024, "heads": 16, "kv_heads": 4, "ffn": 4096, "vocab_size": 32768, "context": 2048}
+MANIFESTS = sorted((ROOT / "manifests/train").glob("pretrain-*m.yaml"))
+RTX4090 = Target(device="rtx4090")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def planned(folder: Path, target: Target | None = None, **changes: Any) -> Plan:
+    return plan(config_of("pretrain", settings(folder, folder / "out", **changes)), target)
+
+
+def told(found: Plan, level: str) -> dict[str, str]:
+    return {check.name: check.text for check in found.checks if check.level == level}
+
+
+def text_of(found: Plan, title: str) -> str:
+    return "\n".join(dict(found.blocks)[title])
+
+
+def test_steps_of_an_epoch_and_of_all_are_whole_steps() -> None:
+    """ALB-060: the golden of the step algebra, 43 an epoch and 5,031 in 117."""
+    one = TrainingConfig(max_steps=1, batch_size=4, accumulation=128)
+    assert one.reachable_steps(22_079) == 43
+    assert one.model_copy(update={"epochs": 117}).reachable_steps(22_079) == 5_031
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_a_manifest_of_the_ladder_holds_before_its_data_is_there(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stages.lib.checks.free_bytes", lambda _path: 10**12)
+    assert main(["pretrain", "plan", str(path), "--device", "rtx4090"]) == 0
+    out = capsys.readouterr().out
+    numbers = {"50m": "62,403,072", "125m": "163,603,200", "350m": "398,509,056"}[path.stem.split("-")[1]]
+    assert [line.split()[0] for line in out.splitlines() if line[:1].isupper()][:6] == [
+        "Model", "Memory", "Data", "Training", "Time", "Writes"]
+    assert f"{numbers} parameters" in out and "checked when ready[data]" in out and "warning" not in out
+    assert "(20.0 a parameter)" in out and "bf16 on RTX 4090   ok" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_there_is_a_manifest_for_every_size() -> None:
+    assert [path.stem for path in MANIFESTS] == ["pretrain-125m", "pretrain-350m", "pretrain-50m"]
+
+
+@pytest.mark.parametrize(("changes", "name", "said"), [
+    ({"training__max_steps": 200, "training__warmup_steps": 500}, "warm-up", "warmup_steps 500 does not end before max_steps 200"),
+    ({"training__max_steps": 155_000, "training__warmup_steps": 0}, "steps", "cannot be reached"),
+    ({"data__seq_len": 17}, "positions", "more than the model's context"),
+    ({"model": {**SHAPE, "vocab_size": 280}}, "vocabulary", "rows were packed with 290"),
+    ({"init_from": "packed"}, "init_from", "has no config.json"),
+])
+def test_a_run_that_cannot_be_is_refused(data: Path, changes: dict[str, Any], name: str, said: str) -> None:
+    """The ladder's own numbers are among them: a warm-up of 500 in 200 steps, 155,000 steps that the rows do not give."""
+    changes = {key: str(data / value) if key == "init_from" else value for key, value in changes.items()}
+    found = planned(data, **changes)
+    assert said in told(found, "error")[name] and not found.ok
+
+
+@pytest.mark.parametrize(("changes", "name", "said"), [
+    ({"training__warmup_steps": 525, "training__max_steps": 5000, "training__epochs": 1000}, "warm-up", "10.5% of the steps"),
+    ({"training__schedule": "constant"}, "lr-end", "ends at 0.01, 100% of its peak"),
+    ({"training__min_lr_ratio": 0.2}, "lr-end", "ends at 0.002, 20% of its peak"),
+    ({}, "tokens-per-parameter", "under 10"),
+    ({"model": LARGE}, "batch", "65,536 is usual at least: accumulation 1024"),
+    ({"model": LARGE, "training__max_steps": 10**9}, "time", "more than 14"),
+    ({"training__checkpoint_interval": 7}, "best", "not a multiple of eval_interval"),
+])
+def test_a_run_that_would_be_worse_than_it_could_be_is_warned_of(data: Path, changes: dict[str, Any], name: str, said: str) -> None:
+    assert said in told(planned(data, **changes), "warning")[name]
+
+
+def test_what_was_warned_of_is_silent_just_before_the_limit(data: Path) -> None:
+    """Each limit from its good side: 10 % of warm-up, a tenth of the peak at the end, 10 tokens a parameter, 65,536 a step."""
+    tokens = 10 * Shape(**SHAPE).parameters()
+    steps = -(-tokens // (8 * 16))
+    found = planned(data, training__max_steps=steps, training__warmup_steps=steps // 10, training__min_lr_ratio=0.1,
+                    training__epochs=10**6)
+    assert told(found, "warning") == {} and "compute-optimal" in told(found, "ok")["tokens-per-parameter"]
+    assert "tokens-per-parameter" in told(planned(data, training__max_steps=steps - 1, training__epochs=10**6), "warning")
+    large = {"model": LARGE, "training__batch_size": 4, "training__accumulation": 1024}
+    assert "batch" not in told(planned(data, **large), "warning")
+    assert "batch" in told(planned(data, **{**large, "training__accumulation": 1023}), "warning")
+
+
+def test_the_horizon_of_the_rate_is_the_run(data: Path) -> None:
+    """ALB-129: a horizon far beyond the run cannot be said: there is no key for it, and the last step has the end value."""
+    assert "cosine from 0.01 to 0 at 10" in text_of(planned(data), "Training")
+    with pytest.raises(BadConfig) as bad:
+        planned(data, training__lr_decay_steps=155_000)
+    assert "no key `lr_decay_steps`" in bad.value.problems[0].text
+
+
+def test_an_unknown_key_is_refused_with_the_closest_name(data: Path) -> None:
+    """ALB-070: a misspelt key was ignored."""
+    with pytest.raises(BadConfig) as bad:
+        planned(data, training__max_step=5)
+    assert "max_steps" in (bad.value.problems[0].hint or "")
+
+
+@pytest.mark.parametrize(("changes", "said"), [({"heads": 5}, "even multiple"), ({"kv_heads": 3}, "multiple of num_key_value_heads")])
+def test_sizes_that_do_not_divide_are_refused(data: Path, changes: dict[str, int], said: str) -> None:
+    with pytest.raises(BadConfig) as bad:
+        planned(data, model={**SHAPE, **changes})
+    assert said in bad.value.problems[0].text
+
+
+def test_a_shard_that_is_gone_and_an_id_beyond_the_model_are_named(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "copy")
+    gone = sorted((tmp_path / "copy/packed/train").iterdir())[0]
+    gone.unlink()
+    assert gone.name in told(planned(tmp_path / "copy"), "error")["paths"]
+    file = tmp_path / "copy/packed/manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_id": 290}))
+    assert "hold id 290, beyond the model's 290" in told(planned(tmp_path / "copy"), "error")["vocabulary"]
+
+
+def test_weights_of_another_shape_are_not_begun_with(data: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_bytes(b"0" * 500_000)
+    for layers, good in ((2, True), (3, False)):
+        shape = Shape(**{**SHAPE, "layers": layers})
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **shape.model_dump(exclude={"qk_norm"})}))
+        found = told(planned(data, init_from=str(tmp_path)), "error")
+        assert ("holds another model: llama, 3 layers" in found.get("init_from", "")) is not good
+
+
+def test_the_disk_holds_weights_and_moments_of_every_checkpoint_kept(data: Path) -> None:
+    """The estimate of the original left out the optimizer's state."""
+    found = planned(data, training__keep=3)
+    assert found.estimates["disk_bytes"] == (5 * 12 + 4) * found.estimates["parameters"]
+    assert "disk" in told(planned(data, model={**LARGE, "layers": 20_000}), "error")
+
+
+@pytest.mark.parametrize(("target", "fits"), [
+    (Target(device="rtx4090"), False), (Target(vram_bytes=memory_of("24GB")), False), (Target(device="h200"), True),
+    (Target(vram_bytes=memory_of("80GB")), True),
+])
+def test_memory_beyond_the_device_is_an_error_that_names_the_largest_part(tmp_path: Path, target: Target, fits: bool) -> None:
+    """The original's plan called 8 rows of 2,048 valid on 24 GB; it ran out of memory."""
+    found = planned(tmp_path, target, model=LARGE, data__seq_len=2048, training__batch_size=8, training__dtype="auto")
+    assert found.ok is fits
+    assert ("the largest part is activations" in told(found, "error").get("memory", "")) is not fits
+    assert ("TOO MUCH" in text_of(found, "Memory")) is not fits
+
+
+def test_the_parts_of_the_memory_add_up_to_its_total(data: Path) -> None:
+    from stages.lib.memory import memory
+
+    config = config_of("pretrain", settings(data, data / "out"))
+    needed = memory(config.model, config.training, 16, bf16=True, on_cpu=False)
+    numbers = config.model.parameters()
+    assert (needed.parts["weights"], needed.parts["gradients"], needed.parts["AdamW"]) == (4 * numbers, 4 * numbers, 8 * numbers)
+    assert sum(needed.parts.values()) == needed.total_bytes > 500_000_000
+    assert needed.staging_bytes == 8 * numbers and len(needed.layers) == 2
+    on_cpu = memory(config.model, config.training, 16, bf16=False, on_cpu=True, rows_bytes=77)
+    assert on_cpu.parts["rows"] == 77 and on_cpu.staging_bytes == 0
+
+
+def test_operations_are_those_of_the_paper() -> None:
+    """6 x 398,509,056 + 12 x 24 x 1,024 x 1,024, PaLM's appendix B."""
+    assert flops_per_token(Shape(**LARGE), 1024) == 2_693_044_224 == 6 * 398_509_056 + 12 * 24 * 1024 * 1024
+
+
+def test_time_and_cost_follow_a_measured_rate(tmp_path: Path) -> None:
+    target = Target(device="h200", tokens_per_s=1000.0, price_per_hour=3.0)
+    found = planned(tmp_path, target, training__max_steps=281_250, training__warmup_steps=0)
+    assert found.estimates["seconds"] == 36_000
+    assert "about 10.0 h on H200 (1,000 tokens/s: as measured)   cost 30.00 at 3 an hour" in text_of(found, "Time")
+    assert "40% of 165 TFLOP/s bf16, NVIDIA, Ada" in text_of(planned(tmp_path, RTX4090, training__dtype="auto"), "Time")
+
+
+def test_a_device_is_found_by_the_ways_people_write_it() -> None:
+    assert named("RTX 4090") is named("rtx4090") is named("NVIDIA GeForce RTX 4090") is TABLE["rtx4090"]
+    assert named("cpu").is_cpu
+    with pytest.raises(ValueError, match=r"did you mean `rtx4090`\?"):
+        named("rtx4900")
+    assert memory_of("24GB") == memory_of("24GiB") == memory_of("24") == memory_of("24576MB") == 24 << 30
+    for wrong in ("", "24TB", "-1GB", "0GB", "much"):
+        with pytest.raises(ValueError, match="not the memory of a card"):
+            memory_of(wrong)
+
+
+@pytest.mark.parametrize(("model", "name", "known"), [
+    ("NVIDIA GeForce RTX 4090", "RTX 4090", True), ("NVIDIA A100-SXM4-80GB", "A100-80GB", True), ("NVIDIA H100 PCIe", "H100-PCIe", True),
+    ("NVIDIA L40", "NVIDIA L40", False), ("NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 4090 Laptop GPU", False),
+])
+def test_the_card_that_is_here_is_known_by_the_drivers_name_and_no_other_is_taken_for_it(
+    tmp_path: Path, model: str, name: str, known: bool,
+) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0/information").write_text(f"Model: \t\t {model}\nIRQ: 1\n")
+    found = this_gpu(tmp_path)
+    assert (found.name, found.memory_bytes is not None) == (name, known)
+
+
+@pytest.mark.parametrize(("argv", "said"), [
+    (["plan", "--device", "rtx4900"], "did you mean `rtx4090`?"), (["plan", "--vram", "lots"], "write it as 24GB"),
+    (["plan", "--price", "-1"], "--price -1 is not a number above 0"), (["apply", "--device", "rtx4090"], "go with plan"),
+])
+def test_a_device_that_means_nothing_is_wrong_usage(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    verb, *options = argv
+    assert main(["pretrain", verb, str(MANIFESTS[0]), *options]) == 64
+    assert said in capsys.readouterr().err
+
+
+def test_no_other_stage_takes_a_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ingest", "plan", "x.yaml", "--device", "rtx4090"]) == 64
+    assert "unrecognized arguments: --device" in capsys.readouterr().err
+
+
+def test_a_plan_for_a_device_changes_nothing_and_asks_no_torch(data: Path) -> None:
+    import subprocess
+    import sys
+
+    before = tree(data)
+    (file := data.parent / "pretrain.json").write_text(json.dumps(settings(data, data / "out")))
+    code = ("import sys; from stages.lib.cli import main; code = main(['pretrain', 'plan', sys.argv[1], '--device', 'h200'])\n"
+            "print(code, sorted({'torch', 'numpy', 'pyarrow'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True,
+                          env={"PYTHONPATH": str(ROOT)})
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert tree(data) == before
+
+
+def test_every_size_of_the_ladder_is_the_one_published() -> None:
+    sizes = {path.stem: load_file(PretrainConfig, "pretrain", path).model for path in MANIFESTS}
+    assert {name: shape.parameters() for name, shape in sizes.items()} == {
+        "pretrain-50m": 62_403_072, "pretrain-125m": 163_603_200, "pretrain-350m": 398_509_056}
