@@ -33,13 +33,13 @@ def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator
     The bytes of the files to put come in `data`, one after another. Of requests with the same `exclusive` word one is done at a
     time. Raises OSError, FileError.
     """
-    if body.get("sudo") and os.geteuid() != 0:
-        return as_root(layout, {**body, "verb": "converge"}, data)
     word = body.get("exclusive") or ""
     with _guard:
         lock = _locks.setdefault(word, threading.Lock()) if word else threading.Lock()
     source = files.Source(data)
     with lock:
+        if body.get("sudo") and os.geteuid() != 0:
+            return as_root(layout, {**body, "verb": "converge"}, data)
         for operation in body["operations"]:
             failed = _do(layout, operation, source)
             if failed is not None:

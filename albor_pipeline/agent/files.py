@@ -88,6 +88,7 @@ def put(path: str, spec: Mapping[str, Any], data: Iterator[bytes | memoryview]) 
     if kind == "absent":
         if os.path.lexists(path):
             _refuse_root(path)
+            _refuse_mounts(path)
             remove_tree(path)
         return {"size_bytes": 0, "digest": None}
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -186,6 +187,16 @@ def _gid(name: str | None) -> int:
 def _refuse_root(path: str) -> None:
     if path == "/" or os.path.ismount(path) or path == os.path.expanduser("~"):
         raise FileError("refused", "%s is not removed: it is a root, a mount or a home" % path)
+
+
+def _refuse_mounts(path: str) -> None:
+    """What is mounted below a folder is not a part of it, and may be the data of another machine."""
+    below = os.path.realpath(path) + "/"
+    with open("/proc/self/mounts", "rb") as file:
+        points = [os.fsdecode(line.split(b" ")[1]).replace("\\040", " ") for line in file]
+    found = next((point for point in points if point.startswith(below)), None)
+    if found is not None and not os.path.islink(path):
+        raise FileError("refused", "%s is not removed: %s is mounted below it" % (path, found))
 
 
 def read(path: str, start: int, limit: int | None) -> Iterator[bytes]:

@@ -75,7 +75,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
             common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep, args.no_move,
-            args.prune,
+            args.prune, args.yes,
         )  # fmt: skip
         plan = common.plan_of(args, session, wish)
         warnings = [*session.manifest.warnings, *session.faults, *plan.diagnostics]
@@ -123,15 +123,15 @@ def _detach(args: argparse.Namespace, state_dir: Path, *, sure: bool) -> int:
 
 def _refuse_drift(manifest: Manifest, plan: Plan) -> None:
     """Raises DriftError when something drifted and the policy is to begin nothing then."""
-    drifted = [f"{step.key}: {step.reason.text}" for step in plan.steps if step.action is Action.LEAVE]
+    drifted = [f"{step.key}: {step.reason.text}" for step in plan.steps if step.action is Action.LEAVE or step.reason.code == "drifted"]
     if drifted and manifest.policy.drift == "fail":
         way = "mend it by hand, or choose what to do: `policy.drift: heal` or `report`"
         raise DriftError.of("drifted", f"{len(drifted)} drifted, and `policy.drift` is fail: nothing was begun", *drifted, way)
 
 
-def ask(plan: Plan, yes: bool) -> None:
-    """Ask the user where something would be lost; raises ManifestError when there is no terminal, or the answer is no."""
-    losing = [step for step in plan.steps if step.overwrites]
+def ask(plan: Plan, yes: bool, *, always: bool = False) -> None:
+    """Ask the user where something would be lost, or `always`; raises ManifestError when there is no terminal, or the answer is no."""
+    losing = [step for step in plan.steps if always or step.overwrites]
     if not losing or yes:
         return
     told = [f"{step.key.resource}: {step.reason.text}" for step in losing]

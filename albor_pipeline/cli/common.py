@@ -144,10 +144,18 @@ def selected(args: argparse.Namespace, manifest: Manifest) -> frozenset[Key] | N
 
 
 def plan_of(args: argparse.Namespace, session: Session, wish: Wish) -> Plan:
-    """The plan; for `provision` with what the machines say against it. Raises ManifestError."""
+    """The plan; for `provision` with what the machines say against it. Raises ManifestError, UsageError."""
+    if wish.prune and wish.targets is not None:
+        text = "--prune is for the whole manifest: it goes with no --target, --machine, --tag or --group, and not with `provision`"
+        raise UsageError.of("usage", text)
     plan = session.plan(wish)
     if args.verb != "provision":
         return plan
+    tasks = [step for step in plan.steps if step.kind == "task" and step.changes]
+    if tasks:
+        names = ", ".join(str(step.key) for step in tasks)
+        text = f"what is to be provisioned needs {names} first, which `provision` does not run"
+        raise ManifestError.of("needs-task", text, "apply it first")
     from albor_pipeline.run.forecast import forecast
 
     told, problems = forecast(session, plan)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         if plan.unreachable:
             names = ", ".join(plan.unreachable)
             raise UnreachableError.of("unreachable", f"{names}: does not answer; nothing was destroyed")
-        ask(plan, args.yes)
+        ask(plan, args.yes, always=True)
         with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(told) as interrupts:
             papers = Papers(to_bytes(documents.of_plan(plan)), lambda done: to_bytes(documents.of_report(done)))
             done = session.undo(plan, papers, report, interrupts.leave)

@@ -52,7 +52,7 @@ class References:
         linked: dict[str, Resource] = {}
         for name, resource in self._resources.items():
             found = {(ref.text, ref.resource): ref for ref in self._of(resource, wanted.get(name, ()))}
-            triggers = {ref.resource: ref for ref in self._triggers(resource, mentions.get(name, {}))}
+            triggers = {(ref.text, ref.resource): ref for ref in self._triggers(resource, mentions.get(name, {}))}
             changed = found or triggers
             linked[name] = replace(resource, depends_on=tuple(found.values()), triggers=tuple(triggers.values())) if changed else resource
         return linked

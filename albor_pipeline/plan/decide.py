@@ -14,7 +14,7 @@ from albor_pipeline.model.fingerprint import Fingerprint, PartChange
 from albor_pipeline.model.observed import Observation, Stored, Verified
 from albor_pipeline.model.plan import Action, Reason
 from albor_pipeline.model.resource import Key
-from albor_pipeline.model.state import Current, Entry, Status
+from albor_pipeline.model.state import Current, Entry, Result, Status
 from albor_pipeline.plan import reasons
 
 
@@ -46,6 +46,8 @@ class Facts:
     heals: bool = True
     precious: tuple[str, ...] = ()
     prune: bool = False
+    stirred: tuple[str, ...] = ()
+    declared_as: str = ""
     reachable: bool = True
 
     @property
@@ -90,7 +92,8 @@ def decide(facts: Facts) -> Decision:
     """The first row that applies."""
     decision = next(found for row in (ROWS if facts.kind == "task" else INFRA_ROWS) if (found := row(facts)) is not None)
     if not facts.heals and decision.reason.code in DRIFT and not decision.changes:
-        return _decision(Action.LEAVE, decision.reason.code, f"{decision.reason.text}; left as it is")
+        text = f"{decision.reason.text}; left as it is"
+        return (_when_ready if facts.pending else _decision)(Action.LEAVE, decision.reason.code, text)
     return decision
 
 
@@ -107,6 +110,10 @@ def _undeclared(f: Facts) -> Decision | None:
     if f.kind == "task":
         return _decision(Action.FORGET, "undeclared", "no longer declared")
     removal = f.entry.in_force.removal if f.entry is not None and f.entry.in_force is not None else {}
+    if f.foreign:
+        return _decision(Action.FORGET, "foreign", f"{f.key.machine} is another machine; nothing of it is touched")
+    if f.declared_as:
+        return _decision(Action.FORGET, "undeclared", f"declared as {f.declared_as} now")
     if f.prune and removal.get("prevented"):
         return _decision(Action.HOLD, "prevented", "no longer in the manifest; when it was, `prevent_destroy` was true")
     if removal.get("found"):
@@ -244,11 +251,17 @@ def _made(stored: Stored) -> str:
 def masked(seen: Observation | None, wanted: Fingerprint | None, entry: Entry | None, ignored: Collection[str]) -> Observation | None:
     """The observation with fields whose drift is ignored as wanted, where they were proven once and are wanted as they were."""
     result = entry.in_force if entry is not None else None
-    if seen is None or not seen.exists or wanted is None or result is None or not ignored:
+    if seen is None or not seen.exists or wanted is None or result is None or not ignored or is_elsewhere(wanted, result):
         return seen
     values, before = wanted.parts.get("fields", {}), result.fingerprint.parts.get("fields", {})
     left = {name: value for name, value in values.items() if before.get(name) == value and is_ignored(name, ignored)}
     return replace(seen, values={**seen.values, **left})
+
+
+def is_elsewhere(wanted: Fingerprint, result: Result) -> bool:
+    """Whether what was proven is another thing than what is wanted now: another path, another account."""
+    before = result.fingerprint.parts.get("place")
+    return before is not None and before != wanted.parts.get("place")
 
 
 def is_ignored(name: str, ignored: Collection[str]) -> bool:
@@ -330,7 +343,9 @@ def _found_otherwise(f: Facts) -> bool:
     """Whether a value is there which nothing of ours wrote and which cannot be had back once it is replaced."""
     wanted = f.wanted.parts.get("fields", {}) if f.wanted is not None else {}
     seen = f.observation.values if f.observation is not None else {}
-    ours = f.entry.in_force.observed if f.entry is not None and f.entry.in_force is not None else {}
+    result = f.entry.in_force if f.entry is not None and not f.foreign else None
+    known = result is not None and result.run != "" and f.wanted is not None and not is_elsewhere(f.wanted, result)
+    ours = result.observed if known and result is not None else {}
     names = (name for name in wanted if name.partition(".")[0] in f.precious and name in seen)
     return any(seen[name] not in (wanted[name], ours.get(name), "absent") for name in names)
 
@@ -342,17 +357,26 @@ def _infra_now(f: Facts) -> Decision:
     seen = f.observation or Observation(exists=False)
     off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}
     result = f.entry.in_force if f.entry and not f.foreign else None
+    moved = result is not None and is_elsewhere(f.wanted, result)
+    stays = f"; {_places(result)} stays as it is" if moved and result is not None else ""
+    result = None if moved else result
     if f.force:
         return _decision(Action.UPDATE if seen.exists else Action.CREATE, "forced", "--force")
     if f.upstream and result is not None and not off:
         return _decision(Action.MAY_RUN, "upstream", f"if {' or '.join(f.upstream)} changes", Action.SKIP, Action.UPDATE)
+    broken = f.entry.current if f.entry is not None and not f.foreign and not moved else None
     if result is None:
+        if not off and f.stirred:
+            stirred = tuple(PartChange("triggers", name, None, "now") for name in f.stirred)
+            return Decision(Action.UPDATE, (Action.UPDATE,), Reason("changed", reasons.of_changes(stirred)), None, stirred)
+        if not off and broken is not None:
+            return _decision(Action.UPDATE, "failed", f"failed in run {broken.run}: {broken.detail}")
         if not off:
-            return _decision(Action.ADOPT, "already-there", "already there")
+            return _decision(Action.ADOPT, "already-there", f"already there{stays}")
         if not seen.exists:
-            return _decision(Action.CREATE, "new", "new" if f.entry is None else "not yet on the machine")
-        return _decision(Action.UPDATE, "differs", difference(off, seen, "wanted"))
-    changes = f.wanted.changes(result.fingerprint)
+            return _decision(Action.CREATE, "new", ("new" if f.entry is None or moved else "not yet on the machine") + stays)
+        return _decision(Action.UPDATE, "differs", difference(off, seen, "wanted") + stays)
+    changes = tuple(change for change in f.wanted.changes(result.fingerprint) if change.group != "place")
     if changes:
         edited = {name: value for name, value in result.observed.items() if seen.exists and seen.values.get(name) != value}
         text = reasons.of_changes(changes) + (f"; {difference(edited, seen, 'recorded')}" if edited else "")
@@ -360,7 +384,13 @@ def _infra_now(f: Facts) -> Decision:
     if off:
         text = difference(off, seen, "recorded") if seen.exists else "deleted"
         return _decision(Action.UPDATE if seen.exists else Action.CREATE, "drifted", text)
+    if broken is not None:
+        return _decision(Action.UPDATE, "failed", f"failed in run {broken.run}: {broken.detail}")
     return _decision(Action.SKIP, "unchanged", "unchanged")
+
+
+def _places(result: Result) -> str:
+    return ", ".join(result.fingerprint.parts["place"].values())
 
 
 def difference(off: Mapping[str, str], seen: Observation, word: str) -> str:

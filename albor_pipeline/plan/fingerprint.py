@@ -33,9 +33,9 @@ def _command(task: Task) -> dict[str, str]:
     return command
 
 
-def of_fields(wanted: Mapping[str, str]) -> Fingerprint:
-    """The parts of an infrastructure resource: its content fields."""
-    return Fingerprint({"fields": dict(wanted)})
+def of_fields(wanted: Mapping[str, str], identity: Mapping[str, str] | None = None) -> Fingerprint:
+    """The parts of an infrastructure resource: its content fields, and which thing it is."""
+    return Fingerprint({"fields": dict(wanted), "place": dict(identity)} if identity else {"fields": dict(wanted)})
 
 
 def triggered(base: Fingerprint, triggers: Mapping[str, str | None]) -> Fingerprint:

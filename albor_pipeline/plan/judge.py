@@ -6,16 +6,16 @@ producers made by then), so the two cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed, StageAnswer, Stored, Tree, Verified
-from albor_pipeline.model.plan import Action, Move, Plan, Step
+from albor_pipeline.model.plan import Action, Move, Plan, Reason, Step
 from albor_pipeline.model.resource import Key, Resource
-from albor_pipeline.model.state import Entry, OutputProof, Result, State
+from albor_pipeline.model.state import Entry, Origin, OutputProof, Result, State
 from albor_pipeline.plan import checks, fingerprint, moves
 from albor_pipeline.plan.decide import Decision, Facts, decide, masked
 from albor_pipeline.plan.graph import Graph, targets_of
@@ -58,9 +58,14 @@ class Judge:
         self._settled: dict[Key, bool] = {}
         self._held: set[Key] = set()
         self._roots: dict[tuple[Key, str], str] = {}
+        self._changed: set[Key] = set()
 
     def note(self, key: Key, entry: Entry | None, *, settled: bool, held: bool = False) -> None:
         """What became of a resource: settled means that its outputs are the ones of `entry`."""
+        before = self._entries.get(key)
+        result = entry.in_force if entry is not None else None
+        if settled and result is not None and result.origin is Origin.MADE and (before is None or before.in_force != result):
+            self._changed.add(key)
         self._settled[key] = settled
         self._held.discard(key)
         if held:
@@ -114,13 +119,16 @@ class Judge:
         held = tuple(up.resource for up in self.graph.before.get(key, ()) if up in self._held)
         upstream: tuple[str, ...] = ()
         wanted: Fingerprint | None = None
+        stirred: tuple[str, ...] = ()
         if declared and resource is not None:
             if isinstance(resource.fields_on(key.machine), Task):
                 wanted, upstream = self._wanted_task(key, observed)
             else:
-                wanted = fingerprint.of_fields(observed.wanted.get(key, {}))
+                identity = convergent(resource.kind).identity(resource.fields_on(key.machine))
+                wanted = fingerprint.of_fields(observed.wanted.get(key, {}), identity)
             triggers = self._triggers(resource, key)
             wanted = fingerprint.triggered(wanted, triggers)
+            stirred = tuple(name for name in triggers if self._stirs(name, key))
             upstream = (*upstream, *(name for name, proof in triggers.items() if proof is None and name not in upstream))
         result = entry.in_force if entry else None
         return Facts(
@@ -145,6 +153,8 @@ class Judge:
             heals=self.manifest.policy.drift == "heal",
             precious=convergent(resource.kind).precious if resource is not None and key in observed.infra else (),
             prune=self.options.prune,
+            stirred=stirred,
+            declared_as=self._declared_as(key, entry, observed) if not declared and self.options.prune else "",
             reachable=machine is not None and machine.error is None,
         )
 
@@ -158,6 +168,25 @@ class Judge:
             name = up.resource if up.machine == key.machine else str(up)
             found[name] = f"{result.run} {result.at_utc}" if known and result is not None else None
         return found
+
+    def _stirs(self, name: str, key: Key) -> bool:
+        """Whether a trigger was made or changed in this very run."""
+        resource, _at, machine = name.partition("@")
+        return Key(resource, machine or key.machine) in self._changed
+
+    def _declared_as(self, key: Key, entry: Entry | None, observed: Observed) -> str:
+        """The resource that declares the very thing which is recorded under another name; empty when none does."""
+        result = entry.in_force if entry is not None else None
+        place = result.fingerprint.parts.get("place") if result is not None else None
+        for other, wanted in observed.wanted.items():
+            resource = self.manifest.resources[other.resource]
+            if result is None or other.machine != key.machine or entry is None or resource.kind != entry.kind:
+                continue
+            same = convergent(resource.kind).identity(resource.fields_on(other.machine)) == place if place else False
+            shared = not place and not {"state"} >= (result.observed.keys() & wanted.keys())
+            if same or shared:
+                return other.resource
+        return ""
 
     def _stored(self, key: Key, wanted: Fingerprint | None, observed: Observed) -> Stored | None:
         """The result of the wanted fingerprint that can be given back and was last in force."""
@@ -221,7 +250,7 @@ def make_plan(
             judge.settle(key, decision)
             steps.append(_step(judge, key, decision, wanted, state))
     if options.targets is None:
-        steps += _undeclared(judge, set(state.entries) - set(graph.before), state)
+        steps += _undeclared(judge, set(state.entries) - set(graph.before), state, [step.key for step in steps if step.changes])
     seconds = {step.key: step.seconds for step in steps if step.seconds}
     active = frozenset(step.key for step in steps if step.changes and step.key in graph.before)
     chain, total = graph.longest_chain(seconds, active)
@@ -242,17 +271,34 @@ def make_plan(
     )
 
 
-def _undeclared(judge: Judge, keys: Iterable[Key], state: State) -> list[Step]:
-    """What is recorded and declared no more: forgotten; what is taken away goes one after the other, the youngest first."""
+def _undeclared(judge: Judge, keys: Iterable[Key], state: State, first: Sequence[Key]) -> list[Step]:
+    """What is recorded and declared no more: forgotten; what is taken away goes when all else is done, the youngest first.
+
+    Nothing goes from a machine where a task that is declared no more still runs: it may need it.
+    """
     steps = [_step(judge, key, judge.judge(key)[0], None, state) for key in sorted(keys)]
+    busy = {step.key.machine for step in steps if step.reason.code == "undeclared-alive"}
+    wait = Reason("undeclared-alive", "a task that is no longer declared still runs there")
+    steps = [
+        replace(step, action=Action.HOLD, allowed=(Action.HOLD,), reason=wait)
+        if step.action is Action.DESTROY and step.key.machine in busy else step
+        for step in steps
+    ]  # fmt: skip
     going = [step for step in steps if step.action is Action.DESTROY]
-    going.sort(key=lambda step: _since(state.entries[step.key]), reverse=True)
-    chained = [replace(step, after=(before.key,)) for before, step in pairwise(going)]
-    return [step for step in steps if step.action is not Action.DESTROY] + going[:1] + chained
+    return [step for step in steps if step.action is not Action.DESTROY] + youngest_first(going, state, first)
 
 
-def _since(entry: Entry) -> str:
-    return entry.in_force.at_utc if entry.in_force is not None else ""
+def youngest_first(going: Sequence[Step], state: State, first: Sequence[Key]) -> list[Step]:
+    """The steps one after the other in the reverse order of their making, the first of them after all of `first`."""
+
+    def since(step: Step) -> str:
+        result = state.entries[step.key].in_force
+        return result.at_utc if result is not None else ""
+
+    ordered = sorted(going, key=since, reverse=True)
+    return [replace(step, after=tuple(first)) for step in ordered[:1]] + [
+        replace(step, after=(before.key,)) for before, step in pairwise(ordered)
+    ]
 
 
 def outdated(judge: Judge, state: State, steps: Iterable[Step]) -> frozenset[Key]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from albor_pipeline.model.fingerprint import PartChange
 from albor_pipeline.model.observed import FileChange
 
-GROUP_ORDER = ("command", "fields", "config", "code", "env", "python", "inputs", "outputs", "triggers")
+GROUP_ORDER = ("command", "fields", "config", "code", "env", "python", "inputs", "outputs", "place", "triggers")
 BY_DIGEST = frozenset({"code", "inputs", "outputs"})
 MAX_VALUE = 60
 DIGEST = re.compile(r"[0-9a-f]{64}")

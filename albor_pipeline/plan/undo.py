@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from albor_pipeline.errors import Diagnostic, ManifestError
 from albor_pipeline.model.attempt import Liveness
@@ -14,6 +14,7 @@ from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Entry, State
 from albor_pipeline.plan.decide import Decision
 from albor_pipeline.plan.graph import Graph
+from albor_pipeline.plan.judge import youngest_first
 
 LIVE = (Liveness.ALIVE, Liveness.UNSUPERVISED, Liveness.UNKNOWN)
 
@@ -23,6 +24,7 @@ class Undoing:
 
     def __init__(self, plan: Plan) -> None:
         self._steps = {step.key: step for step in plan.steps}
+        self._held: set[Key] = set()
 
     def judge(self, key: Key, observed: Observed) -> tuple[Decision, Fingerprint | None]:
         """The planned action; a machine that was lost since makes it unknown."""
@@ -30,10 +32,15 @@ class Undoing:
         view = observed.machines.get(key.machine)
         if view is not None and view.error is not None:
             return Decision(Action.UNKNOWN, (Action.UNKNOWN,), Reason("unreachable", f"{key.machine} does not answer")), None
+        held = sorted(up.resource for up in step.after if up in self._held)
+        if held:
+            return Decision(Action.HOLD, (Action.HOLD,), Reason("held", f"{', '.join(held)} may need it")), None
         return Decision(step.action, step.allowed, step.reason), None
 
     def note(self, key: Key, entry: Entry | None, *, settled: bool, held: bool = False) -> None:
-        """Nothing: no later decision hangs on it."""
+        """What is held holds all that it needs."""
+        if held:
+            self._held.add(key)
 
 
 def make_undo_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed, targets: frozenset[Key] | None) -> Plan:
@@ -47,7 +54,10 @@ def make_undo_plan(manifest: Manifest, graph: Graph, state: State, observed: Obs
     prevented = [item for key in (*strangers, *keys) for item in _prevented(manifest, key, state.entries[key])]
     if prevented:
         raise ManifestError(prevented)
-    steps = [_step(graph, key, state.entries[key], observed, frozenset(keys)) for key in (*strangers, *keys)]
+    ids = {name: view.machine_id for name, view in observed.machines.items() if view.machine_id}
+    foreign = {name for name, machine_id in ids.items() if state.machine_ids.get(name, machine_id) != machine_id}
+    steps = [_step(graph, key, state.entries[key], observed, frozenset(keys), foreign) for key in (*strangers, *keys)]
+    steps = [*youngest_first(steps[: len(strangers)], state, ()), *steps[len(strangers) :]]
     return Plan(
         manifest.name, manifest.path, tuple(steps), tuple(sorted({step.key.machine for step in steps})), state.last_run, state.last_run_utc,
         unreachable={name: view.error for name, view in observed.machines.items() if view.error is not None},
@@ -63,8 +73,10 @@ def _prevented(manifest: Manifest, key: Key, entry: Entry) -> Iterator[Diagnosti
         yield Diagnostic("error", "prevented", f"`{key}` may never be destroyed", span, notes=(note,))
 
 
-def _step(graph: Graph, key: Key, entry: Entry, observed: Observed, going: frozenset[Key]) -> Step:
+def _step(graph: Graph, key: Key, entry: Entry, observed: Observed, going: frozenset[Key], foreign: Container[str]) -> Step:
     action, reason = _decided(key, entry, observed)
+    if key.machine in foreign and action is Action.DESTROY:
+        action, reason = Action.FORGET, Reason("foreign", f"forgotten; {key.machine} is another machine, and nothing of it is touched")
     after = tuple(down for down in graph.after.get(key, ()) if down in going)
     return Step(key, entry.kind, action, (action,), reason, after)
 

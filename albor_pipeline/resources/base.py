@@ -83,6 +83,10 @@ class Convergent:
     name: ClassVar[str]
     model: ClassVar[type[Fields]]
     names: ClassVar[Mapping[str, str]] = {}
+    placed: ClassVar[tuple[str, ...]] = ("path",)
+    """The fields that say which thing it is: with another value it is another thing, and the one before is not ours to change."""
+    many: ClassVar[bool] = False
+    """Whether each value is a thing of its own, as each of several packages is: some may have been there before."""
     precious: ClassVar[tuple[str, ...]] = ()
     """Values that cannot be had back once they are replaced; a plan that replaces one that we did not write is asked about."""
     exclusive: ClassVar[str] = ""
@@ -101,6 +105,11 @@ class Convergent:
     def defaults(self, name: str) -> Mapping[str, Any]:
         """None: nothing depends on the resource's name."""
         return {}
+
+    def identity(self, fields: Any) -> dict[str, str]:
+        """Which thing of its type on a machine it is, by the fields that say so."""
+        found = {name: getattr(fields, name, None) for name in self.placed}
+        return {name: str(value) for name, value in found.items() if value is not None}
 
     def probes(self, one: Instance) -> list[Item]:
         """The agent's probe items that show the present state."""

@@ -158,6 +158,7 @@ _WITHOUT = Script(f"{needs.SBIN}\ncommand -v crontab >/dev/null || exit 0")
 class CronKind(Convergent):
     """The kind `cron`: the line of the job is compared and replaced, so that it is never there twice."""
 
+    placed: ClassVar[tuple[str, ...]] = ("name",)
     name: ClassVar[str] = "cron"
     model: ClassVar[type[Fields]] = Cron
     exclusive: ClassVar[str] = "crontab"

@@ -90,6 +90,7 @@ class Docker(Fields):
 class DockerKind(Convergent):
     """The kind `docker`: compared by what was asked of the engine when the container was made, so that a restart is no drift."""
 
+    placed: ClassVar[tuple[str, ...]] = ("name",)
     name: ClassVar[str] = "docker"
     model: ClassVar[type[Fields]] = Docker
     precious: ClassVar[tuple[str, ...]] = ("image", "environment", "command", "volumes", "ports")

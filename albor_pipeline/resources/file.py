@@ -121,6 +121,11 @@ class FileKind(Convergent):
         commands = _meta(fields)
         return [sh(*commands)] if commands else []
 
+    def again(self, one: Instance, observed: Observation) -> list[Item]:
+        """The file written anew, where its content is declared; nothing else can be done twice, and bytes that are not ours stay."""
+        known = {name: value for name, value in observed.values.items() if name != "content" and not name.startswith("files.")}
+        return self.converge(one, Observation(observed.exists, known))
+
     def remove(self, one: Instance) -> list[Item]:
         """The path; of a folder what came from its source, then the folder when it is empty."""
         fields: File = one.fields

@@ -65,6 +65,7 @@ class Package(Fields):
 class PackageKind(Convergent):
     """The kind `package`: one value a package, its version where one is declared, so that what differs is named and nothing else done."""
 
+    many: ClassVar[bool] = True
     name: ClassVar[str] = "package"
     model: ClassVar[type[Fields]] = Package
     exclusive: ClassVar[str] = "apt"

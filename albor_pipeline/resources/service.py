@@ -85,6 +85,7 @@ case $(systemctl is-enabled -- "$1" 2>/dev/null || true) in enabled*|alias|linke
 class ServiceKind(Convergent):
     """The kind `service`: compared by what systemd says of the unit; a masked unit is left masked, which is an error where it must run."""
 
+    placed: ClassVar[tuple[str, ...]] = ("name",)
     name: ClassVar[str] = "service"
     model: ClassVar[type[Fields]] = Service
 

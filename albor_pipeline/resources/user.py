@@ -119,6 +119,7 @@ mv -f "$new" "$file"
 class UserKind(Convergent):
     """The kind `user`: made, changed and taken away by the programs of shadow; its keys are lines under a mark, beside those of others."""
 
+    placed: ClassVar[tuple[str, ...]] = ("name",)
     name: ClassVar[str] = "user"
     model: ClassVar[type[Fields]] = User
     exclusive: ClassVar[str] = "accounts"

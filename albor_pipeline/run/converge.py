@@ -12,8 +12,8 @@ from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.plan import Action, Step
 from albor_pipeline.model.resource import Key
-from albor_pipeline.model.state import Current, Entry, Result, Status
-from albor_pipeline.plan.decide import Decision, difference, masked
+from albor_pipeline.model.state import Current, Entry, Origin, Result, Status
+from albor_pipeline.plan.decide import Decision, difference, is_elsewhere, masked
 from albor_pipeline.resources.base import Convergent, Instance, Item
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.run.observe import Take, probes_of
@@ -54,7 +54,7 @@ class Convergence:
         do = self._kind.again if again else self._kind.converge
         hooks = {name: _hook(name, text) for name, text in self._one.resource.hooks.items()}
         before, after = ([hooks[name]] if name in hooks else [] for name in ("pre_apply", "post_apply"))
-        operations, data = sendable([*before, *do(self._one, self._observed), *after])
+        operations, data = sendable([*before, *do(self._one, self._as_the_kind_sees()), *after])
         self._next = self._looks(self._step.key)
         probes = [*probes_of(self._kind, self._one), *(item for item, _take in self._next)]
         self._send(
@@ -89,10 +89,24 @@ class Convergence:
         event = StepEvent(self._step.key, word, now, seconds=seconds)
         return Outcome(self._step.key, "converged", entry, events=(event,), word=word)
 
+    def _as_the_kind_sees(self) -> Observation:
+        """What was observed, with the digest of a content that holds a secret as its kind knows it."""
+        seen, wanted = self._observed.values, self._work.wanted.parts.get("fields", {})
+        if not self._one.secret or "content" not in seen or seen["content"] != wanted.get("content"):
+            return self._observed
+        return replace(self._observed, values={**seen, "content": self._kind.wanted(self._one)["content"]})
+
     def _was_there(self) -> bool:
         """Whether the thing was there before anything of ours made it; then it is not ours to take away."""
-        result = self._entry().in_force
-        return self._decision.action is Action.UPDATE and (result is None or bool(result.removal.get("found")))
+        result, wanted = self._entry().in_force, self._work.wanted
+        if self._decision.action is not Action.UPDATE:
+            return False
+        if result is None or is_elsewhere(wanted, result):
+            return True
+        before = result.fingerprint.parts.get("fields", {})
+        more = [name for name in wanted.parts.get("fields", {}) if name not in before] if self._kind.many else []
+        grown = any(self._observed.values.get(name, "absent") != "absent" for name in more)
+        return grown or bool(result.removal.get("found")) or (not result.removal and result.origin is Origin.FOUND)
 
     def _failed(self, detail: str, tail: tuple[str, ...] = ()) -> Outcome:
         return _failed(self._run, self._work, self._entry(), detail, tail)
@@ -178,6 +192,7 @@ def _hook(name: str, text: str) -> Item:
 
 
 def _failed(run: Run, work: Work, entry: Entry, detail: str, tail: tuple[str, ...]) -> Outcome:
+    detail, tail = run.vault.mask(detail), tuple(run.vault.mask(line) for line in tail)
     now, key = run.clock(), work.step.key
     current = Current(work.wanted, run.id, 0, now, Status.FAILED, "error", detail, ended_utc=now)
     event = StepEvent(key, "FAILED", now, note=detail, tail=tail)

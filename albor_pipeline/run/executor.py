@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from albor_pipeline.errors import AlborError, UnreachableError
+from albor_pipeline.errors import AlborError, ManifestError, UnreachableError
 from albor_pipeline.model.events import Reporter, RunStarted, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import Observed
@@ -202,12 +202,16 @@ class Executor:
         except UnreachableError as error:
             self.now.lost += self.workers.lost(step.key.machine, error.diagnostics[0].message)
             return self._decide(step)
+        except ManifestError as error:
+            return self._stopped(step, error.diagnostics[0].message)
 
     def _decide(self, step: Step) -> Outcome | None:
         observed = self.workers.observe(step)
         decision, wanted = self.judge.judge(step.key, observed)
         if not _allowed(decision.action, step):
             return self._stale(step, decision)
+        if decision.loses and not step.loses and not self.limits.sure:
+            return self._stopped(step, f"this would overwrite what is there since the plan was made: {decision.reason.text}; see it: plan")
         if decision.reason.code == "unreachable" and self.limits.policy.fails_unreachable:
             event = StepEvent(step.key, "FAILED", self.workers.clock(), note=observed.machines[step.key.machine].error or "")
             return Outcome(step.key, entry=self.folder.state.entries.get(step.key), word="failed", events=(event,), failed=True)

@@ -62,7 +62,8 @@ def import_found(session: Session, kind: str, keys: frozenset[Key]) -> list[str]
         assert session.observer is not None
         one = session.observer.instance(key)
         kept = removal(convergent(kind), one, before=True)
-        result = Result(fingerprint.of_fields(values), {}, "", utc_now(), origin=Origin.FOUND, observed=values, removal=kept)
+        parts = fingerprint.of_fields(values, convergent(kind).identity(one.fields))
+        result = Result(parts, {}, "", utc_now(), origin=Origin.FOUND, observed=values, removal=kept)
         moves.append(Transition("imported", key, Entry(key, kind, result), "found on the machine"))
         off = [name for name in wanted if values.get(name) != wanted[name]]
         told.append(f"{key}: recorded as it is" + (f"; declared otherwise: {', '.join(sorted(off))}" if off else ""))

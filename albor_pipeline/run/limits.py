@@ -19,12 +19,13 @@ class Leave(Enum):
 
 @dataclass(frozen=True)
 class Limits:
-    """How far the loop may go; `leave` is asked in every turn."""
+    """How far the loop may go; `leave` is asked in every turn, `sure` lets it overwrite what it finds."""
 
     policy: Policy
     keep_going: bool = False
     max_parallel: int | None = None
     leave: Callable[[], Leave] = lambda: Leave.NO
+    sure: bool = False
 
     @property
     def stop_on_first(self) -> bool:

@@ -33,7 +33,7 @@ from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.secrets import Vault
-from albor_pipeline.state.folder import StateFolder, utc_now
+from albor_pipeline.state.folder import StateFolder, Transition, utc_now
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Decider, Ended
@@ -52,6 +52,7 @@ class Wish:
     deep: bool = False
     no_move: bool = False
     prune: bool = False
+    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,17 +228,16 @@ class Session:
 
     def apply(self, plan: Plan, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
         """Follow the plan to its end; the state is saved whatever happens."""
-        assert self.observer is not None
-        judge = Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
-        return self._run(plan, judge, wish, papers, report, leave)
+        return self._run(plan, None, wish, papers, report, leave)
 
     def undo(self, plan: Plan, papers: Papers, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
         """Take away what a plan of plan_undo() names; the state is saved whatever happens."""
         return self._run(plan, Undoing(plan), Wish(), papers, report, leave)
 
     def _run(
-        self, plan: Plan, judge: Decider, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]
+        self, plan: Plan, undoing: Decider | None, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]
     ) -> RunReport:
+        """Hooks and checks of the manifest are for what is made, not for what is taken away."""
         from albor_pipeline.run import hooks
         from albor_pipeline.run.executor import Executor
         from albor_pipeline.run.workers import Run, Workers
@@ -247,7 +247,9 @@ class Session:
         run_id, folder = self.folder.new_run(after=self._last_run_seen(), manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
         self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
-        hooks.before(self.manifest)
+        if undoing is None:
+            hooks.before(self.manifest)
+        judge = undoing or Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         shown = self._shown(folder)
         workers = Workers(
             Run(
@@ -255,17 +257,18 @@ class Session:
                 wish.no_move,
             )
         )  # fmt: skip
-        limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave)
+        limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave, wish.sure)
         self._send_project(plan, workers, report)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
         done = replace(self._report(plan, ended, run_id, shown, limits.stop_on_first), moves=tuple(workers.moves.done))
-        if done.succeeded:
+        if done.succeeded and undoing is None:
             done = replace(done, checks=confirm(self.manifest, self.fleet, report))
         if not ended.broken:
             done = self._end(done, folder, papers)
         self._broken = bool(done.broken)
-        hooks.after(self.manifest, done)
+        if undoing is None:
+            hooks.after(self.manifest, done)
         return done
 
     def _send_project(self, plan: Plan, workers: Workers, report: Reporter) -> None:
@@ -319,8 +322,15 @@ class Session:
             self._check_head(name, head)
 
     def _bind_machines(self) -> None:
-        for name, agent in self.fleet.agents.items():
-            self.folder.bind_machine(name, str(agent.hello["machine_id"]))
+        """Note which machines these are; what was recorded of another one of the same name is proven of this one no more."""
+        known, entries = self.folder.state.machine_ids, self.folder.state.entries
+        ids = {name: str(agent.hello["machine_id"]) for name, agent in self.fleet.agents.items()}
+        others = {name for name, machine_id in ids.items() if known.get(name, machine_id) != machine_id}
+        gone = [Transition("forgotten", key, None, f"{key.machine} is another machine") for key in entries if key.machine in others]
+        if gone:
+            self.folder.record(gone)
+        for name, machine_id in ids.items():
+            self.folder.bind_machine(name, machine_id)
 
     def _send_heads(self) -> None:
         head = self.folder.head()

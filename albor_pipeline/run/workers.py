@@ -102,6 +102,8 @@ class Workers:
     def observe(self, step: Step) -> Observed:
         """What was observed, with that looked at again that earlier steps may have changed since. Raises UnreachableError."""
         run, came = self._run, self.moves.came(step.key)
+        if step.action in (Action.DESTROY, Action.FORGET):
+            return run.observed
         items = run.observer.made_inputs(step.key) if step.key.machine in run.fleet.agents else []
         items = [item for item in items if item[0]["path"] not in came]
         if step.key not in self.fresh and not self.changed.isdisjoint(step.after) and step.key.machine in run.fleet.agents:
@@ -138,7 +140,10 @@ class Workers:
 
     def _next_looks(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
         """The questions about what can start once this is done, so that it need not be asked of the machine then."""
-        downs = [down for down in self.waits_only_for(key) if down.machine == key.machine]
+        resources = self._run.manifest.resources
+        sudo = resources[key.resource].sudo
+        downs = [down for down in self.waits_only_for(key) if down.machine == key.machine and down.resource in resources]
+        downs = [down for down in downs if resources[down.resource].sudo == sudo]
         self.fresh.update(downs)
         return [item for down in downs for item in self._run.observer.infra_items(down)]
 
