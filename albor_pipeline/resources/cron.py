@@ -1,7 +1,8 @@
 """Cron: a command that the machine runs by the clock: a line below a mark in the crontab of its owner. Makes operations; installs nothing.
 
-A job is known by its name, in the crontab of another account by the resource's name too. Lines of others stay as they are, except what
-forjar's version left of the same job.
+A job is known by its name, in the crontab of another account by the resource's name too. Its mark ends in a check of the command, so
+that a line with another schedule is ours still, and one with another command is not: it stays, and the state says so. Lines of others
+stay as they are, except what forjar's version left of the same job.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from albor_pipeline.resources import marks, needs
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import Account, matching
+from albor_pipeline.resources.marks import cksum
 from albor_pipeline.resources.shell import Script, fixed
 
 KEYWORDS = ("@reboot", "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
@@ -29,6 +31,9 @@ PARTS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("month", 1, 12, {name: number for number, name in enumerate(MONTHS, start=1)}),
     ("day of the week", 0, 7, {name: number for number, name in enumerate(DAYS)}),
 )
+
+CHECK = re.compile(r" \[[0-9]*\]$")
+STRAY = "its mark is above a line with another command, which stays"
 
 
 def _number(word: str, names: dict[str, int]) -> int | None:
@@ -101,12 +106,13 @@ class Cron(Fields):
         return self
 
 
-# A machine without crontab has no jobs, nor has an account that is not there.
+# A machine without crontab has no jobs, nor has an account that is not there; a crontab that such a one left behind runs nothing.
 _LOOK = r"""
 command -v crontab >/dev/null || exit 0
 owner=$1 marked=$2
 for tab in /var/spool/cron/crontabs/* /var/spool/cron/* /etc/crontabs/*; do
-  [ ! -f "$tab" ] || [ "${tab##*/}" = "$owner" ] || ! grep -qxF -e "$marked" "$tab" || printf 'elsewhere %s\n' "${tab##*/}"
+  [ -f "$tab" ] && [ "${tab##*/}" != "$owner" ] && id -u -- "${tab##*/}" >/dev/null 2>&1 || continue
+  ! sed 's/ \[[0-9]*\]$//' "$tab" | grep -qxF -e "$marked" || printf 'elsewhere %s\n' "${tab##*/}"
 done
 code=0
 if [ "$(id -un)" = "$owner" ]; then said=$(crontab -l 2>&1) || code=$?; else said=$(crontab -u "$owner" -l 2>&1) || code=$?; fi
@@ -116,12 +122,24 @@ case $code,$said in
   *) printf '%s\n' "$said" >&2; exit "$code" ;;
 esac
 """
-# The line under a mark of this job goes, and one that is the same without a mark; what is kept goes through read and printf, which
-# take any text as it is.
+# The line under a mark of this job goes when it has the command that the mark was written for, and one that is the same without a
+# mark; what is kept goes through read and printf, which take any text as it is.
 _WRITE = r"""
 owner=$1 marked=$2 forjar=$3 line=$4 new_line=$5 whose=$6
 tab() { if [ "$(id -un)" = "$owner" ]; then crontab "$@"; else crontab -u "$owner" "$@"; fi; }
+check_of() {
+  rest=${1#"${1%%[![:blank:]]*}"} parts=5
+  case $rest in @*) parts=1 ;; esac
+  while [ "$parts" -gt 0 ]; do
+    rest=${rest#"${rest%%[[:blank:]]*}"}
+    rest=${rest#"${rest%%[![:blank:]]*}"}
+    parts=$((parts - 1))
+  done
+  sum=$(printf '%s' "$rest" | cksum)
+  printf '%s\n' "${sum%% *}"
+}
 is_ours() {
+  set -- "${1% \[*\]}"
   case $1 in
     "# forjar:$forjar"|"# forjar-cmd:$forjar") return 0 ;;
     "# albor-pipeline "*": "*) if [ "$whose" = name ]; then [ "${1#*": "}" = "${marked#*": "}" ]; else [ "$1" = "$marked" ]; fi ;;
@@ -136,17 +154,20 @@ tab -l >"$old" 2>"$new" || case $(cat "$new") in
 esac
 above=
 while IFS= read -r text || [ -n "$text" ]; do
-  if is_ours "$text"; then above=ours; continue; fi
+  if is_ours "$text"; then above=ours check=$text; continue; fi
   case $above,$text in
-    ours,\#*|ours,) ;;
-    ours,*) above=; continue ;;
-    theirs,*) ;;
-    *,"$line") [ -z "$line" ] || continue ;;
+    ours,\#*|ours,|theirs,*) ;;
+    *)
+      if [ -n "$line" ] && [ "$text" = "$line" ]; then above=; continue; fi
+      if [ "$above" = ours ]; then
+        above=
+        case $check in "# forjar"*|*" [$(check_of "$text")]") continue ;; esac
+      fi ;;
   esac
   case $text in "# albor-pipeline "*) above=theirs ;; *) above= ;; esac
   printf '%s\n' "$text"
 done <"$old" >"$new"
-[ -z "$new_line" ] || printf '%s\n%s\n' "$marked" "$new_line" >>"$new"
+[ -z "$new_line" ] || printf '%s [%s]\n%s\n' "$marked" "$(check_of "$new_line")" "$new_line" >>"$new"
 if [ -s "$new" ]; then tab - <"$new"; elif [ -s "$old" ]; then tab -r; fi
 rm -f "$old" "$new"
 """
@@ -176,12 +197,13 @@ class CronKind(Convergent):
         told = str(seen.get("stdout", "")).split("\n")
         start = told.index("crontab") if "crontab" in told else len(told)
         elsewhere = [line.removeprefix("elsewhere ") for line in told[:start] if line]
-        jobs, others = _jobs(fields, told[start + 1 :])
-        owners = [*([fields.owner] if jobs or others else []), *sorted(set(elsewhere))]
+        jobs, others, strays = _jobs(fields, told[start + 1 :])
+        owners = [*([fields.owner] if jobs or others or strays else []), *sorted(set(elsewhere))]
         if not owners:
             return Observation(False, {"state": "absent"})
         count = len(jobs) + others
-        found = {"state": "present" if count < 2 else f"present {count} times", "owner": ", ".join(owners)}
+        state = STRAY if strays else "present" if count < 2 else f"present {count} times"
+        found = {"state": state, "owner": ", ".join(owners)}
         if jobs:
             found["schedule"], found["command"] = jobs[0]
         return Observation(True, {name: found[name] for name in ("state", *self.wanted(one)) if name in found})
@@ -235,25 +257,29 @@ def _written(one: Instance, new_line: str) -> Script:
     return fixed(_WRITE, one.fields.owner, _marked(one), one.fields.name, _line(one.fields), new_line, "name")
 
 
-def _jobs(fields: Cron, lines: Sequence[str]) -> tuple[list[tuple[str, str]], int]:
-    """Schedule and command of each line below a mark of this job, and how many lines more are the same without one."""
+def _jobs(fields: Cron, lines: Sequence[str]) -> tuple[list[tuple[str, str]], int, int]:
+    """Schedule and command of each job of ours; how many lines more are the same without a mark; how many marks are above another line."""
     jobs: list[tuple[str, str]] = []
-    others, above = 0, ""
+    others, strays, above, mark = 0, 0, "", ""
     for line in lines:
         if _is_mark(fields, line):
-            above = "ours"
-        elif above == "ours" and line and not line.startswith("#"):
-            words = re.split("[ \t]+", line.strip(" \t"), maxsplit=1 if line.startswith("@") else len(PARTS))
+            above, mark = "ours", line
+            continue
+        is_below = above == "ours" and bool(line) and not line.startswith("#")
+        text = line.lstrip(" \t")
+        words = re.split("[ \t]+", text, maxsplit=1 if text.startswith("@") else len(PARTS))
+        if is_below and (mark.startswith("# forjar") or mark.endswith(f" [{cksum(words[-1].encode())}]")):
             jobs.append((" ".join(words[:-1]), words[-1]))
             above = ""
-        else:
-            others += above != "theirs" and line == _line(fields) != ""
-            above = "theirs" if line.startswith(f"# {marks.PREFIX}") else ""
-    return jobs, others
+            continue
+        is_same = above != "theirs" and line == _line(fields) != ""
+        others, strays = others + is_same, strays + (is_below and not is_same)
+        above = "theirs" if line.startswith(f"# {marks.PREFIX}") else ""
+    return jobs, others, strays
 
 
 def _is_mark(fields: Cron, line: str) -> bool:
     if line in (f"# forjar:{fields.name}", f"# forjar-cmd:{fields.name}"):
         return True
-    found = marks.parse(line.removeprefix("# ")) if line.startswith("# ") else None
+    found = marks.parse(CHECK.sub("", line.removeprefix("# "))) if line.startswith("# ") else None
     return found is not None and found[1] == fields.name

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 SPECIAL = {" ": "\\040", "\t": "\\011", "\n": "\\012", "\\": "\\134", "#": "\\043"}
 OCTAL = re.compile(r"\\([0-3][0-7]{2})")
 FIELDS = 4
+OTHER_FILE = "another file at "
 # What the kernel shows by the name that fstab has for it.
 VISIBLE = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "sync", "dirsync")
 
@@ -61,6 +62,8 @@ class Table:
             return "unmounted"
         if self._is_from(self.live, source):
             return "mounted"
+        if "file" in self.facts and self.live.source.startswith("/dev/loop"):
+            return f"mounted from {OTHER_FILE}{self.live.source}"
         inside = "" if self.live.root == "/" else f"[{self.live.root}]"
         return f"mounted from {self.live.source}{inside}"
 
@@ -69,7 +72,7 @@ class Table:
         if live.source.rstrip("/") in names or "same" in self.facts:
             return True
         if "file" in self.facts:
-            return live.source.startswith("/dev/loop")
+            return f"loop:{live.source}" in self.facts
         major, _colon, minor = self.facts.get("device", "").partition(":")
         return bool(minor) and live.root == "/" and live.device == f"{int(major, 16)}:{int(minor, 16)}"
 
@@ -81,9 +84,10 @@ class Table:
         return [*asked, "rw"] if "rw" in options.split(",") and "ro" in self.live.flags else asked
 
     def elsewhere(self, mark: str) -> list[str]:
-        """The other paths of lines under this mark."""
-        below = [line for above, line in zip(self.text, self.text[1:], strict=False) if above == mark]
-        paths = [unescaped(words[1]) for words in map(words_of, below) if len(words) >= FIELDS and words[0][0] != "#"]
+        """The other paths of lines under this mark; a line has to be of the path that the mark above it has."""
+        pairs = ((above, words_of(line)) for above, line in zip(self.text, self.text[1:], strict=False))
+        below = (words for above, words in pairs if len(words) >= FIELDS and above == f"{mark}: {words[1].rstrip('/')}")
+        paths = [unescaped(words[1]) for words in below if words[0][0] != "#"]
         return [path for path in paths if normal(path) != normal(self.path)]
 
 

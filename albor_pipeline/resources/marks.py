@@ -6,6 +6,7 @@ from albor_pipeline.resources.base import Instance
 
 PREFIX = "albor-pipeline "
 SEPARATOR = ": "
+POLYNOMIAL = 0x04C11DB7
 
 
 def mark(one: Instance, name: str) -> str:
@@ -19,3 +20,13 @@ def parse(text: str) -> tuple[str, str] | None:
         return None
     resource, _separator, name = text.removeprefix(PREFIX).partition(SEPARATOR)
     return resource, name
+
+
+def cksum(data: bytes) -> int:
+    """What the program `cksum` says of these bytes, so that a script can check what a mark was written for."""
+    check = 0
+    for byte in data + len(data).to_bytes((len(data).bit_length() + 7) // 8, "little"):
+        check ^= byte << 24
+        for _bit in range(8):
+            check = (check << 1 ^ (POLYNOMIAL if check & 0x80000000 else 0)) & 0xFFFFFFFF
+    return check ^ 0xFFFFFFFF

@@ -1,7 +1,8 @@
 """Mount: a file system at a path, now and after the next start. Makes operations; mounts nothing itself.
 
 It is mounted first and written to fstab then, so that a line there is one that worked. Of fstab only the line of the path counts, field
-by field; a mark above it tells a later run where the mount was when its path changes. All other lines stay as they are.
+by field; a mark above it, with that path, tells a later run where the mount was when its path changes. A mark whose line was taken out
+by hand claims nothing of what came to stand below it. All other lines stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from albor_pipeline.resources import marks, needs
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, wrong
 from albor_pipeline.resources.formats import AbsolutePath, Word
-from albor_pipeline.resources.fstab import Table, escaped, normal, told_table, unescaped
+from albor_pipeline.resources.fstab import OTHER_FILE, Table, escaped, normal, told_table, unescaped
 from albor_pipeline.resources.shell import Script, fixed
 
 # Their servers or programs take no other options while they are mounted, and say nothing of that.
@@ -65,7 +66,14 @@ case $1 in
     printf 'source %s\n' "$(readlink -f -- "$1" || true)"
     if [ -d "$1" ]; then [ ! "$1" -ef "$2" ] || echo same; fi
     [ ! -b "$1" ] || stat -L -c 'device %t:%T' -- "$1"
-    [ ! -f "$1" ] || echo file ;;
+    if [ -f "$1" ]; then
+      echo file
+      for each in /sys/block/loop*/loop/backing_file; do
+        [ -r "$each" ] && [ "$(cat "$each")" -ef "$1" ] || continue
+        loop=${each#/sys/block/}
+        printf 'loop:/dev/%s\n' "${loop%%/*}"
+      done
+    fi ;;
   *=*) printf 'source %s\n' "$(findfs "$1" 2>/dev/null || true)" ;;
 esac
 """
@@ -75,7 +83,7 @@ mount -t "$3" -o "$4" -- "$1" "$2"
 """
 # The table without our lines, and with the new one in their place; the rest of a line that is replaced (dump and check) is kept.
 _FSTAB = r"""
-mark=$1 path=$2 source=$3 line=$4
+id=$1 path=$2 source=$3 line=$4
 table=$(readlink -f /etc/fstab)
 [ -e "$table" ] || { : >"$table"; chmod 0644 "$table"; }
 new=$(mktemp "$table.XXXXXX")
@@ -84,18 +92,19 @@ cp -a -- "$table" "$new"
 marked= written= gone=
 set -f
 while IFS= read -r text || [ -n "$text" ]; do
-  if [ "$text" = "$mark" ]; then marked=1; continue; fi
+  case $text in "$id") continue ;; "$id: "*) marked=${text#"$id: "}; continue ;; esac
   set -- $text
   case ${1:-} in ""|\#*) marked=; printf '%s\n' "$text"; continue ;; esac
   where=${2:-}
-  if [ -z "$marked" ] && { [ "${where%/}" != "$path" ] || { [ -z "$line" ] && [ "${1%/}" != "${source%/}" ]; }; }; then
-    printf '%s\n' "$text"
-    continue
-  fi
-  marked= gone=1
-  [ -z "$line" ] || [ -n "$written" ] || { printf '%s\n%s %s %s\n' "$mark" "$line" "${5:-0}" "${6:-0}"; written=1; }
+  ours=
+  [ -z "$marked" ] || [ "${where%/}" != "$marked" ] || ours=1
+  [ "${where%/}" != "$path" ] || { [ -z "$line" ] && [ "${1%/}" != "${source%/}" ]; } || ours=1
+  marked=
+  [ -n "$ours" ] || { printf '%s\n' "$text"; continue; }
+  gone=1
+  [ -z "$line" ] || [ -n "$written" ] || { printf '%s: %s\n%s %s %s\n' "$id" "$path" "$line" "${5:-0}" "${6:-0}"; written=1; }
 done <"$table" >"$new"
-[ -z "$line" ] || [ -n "$written" ] || printf '%s\n%s 0 0\n' "$mark" "$line" >>"$new"
+[ -z "$line" ] || [ -n "$written" ] || printf '%s: %s\n%s 0 0\n' "$id" "$path" "$line" >>"$new"
 """
 _IF_LISTED = Script('[ -n "$gone" ] || exit 0')
 _WRITE = """
@@ -230,7 +239,7 @@ def _live(one: Instance, observed: Observation, off: set[str]) -> list[Script]:
     if found == "unmounted":
         return mount
     if found != "mounted":
-        is_ours = is_listed and "source" in off
+        is_ours = is_listed and ("source" in off or found.startswith(f"mounted from {OTHER_FILE}"))
         return [_unmounted(path), *mount] if is_ours else [fixed(_FOREIGN, path, found.removeprefix("mounted from "), source)]
     if (is_listed and "fstype" in off) or ("options" in off and fields.fstype.startswith(FIXED_ONCE)):
         return [_unmounted(path), *mount]

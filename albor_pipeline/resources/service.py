@@ -22,7 +22,8 @@ START_TIMEOUT_S = 180.0
 NO_SYSTEMD = "no systemd"
 STATES = {"active": "running", "reloading": "running", "inactive": "stopped", "activating": "starting", "deactivating": "stopping"}
 ENABLED = frozenset(("enabled", "alias"))
-NOT_ENABLED = frozenset(("disabled", "static", "indirect", "masked", "masked-runtime"))
+# `systemctl disable` takes a linked unit off the machine, whoever linked it; it does not start with the machine as it is.
+NOT_ENABLED = frozenset(("disabled", "static", "indirect", "masked", "masked-runtime", "linked", "linked-runtime"))
 AS_NEEDED = frozenset(("static", "indirect", "generated", "transient"))
 UnitName = Annotated[
     str, matching(r"[A-Za-z0-9:_.\\@-]{1,255}", "the name of a unit: letters, digits, `:`, `-`, `_`, `.`, `@` and backslashes")
@@ -78,7 +79,7 @@ fi
 _GONE = """
 [ "$(systemctl show --property=LoadState --value -- "$1")" != not-found ] || exit 0
 systemctl stop -- "$1"
-case $(systemctl is-enabled -- "$1" 2>/dev/null || true) in enabled*|alias|linked*) systemctl disable -- "$1" ;; esac
+case $(systemctl is-enabled -- "$1" 2>/dev/null || true) in enabled*|alias) systemctl disable -- "$1" ;; esac
 """
 
 

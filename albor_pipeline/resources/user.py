@@ -14,14 +14,18 @@ from pydantic import Field
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import needs
-from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
+from albor_pipeline.resources.base import SH_TIMEOUT_S, Convergent, Instance, Item, look, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Count, Fields, Flag, Text
 from albor_pipeline.resources.formats import AbsolutePath, Account, matching
 from albor_pipeline.resources.shell import Script, fixed, join
 
+# A tag of the key follows it, so that a mark whose key was taken out by hand claims nothing of what came to stand below it.
 MARK = "# albor-pipeline: the next line is a declared key"
 ACCOUNT = frozenset(("state", "uid", "group", "groups", "shell", "home", "system_user"))
 KEYS = frozenset(("ssh_authorized_keys", "ssh_folder", "ssh_file"))
+SLOW = frozenset(("uid", "group", "home"))
+SLOW_TIMEOUT_S = 3600.0
+TAG_CHARS = 16
 NONE = "none"
 SHOWN_CHARS = 120
 FIRST_PERSON = 1000
@@ -76,7 +80,7 @@ stat -c 'file %a %U' "$file"
 [ -r "$file" ] || { echo hidden; exit 0; }
 before=
 while IFS= read -r line || [ -n "$line" ]; do
-  [ "$before" != "$2" ] || printf 'key %s\\n' "$line"
+  case $before in "$2: "?*) case $line in *"${before#"$2: "}"*) printf 'key %s\\n' "$line" ;; esac ;; esac
   before=$line
 done <"$file"
 """
@@ -99,16 +103,21 @@ for each in "$ssh" "$file"; do
   [ ! -L "$each" ] || { echo "$each is a link: keys are not written through it" >&2; exit 1; }
 done
 install -d -m 0700 -o "$name" -g "$group" "$ssh"
-ours=$(mktemp) new=$(mktemp "$ssh/.albor.XXXXXX")
-trap 'rm -f "$ours" "$new"' EXIT
-for key in "$@"; do printf '%s\\n' "$key"; done >"$ours"
+ours=$(mktemp) added=$(mktemp) new=$(mktemp "$ssh/.albor.XXXXXX")
+trap 'rm -f "$ours" "$added" "$new"' EXIT
+while [ $# -gt 0 ]; do
+  printf '%s\\n' "$2" >>"$ours"
+  printf '%s: %s\\n%s\\n' "$mark" "$1" "$2" >>"$added"
+  shift 2
+done
 [ ! -e "$file" ] || awk -v mark="$mark" '
   FILENAME == ARGV[1] { ours[$0]; next }
-  marked { marked = 0; if ($0 !~ /^#/) next }
-  $0 == mark { marked = 1; next }
+  $0 == mark { next }
+  index($0, mark ": ") == 1 { tag = substr($0, length(mark) + 3); next }
+  tag != "" { is_tagged = index($0, tag) && $0 !~ /^#/; tag = ""; if (is_tagged) next }
   !($0 in ours)
 ' "$ours" "$file" >"$new"
-for key in "$@"; do printf '%s\\n%s\\n' "$mark" "$key"; done >>"$new"
+cat "$added" >>"$new"
 chown "$name:$group" "$new"
 chmod 0600 "$new"
 sync "$new"
@@ -171,8 +180,10 @@ class UserKind(Convergent):
             commands += [needs.program("useradd", "passwd, shadow-utils or shadow; busybox's adduser is not enough", one)]
             commands += _making(fields, off) if "state" in off else _changing(fields, off)
         if off & KEYS and (fields.ssh_authorized_keys or observed.values.get("ssh_authorized_keys", NONE) != NONE):
-            commands.append(fixed(_KEYS, fields.name, MARK, *_declared_keys(fields)))
-        return [sh(*commands)] if len(commands) > 1 else []
+            commands.append(fixed(_KEYS, fields.name, MARK, *_tagged(_declared_keys(fields))))
+        # All files of the home folder are moved, or get the new number.
+        timeout_s = SLOW_TIMEOUT_S if off & SLOW else SH_TIMEOUT_S
+        return [sh(*commands, timeout_s=timeout_s)] if len(commands) > 1 else []
 
     def again(self, one: Instance, observed: Observation) -> list[Item]:
         """What differs: an account cannot be made once more."""
@@ -186,6 +197,15 @@ class UserKind(Convergent):
 
 def _declared_keys(fields: User) -> list[str]:
     return list(dict.fromkeys(key.strip(" \t\r\n") for key in fields.ssh_authorized_keys))
+
+
+def _tagged(keys: Sequence[str]) -> list[str]:
+    """Each key behind its tag: the end of its blob, which all that is not the same key lacks."""
+    words = []
+    for key in keys:
+        blobs = [word for word in key.split() if word.startswith("AAAA")] or key.split()
+        words += [max(blobs, key=len)[-TAG_CHARS:], key]
+    return words
 
 
 def _shown(keys: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from testbed.machine import Machine
 
 pytestmark = pytest.mark.root
 FOREIGN = "MAILTO=ann\n1 2 * * * echo $(theirs) `x` 'y' \\%\n\n# a comment\n"
+UNCHECKED = "sed 's/ \\[[0-9]*]$//'"
 FORJAR = "# forjar:sweep\n# forjar-cmd:sweep\n*/5 * * * * old sweep\n"
 HOSTILE = "echo 'a' \"b\" $(touch /pwned) `touch /pwned` \\\\ # é | date +%F \\%s; 1,2"
 
@@ -30,13 +31,14 @@ def test_a_job_is_there_once_whatever_changes_and_lines_of_others_stay(make: Mak
     clean.do(f"crontab - <<'END'\n{FOREIGN}{FORJAR}END")
     one = One(make(), "cron", name="sweep", schedule="*/5 * * * *", command="new sweep").applies()
     mark = "# albor-pipeline it: sweep\n"
-    assert clean.do("crontab -l") == f"{FOREIGN}{mark}*/5 * * * * new sweep\n"
+    assert clean.do(f"crontab -l | {UNCHECKED}") == f"{FOREIGN}{mark}*/5 * * * * new sweep\n"
     one.now(schedule="@daily", command=HOSTILE).applies().settled()
-    assert clean.do("crontab -l; ls /pwned 2>/dev/null || :") == f"{FOREIGN}{mark}@daily {HOSTILE.replace('+%F', '+' + chr(92) + '%F')}\n"
+    escaped = HOSTILE.replace("+%F", "+\\%F")
+    assert clean.do(f"crontab -l | {UNCHECKED}; ls /pwned 2>/dev/null || :") == f"{FOREIGN}{mark}@daily {escaped}\n"
     clean.do("crontab -l | sed 's/@daily/@hourly/' | { cat; echo 'PATH=/bin'; } | crontab -")
     one.drifts("schedule: recorded @daily, found @hourly")
     one.now(owner="ann", command="true").applies()
-    assert clean.do("crontab -l") == f"{FOREIGN}PATH=/bin\n" and clean.do("crontab -u ann -l") == f"{mark}@daily true\n"
+    assert clean.do("crontab -l") == f"{FOREIGN}PATH=/bin\n" and clean.do(f"crontab -u ann -l | {UNCHECKED}") == f"{mark}@daily true\n"
     one.now(state="absent", schedule=None, command=None).applies().settled()
     assert clean.do("crontab -u ann -l 2>&1 || :") == "no crontab for ann\n"
 

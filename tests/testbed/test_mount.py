@@ -10,6 +10,7 @@ from testbed.conftest import Make
 from testbed.kinds import One
 from testbed.machine import Machine
 
+SPACED = "a\\040b"
 pytestmark = pytest.mark.root
 FSTAB = "# by hand\nproc /mnt/kinds2 proc ro 0 2\n/dev/sdz9  /mnt/kind  ext4  noauto  0  2\n"
 
@@ -32,9 +33,9 @@ def lines(box: Machine) -> str:
 @pytest.mark.effect("mount.source", "mount.path", "mount.fstype", "mount.options", "mount.state")
 def test_each_field_of_a_mount_is_brought_about_and_kept(make: Make, clean: Machine) -> None:
     """The known defect: a line was missing or deleted by a substring of another's path."""
-    mark = "# albor-pipeline it\n"
+    mark = "# albor-pipeline it: /mnt/{}\n".format
     one = One(make(), "mount", source="scratch", path="/mnt/kinds", fstype="tmpfs", options="size=1m,noexec").applies().settled()
-    assert lines(clean) == f"{mark}scratch /mnt/kinds tmpfs size=1m,noexec 0 0\n"
+    assert lines(clean) == f"{mark('kinds')}scratch /mnt/kinds tmpfs size=1m,noexec 0 0\n"
     clean.do("touch /mnt/kinds/kept")
     one.now(options="size=2m,nosuid").applies()
     assert clean.do("findmnt -no OPTIONS /mnt/kinds; ls /mnt/kinds").split()[0].split(",")[:2] == ["rw", "nosuid"]
@@ -46,13 +47,13 @@ def test_each_field_of_a_mount_is_brought_about_and_kept(make: Make, clean: Mach
     one.drifts("state: recorded mounted, found unmounted")
 
     one.now(path="/mnt/a b/", source="other").applies().settled()
-    assert lines(clean) == f"{mark}other /mnt/a\\040b tmpfs size=2m,nosuid 0 0\n"
+    assert lines(clean) == f"{mark(SPACED)}other /mnt/a\\040b tmpfs size=2m,nosuid 0 0\n"
     assert clean.do("findmnt -rno SOURCE '/mnt/a b'; findmnt /mnt/kinds || :") == "other\n"
     one.now(source="/etc", fstype="none", options="bind,ro").applies().settled()
     assert clean.do("[ '/mnt/a b' -ef /etc ] && touch '/mnt/a b/x' 2>&1 || :").endswith("Read-only file system\n")
 
     one.now(state="unmounted").applies()
-    assert clean.do("findmnt '/mnt/a b' || :") == "" and lines(clean) == f"{mark}/etc /mnt/a\\040b none bind,ro 0 0\n"
+    assert clean.do("findmnt '/mnt/a b' || :") == "" and lines(clean) == f"{mark(SPACED)}/etc /mnt/a\\040b none bind,ro 0 0\n"
     one.now(state="absent").applies().settled()
     assert lines(clean) == ""
 
