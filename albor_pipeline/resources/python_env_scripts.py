@@ -30,6 +30,16 @@ usable() {
     give_up "$python cannot make environments: add a package resource for its venv module, such as python3-venv of apt"
 }"""
 )
+# An end before `pyvenv.cfg` was written leaves folders and the link `lib64`, which hold nothing of anybody's.
+OURS = fixed(
+    """\
+ours() {
+  [ -e "$1" ] && [ ! -e "$1/pyvenv.cfg" ] && [ ! -e "$1/$2" ] || return 0
+  [ -d "$1" ] && [ -z "$(find "$1/" ! -type d ! -name lib64 | head -n 1)" ] && return 0
+  printf '%s\\n' "$1 is there and is no Python environment, so it is not removed: move it away, or give another \\`path\\`" >&2
+  exit 1
+}"""
+)
 NOTE = """\
 import json, os, sys
 from importlib.metadata import distributions
@@ -81,6 +91,11 @@ def find(python: str) -> tuple[Script, ...]:
     text = f"there is no Python {version} here: add a package resource for python{short} and its venv module, or for uv, which brings one"
     known = join([fixed('[ -n "$python" ] || command -v uv >/dev/null || give_up'), text])
     return FIND, join([fixed("find_python"), version, *names]), known, fixed('[ -z "$python" ] || usable')
+
+
+def ours(path: str, lock: str) -> tuple[Script, Script]:
+    """Fails with the way out where `path` holds something that is no environment, which making and removing would delete."""
+    return OURS, join([fixed("ours"), path, lock])
 
 
 def make(python: str, path: str) -> tuple[Script, ...]:

@@ -154,7 +154,7 @@ def test_a_changed_requirements_file_changes_what_is_wanted(tmp_path: Path) -> N
     made = bench(tmp_path, fields)
     first = made.kind.wanted(made.one)
     operations = made.kind.converge(made.one, made.seen)
-    assert [item.get("data") for item in operations] == [None, b"pip\nnumpy>=1.26\n", b"numpy<2\n", None]
+    assert [item.get("data") for item in operations] == [None, None, b"pip\nnumpy>=1.26\n", b"numpy<2\n", None]
     assert "--quiet -r .albor/env/it.requirements.txt -c .albor/env/it.constraints.txt" in operations[-1]["script"]
     (tmp_path / "reqs.txt").write_text("wheel\n")
     second = made.kind.wanted(made.one)
@@ -184,3 +184,15 @@ def test_fields_that_cannot_be_meant_are_refused(tmp_path: Path, fields: dict[st
 
 def test_the_interpreter_lies_in_the_environment(tmp_path: Path) -> None:
     assert interpreter(bench(tmp_path, {"path": "envs/a/"}).one.fields) == "envs/a/bin/python"
+
+
+def test_a_folder_that_is_no_environment_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "years.csv").write_text("1\n")
+    made = bench(tmp_path, {"path": "data"})
+    assert "data is there and is no Python environment, so it is not removed: move it away" in made.converge()
+    assert "data is there and is no Python environment" in made.remove()
+    assert (tmp_path / "data" / "years.csv").read_text() == "1\n"
+    cut = bench(tmp_path, {"path": "cut"})
+    (tmp_path / "cut" / "bin").mkdir(parents=True)
+    assert cut.remove() == "" and not (tmp_path / "cut").exists()
