@@ -16,7 +16,7 @@ find_python() {
   version=$1
   shift
   for python; do
-    found=$("$python" -c 'import sys; print(".".join(map(str, sys.version_info[:3])))' 2>/dev/null) || continue
+    found=$("$python" -I -c 'import sys; print(".".join(map(str, sys.version_info[:3])))' 2>/dev/null) || continue
     case $found. in "$version".*) return 0 ;; esac
   done
   python=
@@ -26,7 +26,7 @@ give_up() {
   exit 1
 }
 usable() {
-  "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+  "$python" -I -c 'import venv, ensurepip' 2>/dev/null ||
     give_up "$python cannot make environments: add a package resource for its venv module, such as python3-venv of apt"
 }"""
 )
@@ -100,7 +100,7 @@ def ours(path: str, lock: str) -> tuple[Script, Script]:
 
 def make(python: str, path: str) -> tuple[Script, ...]:
     """Make an empty environment with pip."""
-    venv = join([fixed('[ -z "$python" ] || "$python" -m venv --'), path])
+    venv = join([fixed('[ -z "$python" ] || "$python" -I -m venv --'), path])
     if not version_of(python):
         return *find(python), venv
     return *find(python), venv, join([fixed('[ -n "$python" ] || uv venv --quiet --seed --python'), python, fixed("--"), path])

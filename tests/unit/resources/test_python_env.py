@@ -196,3 +196,9 @@ def test_a_folder_that_is_no_environment_is_neither_replaced_nor_removed(tmp_pat
     cut = bench(tmp_path, {"path": "cut"})
     (tmp_path / "cut" / "bin").mkdir(parents=True)
     assert cut.remove() == "" and not (tmp_path / "cut").exists()
+
+
+def test_files_of_the_workdir_are_not_taken_for_modules_of_python(tmp_path: Path) -> None:
+    (tmp_path / "venv.py").write_text("raise SystemExit('mine')\n")
+    assert bench(tmp_path, {"path": "e", "python": VERSION}).says() == []
+    assert '"$python" -I -m venv' in str(bench(tmp_path, {"path": "e"}).kind.converge(bench(tmp_path, {"path": "e"}).one, Observation(False)))
