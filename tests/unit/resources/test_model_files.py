@@ -137,7 +137,7 @@ def test_a_model_that_somebody_brought_is_taken_where_its_checksum_proves_it_and
     assert model(tmp_path, source="ann/tiny", path="m.gguf", checksum=digest_bytes(Q8)).off == {}
     other = model(tmp_path, source="ann/tiny", path="m.gguf", format="gguf")
     assert other.off == {"source": "unknown", "files": "not fetched for this resource"}
-    assert other.kind.precious == ("source",)
+    assert other.kind.precious == ("source", "files")
 
 
 def test_a_folder_has_the_checksum_of_its_tree(hub: Hub, tmp_path: Path) -> None:
@@ -153,15 +153,30 @@ def test_a_later_change_of_a_file_is_seen_and_healed(hub: Hub, tmp_path: Path) -
     made = model(tmp_path, source="ann/tiny", format="safetensors", path="t")
     assert made.converge() == "" and made.off == {}
     (tmp_path / "t/config.json").write_text("{ }")
-    (tmp_path / "t/more").write_text("")
-    assert made.off == {"files": "changed: more, config.json"}
-    assert made.converge() == "" and made.off == {} and not (tmp_path / "t/more").exists()
+    assert made.off == {"files": "changed: config.json"} and made.converge() == "" and made.off == {}
     path = tmp_path / "t/config.json"
     before = path.stat()
     path.write_bytes(b"[]")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert made.off == {}
     assert model(tmp_path, {"deep": True}, source="ann/tiny", format="safetensors", path="t").off == {"files": "changed: config.json"}
+
+
+def test_what_somebody_added_is_no_change_and_stays(hub: Hub, tmp_path: Path) -> None:
+    fields = {"source": "ann/tiny", "format": "safetensors", "path": "t"}
+    made = model(tmp_path, **fields)
+    assert made.converge() == ""
+    (tmp_path / "t/mine").mkdir()
+    (tmp_path / "t/mine/adapter.gguf").write_bytes(Q8)
+    assert made.off == {}
+    (tmp_path / "t/config.json").write_text("{ }")
+    assert made.converge() == "" and made.off == {} and (tmp_path / "t/config.json").read_text() == "{}"
+    assert (tmp_path / "t/mine/adapter.gguf").read_bytes() == Q8
+    proven = model(tmp_path, **fields, checksum="0" * 64)
+    assert "t would be replaced, and holds what was not fetched: mine/adapter.gguf: move it away" in proven.converge()
+    assert "holds what was not fetched: mine/adapter.gguf" in model(tmp_path, path="t", state="absent").converge()
+    assert made.remove() == "" and names(tmp_path / "t") == ["mine"] and (tmp_path / "t/mine/adapter.gguf").read_bytes() == Q8
+    assert "t is a folder that was not fetched for this resource: remove it by hand" in made.remove()
 
 
 @pytest.mark.effect("model.cache_dir")
