@@ -190,6 +190,27 @@ def test_what_is_kept_in_the_cache_is_not_fetched_again(hub: Hub, tmp_path: Path
     assert not [path for path, _range in hub.asked if path.endswith(".gguf")]
 
 
+def test_writing_to_the_model_leaves_the_cache_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    made = model(tmp_path, source="ann/tiny", format="gguf", quantization="q4_k_m", path="m.gguf", cache_dir="kept")
+    assert made.converge() == ""
+    with (tmp_path / "m.gguf").open("r+b") as file:
+        file.write(b"BROKEN")
+    assert [path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [Q4]
+    assert made.off["files"] == "changed: m.gguf" and made.converge() == "" and (tmp_path / "m.gguf").read_bytes() == Q4
+
+
+@pytest.mark.parametrize("cache", [{}, {"cache_dir": "kept"}])
+def test_a_branch_that_moved_meanwhile_is_not_mixed(hub: Hub, tmp_path: Path, cache: dict[str, str]) -> None:
+    made = model(tmp_path, source="ann/two", path="t", **cache)
+    hub.offer("ann/two", "c1", a__gguf=Q4, b__gguf=Q4)
+    hub.cut_after = [200_000, 0, 0, 0, 0, 0, 0]
+    assert "the download failed" in made.converge()
+    hub.cut_after = []
+    hub.offer("ann/two", "c2", a__gguf=Q8, b__gguf=Q8)
+    assert made.converge() == "" and made.off == {}
+    assert [(tmp_path / "t" / name).read_bytes() for name in ("a.gguf", "b.gguf")] == [Q8, Q8]
+
+
 @pytest.mark.effect("model.token")
 def test_a_token_opens_the_hub_and_is_in_no_list_of_processes(hub: Hub, tmp_path: Path) -> None:
     hub.token = "hf_very_secret"
