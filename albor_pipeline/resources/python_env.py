@@ -201,10 +201,18 @@ def _asked(one: Instance) -> Mapping[str, str]:
         values["constraints"] = digest_bytes(limits)
     for name in ("index", "extra_index_url"):
         if getattr(fields, name) is not None:
-            values[name] = getattr(fields, name)
+            values[name] = _without_account(getattr(fields, name))
     if fields.wheels is not None:
         values["wheels"] = _wheels(one, fields.wheels)
     return values
+
+
+def _without_account(address: str) -> str:
+    """The address as it may be shown and recorded: its account, which may hold a password, by digest."""
+    scheme, mark, rest = address.partition("://")
+    place, slash, path = rest.partition("/")
+    account, at, host = place.rpartition("@")
+    return f"{scheme}{mark}{host}{slash}{path} (account {digest_bytes(account.encode())[:8]})" if mark and at else address
 
 
 def _checks(one: Instance) -> Mapping[str, str]:

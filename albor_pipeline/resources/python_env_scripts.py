@@ -45,7 +45,9 @@ import json, os, sys
 from importlib.metadata import distributions
 dists = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
 lock = {"wanted": json.load(sys.stdin), "dists": dists}
-with open(sys.argv[1] + ".new", "w") as file:
+if os.path.lexists(sys.argv[1] + ".new"):
+    os.unlink(sys.argv[1] + ".new")
+with open(os.open(sys.argv[1] + ".new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
     json.dump(lock, file, indent=1, sort_keys=True)
     file.flush()
     os.fsync(file.fileno())
