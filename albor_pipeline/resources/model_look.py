@@ -226,12 +226,18 @@ def recorded(path: str) -> Any:
 def main() -> None:
     """Answer what stdin asks."""
     asked = json.load(sys.stdin)
+    if asked.get("keep"):
+        keep(asked["path"], recorded(asked["record"]), asked["keep"], bool(asked["proven"]))
+    elif asked.get("remove"):
+        remove(asked["path"], recorded(asked["record"]), bool(asked["strict"]))
+    else:
+        look(asked)
+
+
+def look(asked: dict[str, Any]) -> None:
+    """Say what is there."""
     path, wanted = asked["path"], (asked.get("format") or "", asked.get("quantization") or "")
     record = recorded(asked["record"])
-    if asked.get("keep"):
-        return keep(path, record, asked["keep"], bool(asked["proven"]))
-    if asked.get("remove"):
-        return remove(path, record, bool(asked["strict"]))
     if not os.path.lexists(path):
         part = sum(bytes_of(os.path.join(asked["part"], name)) for name in ("files", "result"))
         json.dump({"type": "absent", "part_bytes": part}, sys.stdout)

@@ -95,6 +95,12 @@ def test_what_was_fetched_before_the_machine_went_away_is_shown_and_kept(hub: Hu
     assert ranges(hub) == ["bytes=60000-"]
 
 
+def test_a_listing_that_was_cut_is_asked_for_again(hub: Hub, tmp_path: Path) -> None:
+    hub.cut_listings = [10]
+    made = model(tmp_path, source="ann/tiny", path="m.gguf", quantization="q8_0", format="gguf")
+    assert made.converge() == "" and made.off == {}
+
+
 @pytest.mark.parametrize("etags", [True, False])
 def test_a_server_that_cannot_go_on_begins_again(hub: Hub, tmp_path: Path, etags: bool) -> None:
     hub.ranges, hub.etags, hub.cut_after = False, etags, [30_000]
