@@ -44,6 +44,7 @@ class Hub:
         self.ranges = True
         self.etags = True
         self.cut_after: list[int] = []
+        self.cut_listings: list[int] = []
         self.lies: dict[str, str] = {}
         hub = self
 
@@ -95,7 +96,8 @@ class Hub:
             for path, data in files.items()
             for digest in [hashlib.sha256(data).hexdigest()]
         ]
-        return self._say(handler, 200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
+        cut = self.cut_listings.pop(0) if self.cut_listings else None
+        return self._say(handler, 200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode(), None, cut)
 
     def _file(self, handler: BaseHTTPRequestHandler, data: bytes, wanted: str | None) -> None:
         tag = '"' + hashlib.sha256(data).hexdigest()[:16] + '"'

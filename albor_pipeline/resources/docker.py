@@ -133,7 +133,9 @@ class DockerKind(Convergent):
         return [sh(*commands)] if commands else []
 
     def again(self, one: Instance, observed: Observation) -> list[Item]:
-        """A restart, where it is to run."""
+        """What differs; where nothing does, a restart of what is to run."""
+        if operations := self.converge(one, observed):
+            return operations
         return [sh(_program(engines.RESTART, one.fields.name))] if one.fields.state == "running" else []
 
     def remove(self, one: Instance) -> list[Item]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from albor_pipeline.resources import package_apt
+
 # known VERSION NAME...: the first NAME of which the package manager knows that version or one that begins with it, as NAME=VERSION.
 _FIND = """\
 known() {
@@ -29,7 +31,7 @@ version=$1 what=$2; shift 2
 [ -n "$(known "$version" "$@")" ] || {{ echo "apt knows no package for $what (it would be one of: $*)"; exit 1; }}
 """
 # Packages of a driver need one another in one version, which apt takes only where all of them are pinned to it.
-INSTALL = f"""{_FIND}
+INSTALL = f"""{_FIND}{package_apt.READY}
 version=$1 what=$2 pinned=$3; shift 3
 if [ -n "$pinned" ] && nvidia-smi -L >/dev/null 2>&1 && ! dpkg-query -W -f '${{db:Status-Abbrev}} ${{source:Package}}\\n' 2>/dev/null |
   grep -q '^i.*nvidia-graphics-drivers'; then
@@ -38,7 +40,7 @@ if [ -n "$pinned" ] && nvidia-smi -L >/dev/null 2>&1 && ! dpkg-query -W -f '${{d
 fi
 found=$(known "$version" "$@")
 if [ -z "$found" ]; then
-  apt-get -q -o DPkg::Lock::Timeout=300 update >/dev/null || exit
+  update || fail "$news"
   found=$(known "$version" "$@")
 fi
 [ -n "$found" ] || {{
@@ -47,9 +49,7 @@ fi
 }}
 pins=$(mktemp) && trap 'rm -f "$pins"' EXIT && chmod 644 "$pins"
 [ -z "$pinned" ] || [ -z "$version" ] || printf 'Package: %s\\nPin: version %s*\\nPin-Priority: 1001\\n' "$pinned" "${{found#*=}}" >"$pins"
-export DEBIAN_FRONTEND=noninteractive
-apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -o Dir::Etc::Preferences="$pins" \\
-  --allow-downgrades install "$found"
+get -o Dir::Etc::Preferences="$pins" --allow-downgrades install "$found"
 """
 # A driver that was just installed is not always the one that the kernel runs.
 CHECK = """\
@@ -75,18 +75,22 @@ nvidia-smi "$@" && exit
 [ "$(id -u)" = 0 ] || echo "settings of the cards need root: \\`sudo: true\\`" >&2
 exit 1
 """
-REMOVE = """\
-command -v apt-get >/dev/null 2>&1 || { echo "there is no apt-get here: remove the driver by the means that installed it" >&2; exit 1; }
+# NAME=VERSION is taken only in that version or one that begins with it: another one is somebody else's.
+REMOVE = f"""\
+command -v apt-get >/dev/null 2>&1 || {{ echo "there is no apt-get here: remove the driver by the means that installed it" >&2; exit 1; }}
+{package_apt.READY}
+{package_apt.REMOVE}
 backend=$1; shift
 export backend wanted="$*"
-gone=$(dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${source:Package}\\n' | awk -F'|' '
-  BEGIN { split(ENVIRON["wanted"], names, " "); for (n in names) more[names[n]] = 1 }
-  $1 ~ /^i/ && ($2 in more || (ENVIRON["backend"] == "nvidia" &&
-    ($3 ~ /^nvidia-graphics-drivers/ || $2 ~ /^(nvidia-driver|nvidia-open|cuda-drivers)(-[0-9]+)?$/))) { print $2 }')
-if [ -n "$gone" ]; then
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get -q -y -o DPkg::Lock::Timeout=300 remove $gone || exit
-fi
+of_driver=$(dpkg-query -W -f '${{db:Status-Abbrev}}|${{Package}}|${{source:Package}}|${{Version}}\\n' | awk -F'|' '
+  BEGIN {{ split(ENVIRON["wanted"], names, " "); for (n in names) {{ split(names[n], pair, "="); more[pair[1]] = pair[2] }} }}
+  function fits(version, want, rest) {{
+    sub(/^[0-9]+:/, "", version); rest = substr(version, length(want) + 1, 1)
+    return want == "" || (index(version, want) == 1 && (rest == "" || index(".-~+", rest)))
+  }}
+  $1 ~ /^i/ && (($2 in more && fits($4, more[$2])) || (ENVIRON["backend"] == "nvidia" &&
+    ($3 ~ /^nvidia-graphics-drivers/ || $2 ~ /^(nvidia-driver|nvidia-open|cuda-drivers)(-[0-9]+)?$/))) {{ print $2 }}')
+remove $of_driver
 if [ "$backend" = nvidia ] && command -v nvidia-smi >/dev/null 2>&1; then
   echo "$(command -v nvidia-smi) is still here and is no package of apt: remove the driver by the means that installed it" >&2
   exit 1
@@ -117,7 +121,7 @@ def driver(backend: str, version: str) -> Want:
 
 def cuda(version: str) -> Want:
     """The toolkit of CUDA: NVIDIA's package of that release, else the distribution's own."""
-    return Want(version, f"CUDA {version}", toolkits("nvidia", version))
+    return Want(version, f"CUDA {version}", (_toolkit(version), "nvidia-cuda-toolkit"))
 
 
 def rocm(version: str) -> Want:
@@ -129,5 +133,8 @@ def toolkits(backend: str, version: str) -> Sequence[str]:
     """The packages that go with the driver when it is removed; of CUDA only those of the declared release."""
     if backend == "rocm":
         return ("amdgpu-dkms", "rocm", "rocm-hip-runtime", "rocm-core")
-    release = "-".join(version.split(".")[:2])
-    return (f"cuda-toolkit-{release}", "nvidia-cuda-toolkit") if version else ()
+    return (_toolkit(version), f"nvidia-cuda-toolkit={version}") if version else ()
+
+
+def _toolkit(version: str) -> str:
+    return f"cuda-toolkit-{'-'.join(version.split('.')[:2])}"

@@ -83,7 +83,8 @@ esac
 "$tool" rm -f "$1" >/dev/null
 """
 STATES = {"running": "running", "exited": "stopped", "created": "stopped", "configured": "stopped", "stopped": "stopped"}
-OF_ENGINES = frozenset(("PATH", "TERM", "HOME", "HOSTNAME", "container"))
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+OF_ENGINES = frozenset(("PATH", "TERM", "HOME", "HOSTNAME", "container", *PROXIES, *map(str.lower, PROXIES)))
 USUAL = frozenset(("rw", "rprivate", "private", "rbind", "nosuid", "nodev"))
 HUB = re.compile(r"^(?:docker\.io/(?:library/)?|localhost/)")
 

@@ -127,6 +127,10 @@ class GpuKind(Convergent):
             operations.append(_put_limit(one))
         return operations
 
+    def again(self, one: Instance, observed: Observation) -> list[Item]:
+        """What differs: a driver that is as declared is not installed anew."""
+        return self.converge(one, observed)
+
     def remove(self, one: Instance) -> list[Item]:
         """The packages of the driver, those of the toolkit that is declared, and our limit; a loaded module stays until a reboot."""
         fields: Gpu = one.fields

@@ -72,7 +72,7 @@ class ModelKind(Convergent):
 
     name: ClassVar[str] = "model"
     model: ClassVar[type[Fields]] = Model
-    precious: ClassVar[tuple[str, ...]] = ("source",)
+    precious: ClassVar[tuple[str, ...]] = ("source", "files")
 
     def probes(self, one: Instance) -> list[Item]:
         """What lies there, by its record and its headers; its digest where one is declared, which is read only when it changed."""
@@ -119,7 +119,7 @@ class ModelKind(Convergent):
         """Fetch it whole, see what it is, and move it to its place; where only the owner differs, change that."""
         fields: Model = one.fields
         if fields.state == ABSENT:
-            return self.remove(one)
+            return _removing(one, strict=True)
         off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
         if observed.exists and off <= {"owner"}:
             return [sh(_chown(fields, _path(one)))] if off else []
@@ -131,17 +131,17 @@ class ModelKind(Convergent):
         if fields.format is not None or fields.quantization is not None:
             check, program = _program("model_look.py", {**places, "path": result, "expect": True})
             operations.append(sh(check, fixed("check() {"), program, fixed("}"), fixed("check || {"), spoilt, fixed("exit 1; }")))
+        kept = _program("model_look.py", {**places, "keep": result, "proven": fields.checksum is not None})
         last = [join(["mv", "-f", "--", f"{places['part']}/record.json", places["record"]])]
-        operations.append(sh(*([_chown(fields, result)] if fields.owner is not None else []), *last))
+        operations.append(sh(*([_chown(fields, result)] if fields.owner is not None else []), *kept, *last))
         digest = None if fields.checksum is None else _hex(fields.checksum)
         discard = [places["part"], *([request["cache"]] if request["cache"] else [])]
         operations.append({"verb": "place", "path": result, "to": path, "digest": digest, "discard": discard})
         return [*operations, {"verb": "put", "path": places["part"], "type": "absent"}]
 
     def remove(self, one: Instance) -> list[Item]:
-        """The model, what is recorded of it, and what was got of it; what is kept in `cache_dir` stays."""
-        places = _places(one)
-        return [{"verb": "put", "path": places[name], "type": "absent"} for name in ("path", "record", "part")]
+        """What was fetched, its record, and what was got of it; what is kept in `cache_dir` or was added by somebody stays."""
+        return _removing(one, strict=False)
 
     def forecasts(self, one: Instance) -> list[Item]:
         """Whether a path on the machine that it comes from is there."""
@@ -152,6 +152,12 @@ class ModelKind(Convergent):
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """That it is not."""
         return [] if results and results[0].get("exit") == 0 else [f"there is no {one.fields.source} on this machine to take it from"]
+
+
+def _removing(one: Instance, *, strict: bool) -> list[Item]:
+    places = _places(one)
+    gone = sh(*_program("model_look.py", {**places, "remove": True, "strict": strict}), timeout_s=LOOK_TIMEOUT_S)
+    return [gone, *({"verb": "put", "path": places[name], "type": "absent"} for name in ("record", "part"))]
 
 
 def _test(source: str) -> Script:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import fnmatch
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -27,6 +28,7 @@ PAUSE_S = float(os.environ.get("ALBOR_TEST_PAUSE_S") or 1.0)
 HUB = "https://huggingface.co"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".ckpt", ".mlmodel", ".npz")
 SPARE_BYTES = 64 << 20
+FICLONE = 0x40049409
 
 
 class CutError(Exception):
@@ -132,7 +134,7 @@ def patiently(do: Callable[[], Any], progress: Callable[[], int] = lambda: 0) ->
                 hint = {401: ": a token is needed", 403: ": the token has no access", 404: ": there is no such file, model or revision"}
                 sys.exit("%s: HTTP %d%s" % (shown(error.geturl() or ""), error.code, hint.get(error.code, "")))
             why = "HTTP %d" % error.code
-        except (CutError, OSError, ValueError) as error:
+        except (CutError, OSError, ValueError, http.client.HTTPException) as error:
             why = str(getattr(error, "reason", error))
         turn, before = (0 if progress() > before else turn + 1), progress()
         if turn == TRIES:
@@ -147,7 +149,7 @@ def known_size(url: str, token: str) -> int | None:
             head = answer.headers
             whole = head.get("Content-Range", "").rpartition("/")[2] if answer.status == 206 else head.get("Content-Length") or ""
             return int(whole) if whole.isdigit() else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return None
 
 
@@ -222,7 +224,11 @@ def make_room(folder: str, need: int) -> None:
 
 
 def fetch(files: Sequence[File], folder: str, token: str) -> dict[str, str]:
-    """Get every file: name -> SHA-256; those that are there already are complete, since a name without `.part` is given last."""
+    """Get every file: name -> SHA-256; those that are there already are taken where they are the announced ones."""
+    for name, _url, size, digest in files:
+        path = os.path.join(folder, name)
+        if os.path.exists(path) and (os.path.getsize(path) != (size or os.path.getsize(path)) or digest not in (None, sha256_of(path))):
+            os.unlink(path)
     missing = [file for file in files if not os.path.exists(os.path.join(folder, file[0]))]
     have = sum(os.path.getsize(part) for part in (os.path.join(folder, file[0] + ".part") for file in missing) if os.path.exists(part))
     make_room(folder, sum(file[2] or 0 for file in missing) - have)
@@ -268,18 +274,26 @@ def copy(source: str, target: str) -> dict[str, str]:
     return digests
 
 
+def twin(source: str, target: str) -> None:
+    """A copy that shares the room on disk where the file system can: writing to one never changes the other."""
+    import fcntl
+
+    try:
+        with open(source, "rb") as one_file, open(target, "wb") as other_file:
+            fcntl.ioctl(other_file.fileno(), FICLONE, one_file.fileno())
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def assemble(asked: Any, folder: str, digests: dict[str, str], single: bool) -> dict[str, Any]:
-    """PART/result of the files, linked where they are kept, else moved; what is recorded of each."""
+    """PART/result of the files, copied where they are kept, else moved; what is recorded of each."""
     result, record = os.path.join(asked["part"], "result"), {}
     for name, digest in digests.items():
         target = result if single else os.path.join(result, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         kept = os.path.join(folder, name)
         if asked.get("cache"):
-            try:
-                os.link(kept, target)
-            except OSError:
-                shutil.copy2(kept, target)
+            twin(kept, target)
         else:
             os.rename(kept, target)
         info = os.stat(target)
@@ -317,13 +331,15 @@ def main() -> None:
     source, single, commit = asked["source"], bool(asked["single"]), None
     wish = {name: asked.get(name) for name in ("source", "revision", "format", "quantization", "single")}
     folder = asked.get("cache") or os.path.join(asked["part"], "files")
-    begin(asked, wish, folder)
+    if asked["hub"]:
+        asked["token"] = hub_token(asked["token"])
+        commit, files = hub_files(asked)
+        folder = os.path.join(folder, urllib.parse.quote(commit, safe="")) if asked.get("cache") else folder
+    begin(asked, {**wish, "commit": commit}, folder)
     if re.match("https?://", source):
         name = "file" if single else os.path.basename(urllib.parse.urlsplit(source).path) or "file"
         digests = fetch([(name, source, known_size(source, asked["token"]), None)], folder, asked["token"])
     elif asked["hub"]:
-        asked["token"] = hub_token(asked["token"])
-        commit, files = hub_files(asked)
         files = [("file", *files[0][1:])] if single else files
         digests = fetch(files, folder, asked["token"])
     else:

@@ -1,7 +1,8 @@
 """A program for machines: what lies at a model's path. Standard library only (Python >= 3.9); its text is sent, it is never imported here.
 
 Reads {"path", "part", "record", "format", "quantization", "deep", "expect"} on stdin; writes {"type", "part_bytes", "record", "changed",
-"format", "quantization", "owner"}. With `expect` it says nothing, or fails with a sentence when format or quantization is another.
+"format", "quantization", "owner"}. With `expect` it says nothing, or fails with a sentence when format or quantization is another; with
+`keep` what nobody fetched is linked into that folder, too; with `remove` what was fetched goes, and nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import struct
 import sys
 from typing import Any, BinaryIO, Optional
@@ -30,6 +32,61 @@ def files_of(path: str) -> list[str]:
     if os.path.isfile(path):
         return [path]
     return sorted(os.path.join(folder, name) for folder, _below, names in os.walk(path) for name in names)
+
+
+def fetched(path: str, record: Any) -> list[str]:
+    """The files that are there and were fetched; all where nothing is known of them."""
+    names = files_of(path)
+    return names if record is None else [name for name in names if relative(name, path) in record.get("files", {})]
+
+
+def relative(name: str, path: str) -> str:
+    """The name of a file as it is recorded."""
+    return os.path.relpath(name, path) if os.path.isdir(path) else ""
+
+
+def others(path: str, record: Any) -> list[str]:
+    """The files, and links to folders, that are in the folder and were not fetched."""
+    links = [os.path.join(folder, name) for folder, below, _names in os.walk(path) for name in below]
+    mine = set(fetched(path, record))
+    return sorted(name for name in [*files_of(path), *filter(os.path.islink, links)] if name not in mine)
+
+
+def keep(path: str, record: Any, folder: str, proven: bool) -> None:
+    """Link what nobody fetched into the folder that replaces this one; the end where a checksum says that there is nothing else."""
+    left = others(path, record) if record is not None and os.path.isdir(path) and not os.path.islink(path) else []
+    if left and (proven or not os.path.isdir(folder)):
+        sys.exit("%s would be replaced, and holds what was not fetched: %s: move it away" % (path, some(left, path)))
+    for name in left:
+        target = os.path.join(folder, relative(name, path))
+        if not os.path.lexists(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            try:
+                os.link(name, target, follow_symlinks=False)
+            except OSError:
+                shutil.copy2(name, target, follow_symlinks=False)
+
+
+def some(names: list[str], path: str) -> str:
+    """The names of files, as far as a sentence has room."""
+    return ", ".join(relative(name, path) for name in names[:5]) + (" and %d more" % (len(names) - 5) if len(names) > 5 else "")
+
+
+def remove(path: str, record: Any, strict: bool) -> None:
+    """Remove what was fetched, then folders that are empty; the end where nobody knows what was fetched, or, if strict, more is there."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        if os.path.lexists(path):
+            os.unlink(path)
+        return
+    if record is None:
+        sys.exit("%s is a folder that was not fetched for this resource: remove it by hand" % path)
+    for name in fetched(path, record):
+        os.unlink(name)
+    for folder, _below, _names in os.walk(path, topdown=False):
+        if not os.listdir(folder):
+            os.rmdir(folder)
+    if strict and os.path.isdir(path):
+        sys.exit("%s holds what was not fetched: %s: move it away" % (path, some(others(path, record), path)))
 
 
 def gguf_type(file: BinaryIO) -> str | None:
@@ -98,9 +155,8 @@ def declared_method(path: str) -> str:
         return ""
 
 
-def appearance(path: str, form: str, quantization: str) -> tuple[str, str]:
+def appearance(path: str, names: list[str], form: str, quantization: str) -> tuple[str, str]:
     """Format and quantization by what the bytes say; of formats that are not known here, by the names of the files."""
-    names = files_of(path)
     seen = [known_by_header(name) for name in names if not name.endswith((".json", ".txt", ".md"))]
     formats = sorted({each[0] for each in seen if each[0]})
     if not formats:
@@ -127,11 +183,11 @@ def digest(path: str) -> str:
 
 
 def changed(path: str, record: dict[str, Any], deep: bool) -> list[str]:
-    """The files that are not as they were fetched."""
-    there = {os.path.relpath(name, path) if os.path.isdir(path) else "": name for name in files_of(path)}
+    """The files that were fetched and are not as they were; what somebody added is no concern of the model's."""
+    there = {relative(name, path): name for name in fetched(path, record)}
     recorded = record.get("files", {})
-    off = sorted(there.keys() ^ recorded.keys())
-    for name in sorted(there.keys() & recorded.keys()):
+    off = sorted(recorded.keys() - there.keys())
+    for name in sorted(there):
         info = os.stat(there[name])
         same = (info.st_size, info.st_mtime_ns) == (recorded[name]["size"], recorded[name]["mtime_ns"])
         if not same or (deep and digest(there[name]) != recorded[name]["sha256"]):
@@ -139,11 +195,11 @@ def changed(path: str, record: dict[str, Any], deep: bool) -> list[str]:
     return [name or os.path.basename(path) for name in off]
 
 
-def owner_of(path: str) -> str:
-    """The accounts that own it and what is in it."""
+def owner_of(path: str, names: list[str]) -> str:
+    """The accounts that own it and what was fetched."""
     import pwd
 
-    owners = {os.lstat(name).st_uid for name in [path, *files_of(path)]}
+    owners = {os.lstat(name).st_uid for name in [path, *names]}
     shown = []
     for number in sorted(owners):
         try:
@@ -170,24 +226,35 @@ def recorded(path: str) -> Any:
 def main() -> None:
     """Answer what stdin asks."""
     asked = json.load(sys.stdin)
+    if asked.get("keep"):
+        keep(asked["path"], recorded(asked["record"]), asked["keep"], bool(asked["proven"]))
+    elif asked.get("remove"):
+        remove(asked["path"], recorded(asked["record"]), bool(asked["strict"]))
+    else:
+        look(asked)
+
+
+def look(asked: dict[str, Any]) -> None:
+    """Say what is there."""
     path, wanted = asked["path"], (asked.get("format") or "", asked.get("quantization") or "")
+    record = recorded(asked["record"])
     if not os.path.lexists(path):
         part = sum(bytes_of(os.path.join(asked["part"], name)) for name in ("files", "result"))
         json.dump({"type": "absent", "part_bytes": part}, sys.stdout)
         return
-    seen = appearance(path, *wanted)
+    names = files_of(path) if asked.get("expect") else fetched(path, record)
+    seen = appearance(path, names, *wanted)
     if asked.get("expect"):
         if any(one and one != two for one, two in zip(wanted, seen)):  # noqa: B905 (Python 3.9)
             sys.exit("what was fetched is %s, quantization %s; it was removed" % seen)
         return
-    record = recorded(asked["record"])
     answer = {
         "type": "dir" if os.path.isdir(path) else "file",
         "record": record,
         "changed": changed(path, record, bool(asked.get("deep"))) if record is not None else [],
         "format": seen[0],
         "quantization": seen[1],
-        "owner": owner_of(path),
+        "owner": owner_of(path, names),
     }
     json.dump(answer, sys.stdout)
 

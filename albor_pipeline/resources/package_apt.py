@@ -78,8 +78,8 @@ install() {
   done
   gone=$(removals)
   [ -z "$gone" ] || fail "this would remove $(echo $gone): a package resource with \`state: absent\` before it says that it is meant"
-  said=$(get install "$@" 2>&1) && return 0
-  case $said in *'ailed to fetch'*|*'nable to fetch'*) if update; then get install "$@"; return; fi ;; esac
+  said=$(get --no-remove install "$@" 2>&1) && return 0
+  case $said in *'ailed to fetch'*|*'nable to fetch'*) if update; then get --no-remove install "$@"; return; fi ;; esac
   fail "$said"
 }"""
 )

@@ -142,10 +142,10 @@ class PythonEnvKind(Convergent):
         return [*made, sh(check, _note(one, {**_asked(one), **checks}), timeout_s=CHECK_TIMEOUT_S)]
 
     def remove(self, one: Instance) -> list[Item]:
-        """The environment and the two files beside it."""
+        """The environment and the two files beside it; a folder that is no environment is refused."""
         path = _folder(one.fields)
         beside = (path, f"{path}.requirements.txt", f"{path}.constraints.txt")
-        return [{"verb": "put", "path": each, "type": "absent"} for each in beside]
+        return [sh(*scripts.ours(path, LOCK)), *({"verb": "put", "path": each, "type": "absent"} for each in beside)]
 
     def forecasts(self, one: Instance) -> list[Item]:
         """Whether there is such a Python, and one that can make environments."""
@@ -165,7 +165,7 @@ def _making(one: Instance) -> list[Item]:
     fields: PythonEnv = one.fields
     path = _folder(fields)
     requirements, constraints = f"{path}.requirements.txt", f"{path}.constraints.txt"
-    operations: list[Item] = [{"verb": "put", "path": path, "type": "absent"}]
+    operations: list[Item] = [sh(*scripts.ours(path, LOCK)), {"verb": "put", "path": path, "type": "absent"}]
     commands = [*scripts.make(fields.python, path), *scripts.indexes(fields.index, fields.extra_index_url)]
     wants, limits = _requirements(one), _constraints(one)
     pip = [interpreter(fields), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
@@ -201,10 +201,18 @@ def _asked(one: Instance) -> Mapping[str, str]:
         values["constraints"] = digest_bytes(limits)
     for name in ("index", "extra_index_url"):
         if getattr(fields, name) is not None:
-            values[name] = getattr(fields, name)
+            values[name] = _without_account(getattr(fields, name))
     if fields.wheels is not None:
         values["wheels"] = _wheels(one, fields.wheels)
     return values
+
+
+def _without_account(address: str) -> str:
+    """The address as it may be shown and recorded: its account, which may hold a password, by digest."""
+    scheme, mark, rest = address.partition("://")
+    place, slash, path = rest.partition("/")
+    account, at, host = place.rpartition("@")
+    return f"{scheme}{mark}{host}{slash}{path} (account {digest_bytes(account.encode())[:8]})" if mark and at else address
 
 
 def _checks(one: Instance) -> Mapping[str, str]:

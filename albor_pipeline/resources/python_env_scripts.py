@@ -16,7 +16,7 @@ find_python() {
   version=$1
   shift
   for python; do
-    found=$("$python" -c 'import sys; print(".".join(map(str, sys.version_info[:3])))' 2>/dev/null) || continue
+    found=$("$python" -I -c 'import sys; print(".".join(map(str, sys.version_info[:3])))' 2>/dev/null) || continue
     case $found. in "$version".*) return 0 ;; esac
   done
   python=
@@ -26,8 +26,18 @@ give_up() {
   exit 1
 }
 usable() {
-  "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+  "$python" -I -c 'import venv, ensurepip' 2>/dev/null ||
     give_up "$python cannot make environments: add a package resource for its venv module, such as python3-venv of apt"
+}"""
+)
+# An end before `pyvenv.cfg` was written leaves folders and the link `lib64`, which hold nothing of anybody's.
+OURS = fixed(
+    """\
+ours() {
+  [ -e "$1" ] && [ ! -e "$1/pyvenv.cfg" ] && [ ! -e "$1/$2" ] || return 0
+  [ -d "$1" ] && [ -z "$(find "$1/" ! -type d ! -name lib64 | head -n 1)" ] && return 0
+  printf '%s\\n' "$1 is there and is no Python environment, so it is not removed: move it away, or give another \\`path\\`" >&2
+  exit 1
 }"""
 )
 NOTE = """\
@@ -35,7 +45,9 @@ import json, os, sys
 from importlib.metadata import distributions
 dists = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
 lock = {"wanted": json.load(sys.stdin), "dists": dists}
-with open(sys.argv[1] + ".new", "w") as file:
+if os.path.lexists(sys.argv[1] + ".new"):
+    os.unlink(sys.argv[1] + ".new")
+with open(os.open(sys.argv[1] + ".new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
     json.dump(lock, file, indent=1, sort_keys=True)
     file.flush()
     os.fsync(file.fileno())
@@ -83,9 +95,14 @@ def find(python: str) -> tuple[Script, ...]:
     return FIND, join([fixed("find_python"), version, *names]), known, fixed('[ -z "$python" ] || usable')
 
 
+def ours(path: str, lock: str) -> tuple[Script, Script]:
+    """Fails with the way out where `path` holds something that is no environment, which making and removing would delete."""
+    return OURS, join([fixed("ours"), path, lock])
+
+
 def make(python: str, path: str) -> tuple[Script, ...]:
     """Make an empty environment with pip."""
-    venv = join([fixed('[ -z "$python" ] || "$python" -m venv --'), path])
+    venv = join([fixed('[ -z "$python" ] || "$python" -I -m venv --'), path])
     if not version_of(python):
         return *find(python), venv
     return *find(python), venv, join([fixed('[ -n "$python" ] || uv venv --quiet --seed --python'), python, fixed("--"), path])

@@ -85,11 +85,16 @@ def told_digest(asset, assets):
         return (answer.read(1000).decode("ascii", "replace").split() or [""])[0].lower()
 
 def download(asset, told):
-    whole, digest = tempfile.TemporaryFile(), hashlib.sha256()
+    whole, digest, got = tempfile.TemporaryFile(), hashlib.sha256(), 0
     with fetch(asset["browser_download_url"], "application/octet-stream") as answer:
+        sizes = [answer.headers.get("Content-Length"), asset.get("size")]
         for part in iter(lambda: answer.read(1 << 18), b""):
             digest.update(part)
             whole.write(part)
+            got += len(part)
+    for size in sizes:
+        if size is not None and got != int(size):
+            fail("%s has %s bytes, and %d came: the connection ended early; apply again" % (asset["name"], size, got))
     if told and told != digest.hexdigest():
         fail("%s has the digest sha256:%s, and the release says sha256:%s" % (asset["name"], digest.hexdigest(), told))
     whole.seek(0)

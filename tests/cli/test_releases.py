@@ -163,6 +163,13 @@ def test_other_bytes_than_the_release_says_are_refused_and_nothing_is_left(proje
     assert not (project.root / "bin").exists() or list((project.root / "bin").iterdir()) == []
 
 
+def test_a_program_that_came_only_in_part_is_not_installed(project: Project, hub: Hub) -> None:
+    hub.release("v1", tool_linux_ARCH=OLD)
+    hub.releases["v1"][0]["size"] = len(OLD) + 5
+    fails(tool(project), f"has {len(OLD) + 5} bytes, and {len(OLD)} came: the connection ended early; apply again")
+    assert not (project.root / "bin/tool").exists()
+
+
 def test_a_server_that_does_not_answer_is_an_error_with_its_reason(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_API", "http://127.0.0.1:9")
     fails(tool(project), "o/tool: it cannot be installed", "refused")

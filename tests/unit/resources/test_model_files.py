@@ -95,6 +95,12 @@ def test_what_was_fetched_before_the_machine_went_away_is_shown_and_kept(hub: Hu
     assert ranges(hub) == ["bytes=60000-"]
 
 
+def test_a_listing_that_was_cut_is_asked_for_again(hub: Hub, tmp_path: Path) -> None:
+    hub.cut_listings = [10]
+    made = model(tmp_path, source="ann/tiny", path="m.gguf", quantization="q8_0", format="gguf")
+    assert made.converge() == "" and made.off == {}
+
+
 @pytest.mark.parametrize("etags", [True, False])
 def test_a_server_that_cannot_go_on_begins_again(hub: Hub, tmp_path: Path, etags: bool) -> None:
     hub.ranges, hub.etags, hub.cut_after = False, etags, [30_000]
@@ -137,7 +143,7 @@ def test_a_model_that_somebody_brought_is_taken_where_its_checksum_proves_it_and
     assert model(tmp_path, source="ann/tiny", path="m.gguf", checksum=digest_bytes(Q8)).off == {}
     other = model(tmp_path, source="ann/tiny", path="m.gguf", format="gguf")
     assert other.off == {"source": "unknown", "files": "not fetched for this resource"}
-    assert other.kind.precious == ("source",)
+    assert other.kind.precious == ("source", "files")
 
 
 def test_a_folder_has_the_checksum_of_its_tree(hub: Hub, tmp_path: Path) -> None:
@@ -153,15 +159,30 @@ def test_a_later_change_of_a_file_is_seen_and_healed(hub: Hub, tmp_path: Path) -
     made = model(tmp_path, source="ann/tiny", format="safetensors", path="t")
     assert made.converge() == "" and made.off == {}
     (tmp_path / "t/config.json").write_text("{ }")
-    (tmp_path / "t/more").write_text("")
-    assert made.off == {"files": "changed: more, config.json"}
-    assert made.converge() == "" and made.off == {} and not (tmp_path / "t/more").exists()
+    assert made.off == {"files": "changed: config.json"} and made.converge() == "" and made.off == {}
     path = tmp_path / "t/config.json"
     before = path.stat()
     path.write_bytes(b"[]")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert made.off == {}
     assert model(tmp_path, {"deep": True}, source="ann/tiny", format="safetensors", path="t").off == {"files": "changed: config.json"}
+
+
+def test_what_somebody_added_is_no_change_and_stays(hub: Hub, tmp_path: Path) -> None:
+    fields = {"source": "ann/tiny", "format": "safetensors", "path": "t"}
+    made = model(tmp_path, **fields)
+    assert made.converge() == ""
+    (tmp_path / "t/mine").mkdir()
+    (tmp_path / "t/mine/adapter.gguf").write_bytes(Q8)
+    assert made.off == {}
+    (tmp_path / "t/config.json").write_text("{ }")
+    assert made.converge() == "" and made.off == {} and (tmp_path / "t/config.json").read_text() == "{}"
+    assert (tmp_path / "t/mine/adapter.gguf").read_bytes() == Q8
+    proven = model(tmp_path, **fields, checksum="0" * 64)
+    assert "t would be replaced, and holds what was not fetched: mine/adapter.gguf: move it away" in proven.converge()
+    assert "holds what was not fetched: mine/adapter.gguf" in model(tmp_path, path="t", state="absent").converge()
+    assert made.remove() == "" and names(tmp_path / "t") == ["mine"] and (tmp_path / "t/mine/adapter.gguf").read_bytes() == Q8
+    assert "t is a folder that was not fetched for this resource: remove it by hand" in made.remove()
 
 
 @pytest.mark.effect("model.cache_dir")
@@ -173,6 +194,27 @@ def test_what_is_kept_in_the_cache_is_not_fetched_again(hub: Hub, tmp_path: Path
     hub.asked.clear()
     assert made.converge() == "" and made.off == {}
     assert not [path for path, _range in hub.asked if path.endswith(".gguf")]
+
+
+def test_writing_to_the_model_leaves_the_cache_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    made = model(tmp_path, source="ann/tiny", format="gguf", quantization="q4_k_m", path="m.gguf", cache_dir="kept")
+    assert made.converge() == ""
+    with (tmp_path / "m.gguf").open("r+b") as file:
+        file.write(b"BROKEN")
+    assert [path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [Q4]
+    assert made.off["files"] == "changed: m.gguf" and made.converge() == "" and (tmp_path / "m.gguf").read_bytes() == Q4
+
+
+@pytest.mark.parametrize("cache", [{}, {"cache_dir": "kept"}])
+def test_a_branch_that_moved_meanwhile_is_not_mixed(hub: Hub, tmp_path: Path, cache: dict[str, str]) -> None:
+    made = model(tmp_path, source="ann/two", path="t", **cache)
+    hub.offer("ann/two", "c1", a__gguf=Q4, b__gguf=Q4)
+    hub.cut_after = [200_000, 0, 0, 0, 0, 0, 0]
+    assert "the download failed" in made.converge()
+    hub.cut_after = []
+    hub.offer("ann/two", "c2", a__gguf=Q8, b__gguf=Q8)
+    assert made.converge() == "" and made.off == {}
+    assert [(tmp_path / "t" / name).read_bytes() for name in ("a.gguf", "b.gguf")] == [Q8, Q8]
 
 
 @pytest.mark.effect("model.token")

@@ -95,7 +95,10 @@ def test_a_lock_installs_exactly_what_it_has_from_indexes_that_no_list_of_proces
         fields = {"lock": "lock.txt", "index_url": here, "extra_index_url": there, "python": sys.executable}
         made = bench(tmp_path, fields)
         assert made.converge() == "" and made.off == {}
-        assert (made.seen.values["index"], made.seen.values["extra_index_url"]) == (here, there)
+        shown = [made.seen.values[name].partition(" (account ")[0] for name in ("index", "extra_index_url")]
+        assert shown == [here.replace("someone:secret@", ""), there.replace("someone:secret@", "")]
+        noted = tmp_path / ".albor/env/it/albor-lock.json"
+        assert "secret" not in noted.read_text() and noted.stat().st_mode & 0o777 == 0o600
         script = made.kind.converge(made.one, Observation(False))[-1]["script"]
         assert [line for line in script.splitlines() if "secret" in line][:2] == [f"set -- {here}", f"set -- {there}"]
         lock.write_text(lock.read_text().replace(digests[0], digests[0][::-1]))
@@ -154,7 +157,7 @@ def test_a_changed_requirements_file_changes_what_is_wanted(tmp_path: Path) -> N
     made = bench(tmp_path, fields)
     first = made.kind.wanted(made.one)
     operations = made.kind.converge(made.one, made.seen)
-    assert [item.get("data") for item in operations] == [None, b"pip\nnumpy>=1.26\n", b"numpy<2\n", None]
+    assert [item.get("data") for item in operations] == [None, None, b"pip\nnumpy>=1.26\n", b"numpy<2\n", None]
     assert "--quiet -r .albor/env/it.requirements.txt -c .albor/env/it.constraints.txt" in operations[-1]["script"]
     (tmp_path / "reqs.txt").write_text("wheel\n")
     second = made.kind.wanted(made.one)
@@ -184,3 +187,33 @@ def test_fields_that_cannot_be_meant_are_refused(tmp_path: Path, fields: dict[st
 
 def test_the_interpreter_lies_in_the_environment(tmp_path: Path) -> None:
     assert interpreter(bench(tmp_path, {"path": "envs/a/"}).one.fields) == "envs/a/bin/python"
+
+
+def test_a_folder_that_is_no_environment_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "years.csv").write_text("1\n")
+    made = bench(tmp_path, {"path": "data"})
+    assert "data is there and is no Python environment, so it is not removed: move it away" in made.converge()
+    assert "data is there and is no Python environment" in made.remove()
+    assert (tmp_path / "data" / "years.csv").read_text() == "1\n"
+    cut = bench(tmp_path, {"path": "cut"})
+    (tmp_path / "cut" / "bin").mkdir(parents=True)
+    assert cut.remove() == "" and not (tmp_path / "cut").exists()
+
+
+def test_files_of_the_workdir_are_not_taken_for_modules_of_python(tmp_path: Path) -> None:
+    (tmp_path / "venv.py").write_text("raise SystemExit('mine')\n")
+    assert bench(tmp_path, {"path": "e", "python": VERSION}).says() == []
+    made = bench(tmp_path, {"path": "e"})
+    assert '"$python" -I -m venv' in str(made.kind.converge(made.one, Observation(False)))
+
+
+def test_an_index_is_recorded_without_its_account_and_another_password_is_another_index(tmp_path: Path) -> None:
+    def recorded(password: str) -> str:
+        made = bench(tmp_path, {"path": "e", "index": f"https://ann:{password}@pypi.test/simple"})
+        return made.kind.wanted(made.one)["index"]
+
+    assert recorded("secret").startswith("https://pypi.test/simple (account ") and "secret" not in recorded("secret")
+    assert recorded("secret") != recorded("other")
+    plain = bench(tmp_path, {"path": "e", "index": "https://pypi.test/simple"})
+    assert plain.kind.wanted(plain.one)["index"] == "https://pypi.test/simple"
