@@ -130,6 +130,10 @@ class Convergent:
         """The operations that bring the wanted state about: only what differs from what was observed."""
         raise NotImplementedError
 
+    def was_there(self, observed: Observation, wanted: Mapping[str, str]) -> bool:
+        """Whether something that exists and is not as wanted was there before us, so that it stays when ours is taken away."""
+        return observed.exists
+
     def again(self, one: Instance, observed: Observation) -> list[Item]:
         """The operations that do it once more although nothing differs, because a resource that triggers it changed."""
         return self.converge(one, Observation(False))

@@ -120,6 +120,10 @@ class ServiceKind(Convergent):
         """Enable or disable first, then start and see whether it stays, or stop."""
         return self._converged(one, observed)
 
+    def was_there(self, observed: Observation, wanted: Mapping[str, str]) -> bool:
+        """A unit is not ours in any case: what was there is that it ran, or started with the machine."""
+        return any(observed.values.get(name) == value for name, value in wanted.items())
+
     def again(self, one: Instance, observed: Observation) -> list[Item]:
         """What differs; a running one reads its settings again, or is started again when it cannot do that or its unit changed."""
         running = self.wanted(one).get("state") == "running" and observed.values.get("state") == "running"

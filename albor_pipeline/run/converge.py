@@ -102,7 +102,7 @@ class Convergence:
         if self._decision.action is not Action.UPDATE:
             return False
         if result is None or is_elsewhere(wanted, result):
-            return True
+            return self._kind.was_there(self._observed, wanted.parts.get("fields", {}))
         before = result.fingerprint.parts.get("fields", {})
         more = [name for name in wanted.parts.get("fields", {}) if name not in before] if self._kind.many else []
         grown = any(self._observed.values.get(name, "absent") != "absent" for name in more)
