@@ -19,6 +19,7 @@ from test_cases import resource_of
 
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
+from albor_pipeline.resources.marks import cksum
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.user import MARK
 
@@ -92,7 +93,7 @@ def _command(machine: Machine, word: str) -> None:
 
 def _job_name(machine: Machine, word: str) -> None:
     machine.converge("cron", {"name": f"x{word}", "schedule": "@daily", "command": "true"})
-    assert machine.tab.read_text() == f"# others\n# albor-pipeline it: {f'x{word}'.strip()}\n@daily true\n"
+    assert machine.tab.read_text() == f"# others\n# albor-pipeline it: {f'x{word}'.strip()} [{cksum(b'true')}]\n@daily true\n"
 
 
 def _key(machine: Machine, word: str) -> None:
@@ -178,17 +179,17 @@ def test_a_mark_that_lost_its_line_takes_no_line_of_others(machine: Machine) -> 
     table = "{}\n# theirs\nother /mnt/ab tmpfs  a\\040b 0 0"
     machine.converge("mount", {"source": "x", "path": "/mnt/a", "fstype": "tmpfs"}, table=table.format("# albor-pipeline it"))
     rest = table.partition("\n")[2]
-    assert machine.fstab.read_text() == f"{rest}\n# albor-pipeline it\nx /mnt/a tmpfs defaults 0 0\n"
+    assert machine.fstab.read_text() == f"{rest}\n# albor-pipeline it: /mnt/a\nx /mnt/a tmpfs defaults 0 0\n"
     machine.converge("cron", {"name": "job", "schedule": "@daily", "command": "x"}, table=table.format("# albor-pipeline it: job"))
-    assert machine.tab.read_text() == f"{rest}\n# albor-pipeline it: job\n@daily x\n"
+    assert machine.tab.read_text() == f"{rest}\n# albor-pipeline it: job [{cksum(b'x')}]\n@daily x\n"
     keys = machine.home / ".ssh" / "authorized_keys"
     keys.parent.mkdir()
     keys.write_text(table.format(MARK))
     machine.converge("user", {"name": "zoe", "ssh_authorized_keys": ["ssh-rsa x"]}, Observation(True, {"state": "present"}))
-    assert keys.read_text() == f"{rest}\n{MARK}\nssh-rsa x\n"
+    assert keys.read_text() == f"{rest}\n{MARK}: ssh-rsa\nssh-rsa x\n"
 
 
 def test_a_job_that_another_resource_has_too_stays(machine: Machine) -> None:
-    table = "# albor-pipeline other: wipe\n@daily x\n@daily x\n# albor-pipeline it: job\n@hourly y\n"
+    table = f"# albor-pipeline other: wipe\n@daily x\n@daily x\n# albor-pipeline it: job [{cksum(b'y')}]\n@hourly y\n"
     machine.converge("cron", {"name": "job", "schedule": "@daily", "command": "x"}, table=table)
-    assert machine.tab.read_text() == "# albor-pipeline other: wipe\n@daily x\n# albor-pipeline it: job\n@daily x\n"
+    assert machine.tab.read_text() == f"# albor-pipeline other: wipe\n@daily x\n# albor-pipeline it: job [{cksum(b'x')}]\n@daily x\n"
