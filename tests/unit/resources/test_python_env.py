@@ -210,10 +210,10 @@ def test_files_of_the_workdir_are_not_taken_for_modules_of_python(tmp_path: Path
 
 def test_an_index_is_recorded_without_its_account_and_another_password_is_another_index(tmp_path: Path) -> None:
     def recorded(password: str) -> str:
-        made = bench(tmp_path, {"path": "e", "index": f"https://ann:{password}@pypi.test/simple"})
+        made = bench(tmp_path, {"path": "e", "index": f"https://ann:{password}@index.test/simple"})
         return made.kind.wanted(made.one)["index"]
 
-    assert recorded("secret").startswith("https://pypi.test/simple (account ") and "secret" not in recorded("secret")
+    assert recorded("secret").startswith("https://index.test/simple (account ") and "secret" not in recorded("secret")
     assert recorded("secret") != recorded("other")
-    plain = bench(tmp_path, {"path": "e", "index": "https://pypi.test/simple"})
-    assert plain.kind.wanted(plain.one)["index"] == "https://pypi.test/simple"
+    plain = bench(tmp_path, {"path": "e", "index": "https://index.test/simple"})
+    assert plain.kind.wanted(plain.one)["index"] == "https://index.test/simple"
