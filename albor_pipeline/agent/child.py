@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WATCHED = frozenset((signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 CHILD_ENDED = frozenset((signal.SIGCHLD,))
-DEFAULTS = (*sorted(WATCHED), signal.SIGPIPE, signal.SIGXFSZ)
+DEFAULTS = (*sorted({*WATCHED, signal.SIGQUIT}), signal.SIGPIPE, signal.SIGXFSZ)
 PR_SET_CHILD_SUBREAPER = 36
 SIGNAL_SET_BYTES = 128
 SHELL = ("/bin/bash", "-c")
