@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,7 +73,25 @@ class Instance:
             raise ManifestError.of("unreadable", message, span=self.place(field)) from None
 
 
-class Convergent:
+class Described:
+    """What kinds have in common that differ in nothing but their fields."""
+
+    @property
+    def noun(self: Kind) -> str:
+        """The type's own name."""
+        return self.name
+
+    @property
+    def shown(self: Kind) -> tuple[str, ...]:
+        """Every key of the model."""
+        return keys_of(self.model)
+
+    def defaults(self, name: str) -> Mapping[str, Any]:
+        """None: nothing depends on the resource's name."""
+        return {}
+
+
+class Convergent(Described, ABC):
     """Base of the kinds that describe a state of the machine: it is probed, compared and brought about.
 
     Probe items and operations are mappings that the agent understands. Items: `{"op": "stat", "path"}`, `{"op": "tree", "path"}`,
@@ -92,43 +111,29 @@ class Convergent:
     exclusive: ClassVar[str] = ""
     """Operations with the same word here are done one after the other on a machine: what they change has no lock of its own."""
 
-    @property
-    def noun(self) -> str:
-        """The type's own name."""
-        return self.name
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Every key of the model."""
-        return keys_of(self.model)
-
-    def defaults(self, name: str) -> Mapping[str, Any]:
-        """None: nothing depends on the resource's name."""
-        return {}
-
     def identity(self, fields: Any) -> dict[str, str]:
         """Which thing of its type on a machine it is, by the fields that say so."""
         found = {name: getattr(fields, name, None) for name in self.placed}
         return {name: str(value) for name, value in found.items() if value is not None}
 
+    @abstractmethod
     def probes(self, one: Instance) -> list[Item]:
         """The agent's probe items that show the present state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """What the results of `probes` say, in the order of the items; never raises on odd results."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wanted(self, one: Instance) -> Mapping[str, str]:
         """The values that must be observed, by the same names and in the same form as Observation.values.
 
         May read files of the project below its root; raises ManifestError when one is not there.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """The operations that bring the wanted state about: only what differs from what was observed."""
-        raise NotImplementedError
 
     def was_there(self, observed: Observation, wanted: Mapping[str, str]) -> bool:
         """Whether something that exists and is not as wanted was there before us, so that it stays when ours is taken away."""
@@ -138,9 +143,9 @@ class Convergent:
         """The operations that do it once more although nothing differs, because a resource that triggers it changed."""
         return self.converge(one, Observation(False))
 
+    @abstractmethod
     def remove(self, one: Instance) -> list[Item]:
         """The operations that take the thing away; nothing is left of it, and nothing else is touched."""
-        raise NotImplementedError
 
     def forecasts(self, one: Instance) -> list[Item]:
         """Probe items that say whether converging can work at all; for `provision plan`."""

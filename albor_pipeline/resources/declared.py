@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from albor_pipeline.resources.fields import Fields, keys_of
+from albor_pipeline.resources.base import Described
+from albor_pipeline.resources.fields import Fields
 
 
 @dataclass(frozen=True)
-class Declared:
+class Declared(Described):
     """The kind `name` with the fields of `model`; a plan that needs it is refused by name."""
 
     name: str
     model: type[Fields]
     names: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def noun(self) -> str:
-        """The type's own name."""
-        return self.name
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Every key of the model."""
-        return keys_of(self.model)
-
-    def defaults(self, name: str) -> Mapping[str, Any]:
-        """None: nothing depends on the resource's name."""
-        return {}

@@ -84,7 +84,7 @@ def test_two_bare_machines_are_provisioned_disturbed_and_healed(make: Make, mach
     said = project.run("provision", "apply")
     assert said.exit == 0 and said.out.startswith("Nothing to do: "), said
     assert training.do("nvidia-smi -L | head -1").startswith("GPU 0") and "torch" in training.do("ls /mnt/teacher")
-    assert training.do("crontab -l -u albor | grep -c 'rsync -a --delete /srv/albor/work/models/'").strip() == "1"
+    assert training.do("crontab -l -u albor | grep -c 'rsync -a --delete /srv/albor/runs/models/'").strip() == "1"
     assert teacher.do("stat -c '%U %a' /srv/albor; systemctl is-active nfs-kernel-server").split() == ["albor", "750", "active"]
     assert "tiny-Q4_K_M.gguf" in teacher.do("ls /srv/albor/teacher")
     training.do("umount /mnt/teacher; crontab -r -u albor; chmod 777 /srv/albor; nvidia-smi -c PROHIBITED")
