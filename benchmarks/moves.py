@@ -37,6 +37,27 @@ AGE_S = 2.1  # files younger than that are read again, whatever is known of them
 LIMITS = {"big": "limit 0.8", "again": "limit 41 %", "same": "limit 0.3 s", "small": "limit 1", "one": "limit 1"}
 
 
+def carried(errand: Errand, source: AgentClient, target: AgentClient, until: float = 1.0) -> tuple[float, int]:
+    """Seconds that an errand takes, and the bytes that were sent; `until` ends it at that part of them."""
+    began = time.perf_counter()
+    relay = Relay(errand, source, target)
+    ends = {errand.source: source, errand.target: target}
+    while not relay.over:
+        wait_readable(list(ends.values()), 0.5)
+        for name, client in ends.items():
+            for message in client.poll(0):
+                if (name, message.id) in relay.ends:
+                    relay.take(name, message)
+        relay.pump()
+        if until < 1 and relay.sent.size_bytes and relay.sent.passed_bytes >= until * relay.sent.size_bytes:
+            break
+    took = time.perf_counter() - began
+    relay.stop()
+    if relay.error is not None:
+        raise RuntimeError(relay.error.message)
+    return took, relay.sent.passed_bytes
+
+
 class Bench:
     """The machines `here`, `a` and `b`, each with a folder and an agent."""
 
@@ -69,23 +90,7 @@ class Bench:
         assert found is not None
         trees.record(Layout(str(self.folders[source])), found)  # as an attempt's end does
         self.firsts[target].request("lease", holder="a benchmark")
-        began = time.perf_counter()
-        relay = Relay(Errand(source, path, target, path, found.root, "use", "0001"), self.clients[source], self.clients[target])
-        pair = {name: self.clients[name] for name in (source, target)}
-        while not relay.over:
-            wait_readable(list(pair.values()), 0.5)
-            for name, client in pair.items():
-                for message in client.poll(0):
-                    if (name, message.id) in relay.ends:
-                        relay.take(name, message)
-            relay.pump()
-            if until < 1 and relay.sent.size_bytes and relay.sent.passed_bytes >= until * relay.sent.size_bytes:
-                break
-        took = time.perf_counter() - began
-        relay.stop()
-        if relay.error is not None:
-            raise RuntimeError(relay.error.message)
-        return took, relay.sent.passed_bytes
+        return carried(Errand(source, path, target, path, found.root, "use", "0001"), self.clients[source], self.clients[target], until)
 
     def cold(self, source: str, target: str, path: str) -> float:
         """Seconds of a move to where nothing is."""

@@ -24,12 +24,13 @@ from albor_pipeline.agent.layout import Layout
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.run import sending
 from albor_pipeline.run.project import Project
-from albor_pipeline.run.relay import Errand, Relay
+from albor_pipeline.run.relay import Errand
 from albor_pipeline.transport import openssh
 from albor_pipeline.transport.client import AgentClient
-from albor_pipeline.transport.local import LocalTransport, wait_readable
+from albor_pipeline.transport.local import LocalTransport
 from albor_pipeline.transport.ssh import SshTransport
 from benchmarks.common import ROOT, folder, in_turns, row, seconds
+from benchmarks.moves import carried
 
 sys.path.insert(0, str(ROOT / "tests"))
 from testbed.base import obstacle
@@ -66,21 +67,7 @@ class Ends:
         found = trees.read_tree(str(self.here / "big"), lambda where, _info: hashing.digest_file(where))
         assert found is not None
         trees.record(Layout(str(self.here)), found)
-        began = time.perf_counter()
-        relay = Relay(Errand("here", "big", BOX, "big", found.root, "use", "0001"), self.source, target)
-        ends = {"here": self.source, BOX: target}
-        while not relay.over:
-            wait_readable(list(ends.values()), 0.5)
-            for name, client in ends.items():
-                for message in client.poll(0):
-                    if (name, message.id) in relay.ends:
-                        relay.take(name, message)
-            relay.pump()
-        took = time.perf_counter() - began
-        relay.stop()
-        if relay.error is not None:
-            raise RuntimeError(relay.error.message)
-        return took
+        return carried(Errand("here", "big", BOX, "big", found.root, "use", "0001"), self.source, target)[0]
 
     def project(self) -> float:
         """Seconds of the file as the only one of a project."""
