@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-DTypeName = Literal["auto", "fp32", "bf16"]
+DTypeName = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def likely_device(wanted: DeviceName) -> str:
@@ -36,21 +36,34 @@ def thread_count(wanted: int | None) -> int:
 
 @dataclass(frozen=True)
 class Compute:
-    """The chosen device; weights are fp32 always, `autocast` says whether products are made in bf16."""
+    """The chosen device; weights are fp32 always, `autocast` says whether products are made in fewer bits, bf16 unless `half`: fp16."""
 
     device: torch.device
     autocast: bool
+    half: bool = False
+
+    @property
+    def product_type(self) -> torch.dtype | None:
+        """The number format of products; None: that of the weights."""
+        import torch
+
+        return (torch.float16 if self.half else torch.bfloat16) if self.autocast else None
 
     def context(self) -> Any:
         """A context in which the forward pass runs."""
         import torch
 
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        return torch.autocast(self.device.type, self.product_type or torch.bfloat16, enabled=self.autocast)
+
+    @property
+    def dtype(self) -> str:
+        """The number format of products by its short name."""
+        return ("fp16" if self.half else "bf16") if self.autocast else "fp32"
 
     @property
     def text(self) -> str:
         """`cpu, fp32`."""
-        return f"{self.device.type}, {'bf16' if self.autocast else 'fp32'}"
+        return f"{self.device.type}, {self.dtype}"
 
 
 def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute:
@@ -72,7 +85,7 @@ def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute
     if name == "cuda":
         _keep_to_limit()
     fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if name == "cuda" else _cpu_computes_bf16()
-    return Compute(torch.device(name), dtype == "bf16" or (dtype == "auto" and fast_bf16))
+    return Compute(torch.device(name), dtype in ("bf16", "fp16") or (dtype == "auto" and fast_bf16), dtype == "fp16")
 
 
 def _keep_to_limit() -> None:

@@ -1,14 +1,22 @@
-"""Next-token loss in nats, as sums, so that every average is weighted by tokens; knows no optimizer and no files."""
+"""Next-token loss in nats, as sums, so that every average is weighted by tokens; knows no optimizer and no files.
+
+The head's logits are made for some hundred tokens at a time and turned at once into loss and gradient: with 32,768 words, logits of a
+micro-batch are what a card runs out of.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.lib.device import Compute
+from stages.lib.model import Llama
+from stages.lib.settings import CHUNK_TOKENS
 
 IGNORED = -100
 
@@ -22,21 +30,90 @@ def token_losses(model: nn.Module, inputs: Tensor, targets: Tensor, compute: Com
 
 
 def loss_sum(
-    model: nn.Module, inputs: Tensor, targets: Tensor, compute: Compute, eos_id: int | None = None,
-) -> Tensor:
-    """The summed loss of a batch, differentiable; with `eos_id` the documents of a row do not see one another."""
+    model: Llama, inputs: Tensor, targets: Tensor, compute: Compute, eos_id: int | None = None, *,
+    weight: Tensor | None = None, z_loss: float = 0.0, compiled: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """What to differentiate, and the summed loss of a batch without z-loss; with `eos_id` the documents of a row do not see one another.
+
+    The first is `weight` (0-dimensional, 1 if not given) x (loss + z_loss x log(Z)^2 summed over targets), Z the sum that softmax
+    divides by (PaLM, Chowdhery et al. 2022, section 5). Gradients are made on the way there, so a loss scale belongs into `weight`.
+    `compiled`: with the model's body as compiled, and the head's work compiled too; else both as written, whatever was compiled.
+    """
     with compute.context():
-        logits = model(inputs) if eos_id is None else model(inputs, eos_id=eos_id)
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        states = (model.model if compiled else model.model.forward)(inputs, eos_id=eos_id)
+    one = weight if weight is not None else torch.ones((), device=inputs.device)
+    of_chunk = _compiled_chunk() if compiled else _chunk
+    found = _Head.apply(states.flatten(0, 1), model.lm_head.weight, targets.flatten(), one, z_loss, compute.product_type, of_chunk)
+    return cast(tuple[Tensor, Tensor], found)
 
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], compute: Compute, eos_id: int | None = None,
+    model: Llama, batches: Iterable[tuple[Tensor, Tensor]], compute: Compute, eos_id: int | None = None,
 ) -> float:
     """Nats a token over all batches, each token counting once whatever the size of its batch."""
     total, tokens = 0.0, 0
     for inputs, targets in batches:
-        total += float(loss_sum(model, inputs, targets, compute, eos_id))
+        total += float(loss_sum(model, inputs, targets, compute, eos_id)[1])
         tokens += int((targets != IGNORED).sum())
     return total / tokens
+
+
+def _chunk(states: Tensor, head: Tensor, targets: Tensor, weight: Tensor, z_loss: float, way_back: bool) -> list[Tensor]:
+    """Of some tokens' states (n, d) and the head (V, d) in one number format: what to differentiate, the loss alone, both in fp32 and
+    summed; with `way_back` also the gradients of states (n, d) and head (V, d).
+
+    d loss / d logits = softmax - onehot; d log(Z)^2 / d logits = 2 log(Z) softmax.
+    """
+    logits = torch.mm(states, head.t()).to(torch.promote_types(states.dtype, torch.float32))
+    log_z = logits.logsumexp(1)
+    counted = (targets != IGNORED).to(logits.dtype)
+    place = targets.clamp(min=0)[:, None]
+    loss = ((log_z - logits.gather(1, place).squeeze(1)) * counted).sum()
+    whole = weight * (loss + z_loss * (log_z.square() * counted).sum()) if z_loss else weight * loss
+    if not way_back:
+        return [whole, loss]
+    scale = counted * weight
+    grown = scale * (1 + 2 * z_loss * log_z) if z_loss else scale
+    back = logits.sub_(log_z[:, None]).exp_().mul_(grown[:, None])
+    back.scatter_add_(1, place, -scale[:, None])
+    low = back.to(states.dtype)
+    return [whole, loss, torch.mm(low, head), torch.mm(low.t(), states)]
+
+
+@cache
+def _compiled_chunk() -> OfChunk:
+    return torch.compile(_chunk, dynamic=False)
+
+
+OfChunk = Callable[[Tensor, Tensor, Tensor, Tensor, float, bool], list[Tensor]]
+
+
+class _Head(torch.autograd.Function):
+    """The head and its loss, chunk by chunk; the gradients are made on the way there and only scaled on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, head: Tensor, targets: Tensor, weight: Tensor, z_loss: float, kind: torch.dtype | None,
+        of_chunk: OfChunk,
+    ) -> tuple[Tensor, Tensor]:
+        way_back = any(ctx.needs_input_grad[:2])
+        low = head if kind is None else head.to(kind)
+        wide = torch.promote_types(states.dtype, torch.float32)
+        whole, loss = states.new_zeros((), dtype=wide), states.new_zeros((), dtype=wide)
+        ctx.states = torch.empty_like(states) if way_back else None
+        ctx.head = torch.zeros_like(head) if way_back else None
+        for begin in range(0, len(states), CHUNK_TOKENS):
+            end = begin + CHUNK_TOKENS
+            found = of_chunk(states[begin:end].to(low.dtype), low, targets[begin:end], weight, z_loss, way_back)
+            whole += found[0]
+            loss += found[1]
+            if way_back:
+                ctx.states[begin:end] = found[2]
+                ctx.head += found[3]
+        ctx.mark_non_differentiable(loss)
+        return whole, loss
+
+    @staticmethod
+    def backward(ctx: Any, *grown: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
+        return ctx.states * grown[0], ctx.head.mul_(grown[0]), None, None, None, None, None

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.lib.settings import TrainingConfig
+from stages.lib.settings import CHUNK_TOKENS, OptimizerConfig, TrainingConfig
 from stages.lib.shape import Shape
 
 _VALIDATED_ROWS = 16
 _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 340_000_000
 _GPU_ROUNDING = 0.05
+_NAMES = {"adamw": "AdamW", "muon": "Muon"}
 _HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.15, 0.5, 0.85
 
 
@@ -55,43 +56,48 @@ def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
 
 
 def memory(
-    shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, val_rows: int = _VALIDATED_ROWS, rows_bytes: int = 0,
+    shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, optimizer: OptimizerConfig | None = None,
+    val_rows: int = _VALIDATED_ROWS, rows_bytes: int = 0,
 ) -> Memory:
-    """The peak of a run, by part. Weights, gradients and AdamW's two moments are fp32: 4P, 4P and 8P bytes.
+    """The peak of a run, by part. Weights, gradients, averaged weights (`ema`) and each moment are fp32: 4P bytes; AdamW has two moments,
+    Muon one.
 
-    logits: the way back through the loss holds log-probabilities, their gradient and that of the logits at once, each 4V bytes a token.
-    head: the gradient of a tied embedding is made twice, once as head and once as table, before the two are added (4Vd).
-    validation: the part of 16 rows' logits, made without a way back, that goes beyond what training holds.
+    logits: those of CHUNK_TOKENS tokens and their exponentials, 8V bytes a token, live at once.
+    head: the gradient of the head grows chunk by chunk (8Vd bytes at the most), that of its inputs is kept (4d a token).
+    activations: with `activation_checkpointing` each layer keeps its input alone, and one layer at a time is computed again.
+    validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
     fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
     the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
-    runtime: libraries; on a GPU the driver's context. staging: what writing a checkpoint holds on the host, the moments of a GPU run.
+    runtime: libraries; on a GPU the driver's context. staging: what writing a checkpoint holds on the host.
+    A compiled run keeps less; it is counted as if it were not compiled.
     """
-    count, numbers, vocabulary = seq_len - 1, shape.parameters(), shape.vocab_size
+    count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
     tokens, val_tokens = training.batch_size * count, min(_VALIDATED_ROWS, val_rows) * count
     one = layer_bytes(shape, training.batch_size, count, bf16)
-    outer = tokens * (12 * shape.hidden_size + 4 + 8 + 8)
-    if bf16:
-        outer += 2 * vocabulary * shape.hidden_size - 2 * tokens * shape.hidden_size
+    outer = tokens * (8 * wide + 4 + 8)
     if training.document_mask:
         outer += training.batch_size * count * count * (2 if bf16 else 4)
-    kept = shape.num_hidden_layers * one + outer
-    logits = 12 * tokens * vocabulary
-    head = 4 * vocabulary * shape.hidden_size
-    judged = val_tokens * ((10 if bf16 else 8) * vocabulary + (6 if bf16 else 12) * shape.intermediate_size)
+    layers = shape.num_hidden_layers
+    kept = outer + (layers * 4 * wide * tokens + one if training.activation_checkpointing else layers * one)
+    logits = 8 * min(tokens, CHUNK_TOKENS) * vocabulary
+    head = 8 * vocabulary * wide + 4 * wide * tokens
+    judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
     share = _HEAP_AGAIN if training.accumulation > 1 else _HEAP_MASKED if training.document_mask else _HEAP_ALWAYS
     again = int(share * kept) if on_cpu else 0
-    # The C library gives little back, so that on a CPU validation comes on top of most of what training held.
-    beyond = judged - again - (8 * tokens * vocabulary if on_cpu else logits + kept)
+    kind = optimizer.name if optimizer is not None else "adamw"
+    moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
+    average = 4 * numbers if training.ema is not None else 0
     parts = {
-        "weights": 4 * numbers, "gradients": 4 * numbers, "AdamW": 8 * numbers, "activations": kept, "logits": logits, "head": head,
-        "validation": max(0, beyond), "rows": rows_bytes if on_cpu else 0,
+        "weights": 4 * numbers, "gradients": 4 * numbers, _NAMES[kind]: moments, "average": average, "activations": kept,
+        "logits": logits, "head": head, "validation": max(0, judged - kept - again), "rows": rows_bytes if on_cpu else 0,
     }
     rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
     parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
     # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
-    at_the_loss = (12 if training.accumulation == 1 else 16) * numbers + kept + logits
-    live = max(at_the_loss, 16 * numbers + head)
-    return Memory(parts, (one,) * shape.num_hidden_layers, 0 if on_cpu else 8 * numbers, live)
+    standing = 4 * numbers + moments + average
+    at_the_loss = standing + (4 * numbers if training.accumulation > 1 else 0) + kept + logits + head
+    live = max(at_the_loss, standing + 4 * numbers + 4 * vocabulary * wide)
+    return Memory(parts, (one,) * layers, 4 * numbers + moments + average, live)
 
 
 def _matrix_numbers_of_a_layer(shape: Shape) -> int:

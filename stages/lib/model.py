@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 INIT_STD = 0.02
 
@@ -183,13 +184,39 @@ class Block(nn.Module):
 
 
 class Body(nn.Module):
-    """Embedding, layers and last norm: everything that Hugging Face files under `model.`."""
+    """Embedding, layers and last norm: everything that Hugging Face files under `model.`.
+
+    `recompute`: a layer keeps only its input for the way back and is computed again there (Chen et al. 2016).
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self.shape = shape
+        self.recompute = False
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_hidden_layers))
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None, eos_id: int | None = None) -> Tensor:
+        """Normed states (rows, count, hidden_size), from which the head makes logits; the rest as in Llama.forward."""
+        if cache is not None and eos_id is not None:
+            raise ValueError("a cache holds one document; it takes no eos_id")
+        start = cache.length if cache is not None else 0
+        if start + ids.shape[1] > self.shape.max_position_embeddings:
+            raise ValueError(
+                f"{start + ids.shape[1]} positions, but the model has {self.shape.max_position_embeddings}"
+            )
+        x = self.embed_tokens(ids)
+        cos, sin = rotary(self.shape, start, ids.shape[1], x)
+        mask = documents_mask(ids, eos_id, _score_dtype(x)) if eos_id is not None else None
+        for block in self.layers:
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, cos, sin, cache, mask, use_reentrant=False)
+            else:
+                x = block(x, cos, sin, cache, mask)
+        if cache is not None:
+            cache.length += ids.shape[1]
+        return self.norm(x)
 
 
 class Llama(nn.Module):
@@ -211,21 +238,7 @@ class Llama(nn.Module):
         With a cache the ids follow those it holds. `eos_id` given: a row holds documents that do not see one another.
         ValueError when the ids would pass `max_position_embeddings`, or with both a cache and `eos_id`.
         """
-        if cache is not None and eos_id is not None:
-            raise ValueError("a cache holds one document; it takes no eos_id")
-        start = cache.length if cache is not None else 0
-        if start + ids.shape[1] > self.shape.max_position_embeddings:
-            raise ValueError(
-                f"{start + ids.shape[1]} positions, but the model has {self.shape.max_position_embeddings}"
-            )
-        x = self.model.embed_tokens(ids)
-        cos, sin = rotary(self.shape, start, ids.shape[1], x)
-        mask = documents_mask(ids, eos_id, _score_dtype(x)) if eos_id is not None else None
-        for block in self.model.layers:
-            x = block(x, cos, sin, cache, mask)
-        if cache is not None:
-            cache.length += ids.shape[1]
-        return self.lm_head(self.model.norm(x))
+        return self.lm_head(self.model(ids, cache, eos_id))
 
 
 def _score_dtype(x: Tensor) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from stages.lib.shape import Shape
 
 Count = Annotated[HumanInt, Field(ge=1)]
 Positive = Annotated[HumanFloat, Field(gt=0)]
+# Tokens whose logits are made at a time.
+CHUNK_TOKENS = 1024
 Share = Annotated[HumanFloat, Field(ge=0, lt=1)]
 
 
@@ -26,18 +28,23 @@ class DataConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW, the same for every weight."""
+    """AdamW for every weight, or Muon for the matrices between embedding and head, `momentum` its own, and AdamW for the rest."""
 
+    name: Literal["adamw", "muon"] = "adamw"
     lr: Positive
     betas: tuple[Share, Share] = (0.9, 0.95)
     eps: Positive = 1e-8
     weight_decay: Annotated[HumanFloat, Field(ge=0)] = 0.1
+    momentum: Share = 0.95
 
 
 class TrainingConfig(Config):
     """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing.
 
     `document_mask`: a token sees only its own document of a packed row, in training and in its validation.
+    `z_loss`: weight of log(Z)^2 beside the loss. `ema`: decay of averaged weights, which are then what is validated and written.
+    `activation_checkpointing`: layers are computed again on the way back. `compile: auto` compiles where the run is long enough to gain.
+    `deterministic`: only algorithms that give the same bits each time, on a GPU too.
     """
 
     max_steps: Count
@@ -49,6 +56,11 @@ class TrainingConfig(Config):
     min_lr_ratio: Annotated[HumanFloat, Field(ge=0, le=1)] = 0.0
     grad_clip: Positive | None = 1.0
     document_mask: bool = False
+    z_loss: Annotated[HumanFloat, Field(ge=0)] = 0.0
+    ema: Annotated[HumanFloat, Field(gt=0, lt=1)] | None = None
+    activation_checkpointing: bool = False
+    compile: Literal["auto"] | bool = "auto"
+    deterministic: bool = False
     eval_interval: Count = 100
     checkpoint_interval: Count = 100
     log_interval: Count = 10
@@ -107,8 +119,8 @@ class PretrainConfig(Config):
 
     @property
     def checkpoint_bytes(self) -> int:
-        """One checkpoint: weights and AdamW's two moments in fp32, 12 bytes a parameter."""
-        return 12 * self.model.parameters()
+        """One checkpoint: weights, averaged ones and moments (Muon's counted as AdamW's two) in fp32."""
+        return (12 if self.training.ema is None else 16) * self.model.parameters()
 
     @property
     def disk_bytes(self) -> int:

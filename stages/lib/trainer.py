@@ -1,13 +1,15 @@
-"""One optimizer step, one validation, and the tensors a resumed run needs; knows no files, no clock and no loop."""
+"""Gradients of a step, the update they lead to, one validation, and the tensors a resumed run needs; knows no files, no clock and no loop."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stages.lib import optim
 from stages.lib.device import Compute
@@ -15,82 +17,141 @@ from stages.lib.loader import Loader
 from stages.lib.loss import IGNORED, loss_sum, mean_loss
 from stages.lib.model import Llama
 from stages.lib.settings import OptimizerConfig, TrainingConfig
-from stages.lib.stage import StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one step showed: mean loss in nats a token, gradient norm before clipping, rate, tokens learned from."""
+class Gradients:
+    """What the gradients of one step showed: mean loss in nats a token, norm before clipping, tokens they come from.
+
+    `overflowed`: an fp16 scale was too large for them, so that there is no update and the scale falls. `micro_norm`: that of the first
+    micro-batch alone, where it was asked for, each gradient a mean over tokens.
+    """
 
     loss: float
-    grad_norm: float
-    lr: float
+    norm: float
     tokens: int
+    overflowed: bool
+    micro_norm: float | None
 
 
 class Trainer:
-    """A model with its optimizer and the order of its data; `eos_id` given: documents of a row do not see one another."""
+    """A model with its optimizers and the order of its data; `eos_id` given: documents of a row do not see one another.
+
+    A step is `gradients`, then `update` or `skip`: whether such gradients may be learned from is for others to say.
+    """
 
     def __init__(
         self, model: Llama, loader: Loader, optimizer: OptimizerConfig, training: TrainingConfig, compute: Compute,
-        eos_id: int | None = None,
+        eos_id: int | None = None, compiled: bool = False,
     ) -> None:
         self.model, self.loader, self.training, self.compute = model.to(compute.device), loader, training, compute
-        self.peak_lr = optimizer.lr
-        self.eos_id = eos_id
-        self.optimizer = optim.build(self.model, optimizer)
+        self.eos_id, self.compiled = eos_id, compiled
+        self.model.model.recompute = training.activation_checkpointing
+        if compiled:
+            self.model.model.compile(dynamic=False)
+        self.optimizers = optim.build(self.model, optimizer)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.half)
+        self.weights = list(self.model.parameters())
+        self.average = [weight.detach().clone() for weight in self.weights] if training.ema is not None else []
 
-    def step(self, step: int) -> Step:
-        """Makes `step` (from 1): every micro-batch weighs as its tokens, so accumulation equals one large batch.
+    def gradients(self, position: int, look: bool = False) -> Gradients:
+        """The gradients of the rows at `position` (from 1): every micro-batch weighs as its tokens, so accumulation equals one batch.
 
-        StageError when loss or gradient is not a number, or the loss is exactly 0; the weights are then untouched.
+        `look` also measures the first micro-batch's alone.
         """
-        lr = self.training.lr_at(step, self.peak_lr)
-        micro = [(x.to(self.compute.device), y.to(self.compute.device))
-                 for x, y in self.loader.micro_batches(step, self.training.batch_size)]
-        tokens = sum(int((targets != IGNORED).sum()) for _, targets in micro)
+        micro = list(self.loader.micro_batches(position, self.training.batch_size))
+        counts = [int((targets != IGNORED).sum()) for _, targets in micro]
+        tokens, device = sum(counts), self.compute.device
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.compute.device)
-        for inputs, targets in micro:
-            loss = loss_sum(self.model, inputs, targets, self.compute, self.eos_id) / tokens
-            loss.backward()
-            total += loss.detach()
-        norm = float(optim.clip(self.model, self.training.grad_clip))
-        _refuse_broken(step, float(total), norm)
-        optim.set_lr(self.optimizer, lr)
-        self.optimizer.step()
-        return Step(float(total), norm, lr, tokens)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        total, first = torch.zeros((), device=device), None
+        weight = self.scaler.scale(torch.ones((), device=device)) / tokens
+        for number, (inputs, targets) in enumerate(micro):
+            whole, loss = loss_sum(
+                self.model, inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True), self.compute, self.eos_id,
+                weight=weight, z_loss=self.training.z_loss, compiled=self.compiled,
+            )
+            whole.backward()
+            total += loss
+            if look and number == 0:
+                first = optim.norm(self.model) / (weight * counts[0])
+        if self.compute.half:
+            for optimizer in self.optimizers:
+                self.scaler.unscale_(optimizer)
+        self._norm = optim.norm(self.model)
+        norm, loss_now = float(self._norm), float(total) / tokens
+        return Gradients(loss_now, norm, tokens, self.compute.half and not torch.isfinite(self._norm).item(),
+                         None if first is None else float(first))
+
+    def update(self, lr: float, max_norm: float | None) -> None:
+        """Learns from the gradients at hand, scaled down to `max_norm` where they are longer."""
+        optim.set_lr(self.optimizers, lr)
+        if max_norm is not None:
+            optim.clip(self.model, self._norm, max_norm)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        if self.training.ema is not None:
+            get_ema_multi_avg_fn(self.training.ema)(self.average, [weight.detach() for weight in self.weights], None)
+
+    def skip(self) -> None:
+        """Learns nothing from the gradients at hand; an fp16 scale that was too large for them falls."""
+        if self.compute.half:
+            self.scaler.update()
 
     def validate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-        """Nats a token on held-out rows."""
+        """Nats a token on held-out rows, of the averaged weights where there are such."""
         self.model.eval()
         there = ((x.to(self.compute.device), y.to(self.compute.device)) for x, y in batches)
-        return mean_loss(self.model, there, self.compute, self.eos_id)
+        with self.averaged():
+            return mean_loss(self.model, there, self.compute, self.eos_id)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, where there are such."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for weight, average in zip(self.weights, self.average, strict=False):
+            weight.data, average.data = average.data, weight.data
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Weights, optimizer moments and random state, by the file each goes to."""
+        """Weights, their average, what the optimizers remember and random state, by the file each goes to."""
         random = {"cpu": torch.get_rng_state()}
         if self.compute.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state()
-        weights = {name: weight.detach() for name, weight in self.model.named_parameters()}
-        return {"weights": weights, "moments": optim.moments(self.model, self.optimizer), "random": random}
+        names = [name for name, _ in self.model.named_parameters()]
+        found = {
+            "weights": {name: weight.detach() for name, weight in zip(names, self.weights, strict=True)},
+            "moments": optim.moments(self.model, self.optimizers), "random": random,
+        }
+        if self.average:
+            found["average"] = dict(zip(names, self.average, strict=True))
+        return found
 
-    def restore(self, saved: Mapping[str, dict[str, Tensor]]) -> None:
-        """Puts back, bit for bit, what `tensors` gave."""
+    def counters(self) -> dict[str, Any]:
+        """What is no tensor: the scale of fp16 gradients."""
+        return {"scaler": self.scaler.state_dict()} if self.compute.half else {}
+
+    def restore(self, saved: Mapping[str, dict[str, Tensor]], counters: Mapping[str, Any]) -> None:
+        """Puts back, bit for bit, what `tensors` and `counters` gave."""
         with torch.no_grad():
             for name, weight in self.model.named_parameters():
                 weight.copy_(saved["weights"][name])
-        optim.restore_moments(self.model, self.optimizer, saved["moments"])
+            for (name, _), average in zip(self.model.named_parameters(), self.average, strict=False):
+                average.copy_(saved["average"][name])
+        optim.restore_moments(self.model, self.optimizers, saved["moments"])
         torch.set_rng_state(saved["random"]["cpu"])
         if self.compute.device.type == "cuda" and "cuda" in saved["random"]:
             torch.cuda.set_rng_state(saved["random"]["cuda"])
-
-
-def _refuse_broken(step: int, loss: float, norm: float) -> None:
-    if not math.isfinite(loss):
-        raise StageError(f"the loss of step {step} is {loss}; training stopped and saved nothing of it")
-    if not math.isfinite(norm):
-        raise StageError(f"the gradient of step {step} is {norm}; training stopped and saved nothing of it")
-    if loss == 0.0:
-        raise StageError(f"the loss of step {step} is exactly 0, which no text gives; training stopped")
+        if self.compute.half:
+            self.scaler.load_state_dict(counters["scaler"])

@@ -1,0 +1,108 @@
+"""The head's loss in pieces against torch's in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+
+from stages.lib import loss as module  # noqa: E402
+from stages.lib.device import Compute  # noqa: E402
+from stages.lib.loss import IGNORED, loss_sum, mean_loss  # noqa: E402
+from stages.lib.model import Llama  # noqa: E402
+from stages.lib.shape import Shape  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def model_of(**values: Any) -> Llama:
+    shape = {"d_model": 32, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 48, "vocab_size": 290, "context": 32, **values}
+    return Llama(Shape(**shape), seed=5)
+
+
+def batch() -> tuple[Any, Any]:
+    line = torch.randint(0, 290, (3, 18), generator=torch.Generator().manual_seed(2))
+    targets = line[:, 1:].clone()
+    targets[1, 4:9] = IGNORED
+    return line[:, :-1], targets
+
+
+def gradients(model: Llama) -> dict[str, Any]:
+    found = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 7, 17, 51, 1024])
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+@pytest.mark.parametrize("tied", [True, False])
+def test_loss_and_gradients_are_those_of_whole_logits(
+    monkeypatch: pytest.MonkeyPatch, rows_at_a_time: int, z_loss: float, tied: bool,
+) -> None:
+    """Whatever the size of the pieces, the last of which is short; targets that do not count give nothing."""
+    monkeypatch.setattr(module, "CHUNK_TOKENS", rows_at_a_time)
+    model, (inputs, targets) = model_of(tied=tied).double(), batch()
+    weight = torch.tensor(0.25, dtype=torch.float64)
+    whole, loss = loss_sum(model, inputs, targets, Compute(CPU, False), weight=weight, z_loss=z_loss)
+    whole.backward()
+    ours = gradients(model)
+
+    logits = model(inputs).flatten(0, 1)
+    plain = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    squares = logits.logsumexp(1).square()[targets.flatten() != IGNORED].sum()
+    (weight * (plain + z_loss * squares)).backward()
+    theirs = gradients(model)
+    assert float(loss) == pytest.approx(float(plain.detach()), rel=1e-12)
+    assert float(whole.detach()) == pytest.approx(float((weight * (plain + z_loss * squares)).detach()), rel=1e-12)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-9) for name in ours)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["bf16", "fp16"])
+def test_fewer_bits_give_nearly_the_same_loss_and_gradients(half: bool) -> None:
+    """F-BF16-001: master weights and sums stay in fp32, so the loss is the same to a hundredth."""
+    model, (inputs, targets) = model_of(), batch()
+    exact, _ = loss_sum(model, inputs, targets, Compute(CPU, False))
+    exact.backward()
+    wanted = gradients(model)
+    rough, _ = loss_sum(model, inputs, targets, Compute(CPU, True, half))
+    rough.backward()
+    found = gradients(model)
+    assert float(rough.detach()) == pytest.approx(float(exact.detach()), rel=0.01)
+    assert all(weight.dtype == torch.float32 for weight in found.values())
+    for name, value in found.items():
+        assert float((value - wanted[name]).norm()) < 0.05 * float(wanted[name].norm()), name
+
+
+def test_no_tensor_of_all_logits_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a card ran out of (350M at 2,048 tokens): logits of a whole micro-batch."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and made.ndim == 2 and made.shape[1] == 290 and made.shape[0] != 32:
+                self.numbers = max(self.numbers, made.numel())
+            return made
+
+    monkeypatch.setattr(module, "CHUNK_TOKENS", 10)
+    model, (inputs, targets) = model_of(), batch()
+    with Largest() as seen:
+        loss_sum(model, inputs, targets, Compute(CPU, False))[0].backward()
+        mean_loss(model, [(inputs, targets)], Compute(CPU, False))
+    assert seen.numbers == 10 * 290
+
+
+def test_a_mean_counts_tokens_and_not_batches() -> None:
+    """The evaluation averaged batches, so that a short last one weighed too much."""
+    model, (inputs, targets) = model_of(), batch()
+    parts = [(inputs[:2], targets[:2]), (inputs[2:], targets[2:])]
+    compute = Compute(CPU, False)
+    assert mean_loss(model, parts, compute) == pytest.approx(mean_loss(model, [(inputs, targets)], compute), rel=1e-6)
