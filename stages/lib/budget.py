@@ -67,6 +67,9 @@ def _schedule_checks(config: PretrainConfig) -> list[Check]:
         checks.append(Check("warm-up", "error", f"warmup_steps {training.warmup_steps} does not end before "
                             f"max_steps {training.max_steps}"))
         return checks
+    if training.decay_start is not None and training.warmup_steps > training.decay_start:
+        checks.append(Check("decay", "error", f"the decay of wsd begins after step {training.decay_start}, before warmup_steps "
+                            f"{training.warmup_steps} has ended; lower decay_ratio or warmup_steps"))
     if training.warmup_steps > training.max_steps / 10:
         share = training.warmup_steps / training.max_steps
         checks.append(Check("warm-up", "warning", f"warm-up takes {share:.1%} of the steps; 10 % is usual at most"))
@@ -74,7 +77,7 @@ def _schedule_checks(config: PretrainConfig) -> list[Check]:
     end = training.lr_at(training.max_steps, peak)
     if end > _HIGH_END * peak:
         checks.append(Check("lr-end", "warning", f"the rate ends at {end:g}, {end / peak:.0%} of its peak; most of what a falling "
-                            "rate gives comes at its end: schedule cosine or linear with min_lr_ratio 0.1 at most"))
+                            "rate gives comes at its end: schedule cosine, linear or wsd with min_lr_ratio 0.1 at most"))
     return checks
 
 

@@ -20,6 +20,8 @@ _PER_CPU_THREAD = 30e9
 _UNKNOWN_GPU = 50e12 / 0.4
 _SHARE_OF_PEAK = 0.4
 _NAMES_OF_THE_DRIVER = Path("/proc/driver/nvidia/gpus")
+# Words in a driver's name that make a card another one than the table's.
+_VARIANTS = {"laptop", "ti", "super", "d", "nvl", "mig"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Device:
     is_cpu: bool = False
 
     def rate(self, dtype: str) -> float:
-        """Operations a second at the peak in `dtype`, fp32 or bf16."""
-        return self.bf16 if dtype == "bf16" else self.fp32
+        """Operations a second at the peak in `dtype`, fp32, bf16 or fp16 (as bf16, on all of these)."""
+        return self.bf16 if dtype in ("bf16", "fp16") else self.fp32
 
 
 def _card(name: str, gigabytes: int, bf16: float, fp32: float, bandwidth: float, source: str) -> tuple[str, Device]:
@@ -119,10 +121,15 @@ def this_gpu(folder: Path = _NAMES_OF_THE_DRIVER) -> Device:
         model = re.search(r"^Model:\s*(.+?)\s*$", facts.read_text(errors="replace"), re.MULTILINE)
         if model is None:
             continue
-        words = _words(model[1])
-        fits = [name for name in TABLE if _words(TABLE[name].name) <= words and "laptop" not in words]
-        return TABLE[max(fits, key=lambda name: len(_words(TABLE[name].name)))] if fits else _any_card(model[1])
+        return card(model[1]) or _any_card(model[1])
     return _any_card("cuda")
+
+
+def card(name: str) -> Device | None:
+    """The card of the table that a driver or torch calls `name`; None for one that is not there, and for another make of one that is."""
+    words = _words(name)
+    fits = [device for device in TABLE.values() if _words(device.name) <= words and not words & _VARIANTS]
+    return max(fits, key=lambda device: len(_words(device.name)), default=None)
 
 
 def guessed_tokens_per_s(device: Device, dtype: str, flops_per_token: float) -> tuple[float, str]:

@@ -12,7 +12,7 @@ from stages.lib.devices import Device, Target, chosen, guessed_tokens_per_s
 from stages.lib.loader import Packed, manifest_of
 from stages.lib.memory import Memory, memory
 from stages.lib.plan_text import count, size
-from stages.lib.settings import PretrainConfig
+from stages.lib.settings import PretrainConfig, TrainingConfig
 from stages.lib.stage import Check, Plan
 
 _SMALL_VOCABULARY = 1 << 16
@@ -104,10 +104,16 @@ def _training_lines(config: PretrainConfig, sides: tuple[Packed, Packed] | None)
         (f"{config.batch_tokens:,} tokens a step ({training.batch_size} x {training.accumulation} x {config.data.seq_len:,})   "
          f"{training.max_steps:,} steps{reachable}   {config.tokens:,} tokens "
          f"({config.tokens / config.model.parameters():.1f} a parameter)"),
-        (f"warm-up {training.warmup_steps} ({training.warmup_steps / training.max_steps:.1%})   {training.schedule} from "
+        (f"warm-up {training.warmup_steps} ({training.warmup_steps / training.max_steps:.1%})   {_schedule(training)} from "
          f"{config.optimizer.lr:g} to {end:g} at {training.max_steps:,}   validation every {training.eval_interval}   "
          f"checkpoint every {training.checkpoint_interval}: {kept}"),
     )
+
+
+def _schedule(training: TrainingConfig) -> str:
+    if training.decay_start is None:
+        return training.schedule
+    return f"wsd (a {training.decay_shape or 'cosine'} from step {training.decay_start:,} on)"
 
 
 def _time_lines(

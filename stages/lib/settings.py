@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from stages.lib.config import Config, HumanFloat, HumanInt, OutText, PathText
+from stages.lib.config import Config, HumanFloat, HumanInt, OutText, PathText, human_int
 from stages.lib.device import DeviceName, DTypeName
-from stages.lib.schedule import Kind, lr_at
+from stages.lib.schedule import WSD_DECAY, WSD_WARMUP, DecayShape, Kind, decay_start, lr_at
 from stages.lib.shape import Shape
 
 Count = Annotated[HumanInt, Field(ge=1)]
@@ -45,6 +45,8 @@ class TrainingConfig(Config):
     `z_loss`: weight of log(Z)^2 beside the loss. `ema`: decay of averaged weights, which are then what is validated and written.
     `activation_checkpointing`: layers are computed again on the way back. `compile: auto` compiles where the run is long enough to gain.
     `deterministic`: only algorithms that give the same bits each time, on a GPU too.
+    `schedule: wsd` warms up over a twentieth of the steps unless `warmup_steps` says otherwise, and falls over the last
+    `decay_ratio` of them (0.2) as a `decay_shape` (cosine); both are wsd's alone.
     """
 
     max_steps: Count
@@ -53,6 +55,8 @@ class TrainingConfig(Config):
     epochs: Count = 1
     warmup_steps: Annotated[HumanInt, Field(ge=0)] = 0
     schedule: Kind = "cosine"
+    decay_ratio: Annotated[HumanFloat, Field(gt=0, le=1)] | None = None
+    decay_shape: DecayShape | None = None
     min_lr_ratio: Annotated[HumanFloat, Field(ge=0, le=1)] = 0.0
     grad_clip: Positive | None = 1.0
     document_mask: bool = False
@@ -69,6 +73,28 @@ class TrainingConfig(Config):
     dtype: DTypeName = "auto"
     device: DeviceName = "auto"
     threads: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _warm_up_of_wsd(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("schedule") != "wsd" or "warmup_steps" in values:
+            return values
+        try:
+            return {**values, "warmup_steps": round(WSD_WARMUP * human_int(values.get("max_steps")))}
+        except ValueError:
+            return values
+
+    @model_validator(mode="after")
+    def _decay_is_of_wsd(self) -> TrainingConfig:
+        given = [name for name in ("decay_ratio", "decay_shape") if getattr(self, name) is not None]
+        if given and self.schedule != "wsd":
+            raise ValueError(f"{' and '.join(given)} mean something only with schedule wsd, not {self.schedule}")
+        return self
+
+    @property
+    def decay_start(self) -> int | None:
+        """The last step at the peak, where the schedule is wsd."""
+        return decay_start(self.max_steps, self.decay_ratio or WSD_DECAY) if self.schedule == "wsd" else None
 
     @property
     def rows_per_step(self) -> int:
@@ -87,6 +113,7 @@ class TrainingConfig(Config):
         return lr_at(
             step, peak=peak, warmup_steps=self.warmup_steps, max_steps=self.max_steps,
             kind=self.schedule, min_lr_ratio=self.min_lr_ratio,
+            decay_ratio=self.decay_ratio or WSD_DECAY, decay_shape=self.decay_shape or "cosine",
         )
 
 

@@ -72,6 +72,7 @@ def test_there_is_a_manifest_for_every_size() -> None:
 
 @pytest.mark.parametrize(("changes", "name", "said"), [
     ({"training__max_steps": 200, "training__warmup_steps": 500}, "warm-up", "warmup_steps 500 does not end before max_steps 200"),
+    ({"training__schedule": "wsd", "training__decay_ratio": 0.9}, "decay", "begins after step 1, before warmup_steps 2 has ended"),
     ({"training__max_steps": 155_000, "training__warmup_steps": 0}, "steps", "cannot be reached"),
     ({"data__seq_len": 17}, "positions", "more than the model's context"),
     ({"model": {**SHAPE, "vocab_size": 280}}, "vocabulary", "rows were packed with 290"),
@@ -95,6 +96,11 @@ def test_a_run_that_cannot_be_is_refused(data: Path, changes: dict[str, Any], na
 ])
 def test_a_run_that_would_be_worse_than_it_could_be_is_warned_of(data: Path, changes: dict[str, Any], name: str, said: str) -> None:
     assert said in told(planned(data, **changes), "warning")[name]
+
+
+def test_a_plan_says_from_which_step_on_wsd_falls(data: Path) -> None:
+    shown = text_of(planned(data, training__schedule="wsd", training__decay_shape="linear"), "Training")
+    assert "wsd (a linear from step 8 on) from 0.01 to 0 at 10" in shown
 
 
 def test_what_was_warned_of_is_silent_just_before_the_limit(data: Path) -> None:
