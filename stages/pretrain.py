@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-import signal
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib import pretrain_plan
-from stages.lib.device import choose
-from stages.lib.devices import Target
+from stages.lib import interrupts, pretrain_plan
+from stages.lib.budget import compiles
+from stages.lib.device import Compute, choose
+from stages.lib.devices import Target, this_gpu
 from stages.lib.files import digest_bytes, digest_path, output_folder
-from stages.lib.loader import Packed, manifest_of, read_packed
+from stages.lib.loader import Loader, Packed, Phase, manifest_of, read_packed, read_rows
 from stages.lib.settings import PretrainConfig, Rivals
 from stages.lib.stage import Plan, Report, Run, StageError
 
 if TYPE_CHECKING:
-    from stages.lib.checkpoint import TrainState
-    from stages.lib.trainer import Step, Trainer
+    from stages.lib.session import Session
 
-_STOPPED_BY_TERM = 128 + signal.SIGTERM
-_DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device"}
-# Options are told only where they are on: a checkpoint from before an option existed is one where it was off.
-_OFF = {"model.qk_norm": "False", "model.rope_scaling": "None", "training.document_mask": "False"}
+_DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device", "row_log", "compile"}
 
 
 Config = PretrainConfig
@@ -41,197 +35,171 @@ def plan(config: Config, target: Target | None = None) -> Plan:
 def apply(config: Config, run: Run) -> Report:
     """Trains to max_steps, going on from the newest good checkpoint of the work folder, and writes the model.
 
-    On the CPU the result is the same bytes however often it was interrupted. SIGTERM saves a checkpoint and exits 143.
+    On the CPU the result is the same bytes however often it was interrupted. SIGTERM and SIGINT save a checkpoint and exit 143 and 130.
     """
-    session = _open(config, run)
-    training, state = config.training, session.state
-    with _sigterm() as asked_to_stop:
-        if not state.history:
-            session.validate(0)
-        for step in range(state.step + 1, training.max_steps + 1):
-            done = session.train(step)
-            last = step == training.max_steps
-            if last or step % training.eval_interval == 0:
-                session.validate(step)
-            if last or step % training.log_interval == 0:
-                session.show(step, done)
-            if last or asked_to_stop() or step % training.checkpoint_interval == 0:
+    with interrupts.heard() as asked, closing(_open(config, run, asked)) as session:
+        _train(session)
+        step = session.take_best() if session.out_of_patience else session.history[-1].step
+        with output_folder(Path(config.out)) as folder:
+            _write_model(session, folder, step)
+        return _report(session, step)
+
+
+def _train(session: Session) -> None:
+    """Every step from the one after the state's to the last, and the checkpoint of that one on the disk."""
+    training = session.config.training
+    step = session.state.step
+    try:
+        session.validate_if_due(step)
+        while step < training.max_steps and not session.out_of_patience:
+            step = session.advance(step + 1)
+            session.validate_if_due(step)
+            last = step == training.max_steps or session.out_of_patience
+            if step and (last or step % training.checkpoint_interval == 0):
                 session.save(step)
-            if asked_to_stop() and not last:
-                print(f"stopped by SIGTERM after step {step}; its checkpoint is saved", file=sys.stderr)
-                raise SystemExit(_STOPPED_BY_TERM)
-    with output_folder(Path(config.out)) as folder:
-        session.write_model(folder)
-    return session.report()
+            if not last:
+                session.asked.check()
+    except interrupts.InterruptedRunError:
+        session.leave(step)
+        raise SystemExit(128 + session.asked.number) from None
+    session.writer.wait()
 
 
-@dataclass
-class _Session:
-    """What one process of a run holds: the trainer, the last saved state, and how far it has come since."""
-
-    config: Config
-    run: Run
-    trainer: Trainer
-    val: Packed
-    val_rows: Any
-    state: TrainState
-    made_with: dict[str, str]
-    history: list[Any]
-    last_loss: float = math.nan
-    tokens: int = 0
-    stepping_s: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def trained_s(self) -> float:
-        """Seconds of training up to now, those before a crash included, those lost by it not."""
-        return self.state.trained_s + time.monotonic() - self.started
-
-    def train(self, step: int) -> Step:
-        """Makes one step; the rate counts only steps this process made."""
-        begin = time.monotonic()
-        done = self.trainer.step(step)
-        self.stepping_s += time.monotonic() - begin
-        self.tokens += done.tokens
-        self.last_loss = done.loss
-        self.run.beat()
-        return done
-
-    def validate(self, step: int) -> None:
-        """Adds the validation after `step` to the history."""
-        from stages.lib.checkpoint import Evaluation
-        from stages.lib.loader import batches
-
-        loss = self.trainer.validate(batches(self.val_rows, 16, self.val.pad_id))
-        if not math.isfinite(loss):
-            raise StageError(f"the validation loss after step {step} is {loss}; nothing is saved")
-        bits = loss / math.log(2) * self.val.tokens_per_byte
-        self.history.append(Evaluation(step=step, loss=loss, bits_per_byte=bits, minutes=self.trained_s / 60))
-        self.run.progress(step, self.config.training.max_steps, val=loss, bits_per_byte=bits,
-                          best_val=min(e.loss for e in self.history))
-
-    def show(self, step: int, done: Step) -> None:
-        """One line of progress."""
-        steps_left, rate = self.config.training.max_steps - step, self.tokens / self.stepping_s
-        self.run.progress(
-            step, self.config.training.max_steps, loss=done.loss, lr=done.lr, grad_norm=done.grad_norm,
-            best_val=min(e.loss for e in self.history), tokens_per_s=rate, eta_s=steps_left * done.tokens / rate,
-        )
-
-    def save(self, step: int) -> None:
-        """A checkpoint after `step`; older ones beyond `keep` go, the best stays."""
-        from stages.lib import checkpoint
-
-        epoch, rows = self.trainer.loader.position(step)
-        state = checkpoint.TrainState(
-            step=step, epoch=epoch, rows_into_epoch=rows, trained_s=self.trained_s,
-            history=tuple(self.history), made_with=self.made_with,
-        )
-        checkpoint.save(_checkpoints(self.run), state, self.trainer.tensors())
-        checkpoint.prune(_checkpoints(self.run), self.config.training.keep, self.history)
-
-    def write_model(self, folder: Path) -> None:
-        """The Hugging Face folder, with training.json: where the weights come from, no time and no host in it."""
-        from stages.lib import hf
-
-        told = {
-            "version": 1, "seed": self.config.training.seed, "steps": self.config.training.max_steps,
-            "made_with": self.made_with,
-            "validation": [e.model_dump(exclude={"minutes"}) for e in self.history],
-        }
-        tokenizer = Path(self.config.data.tokenizer)
-        hf.write(folder, self.trainer.model, self.config.model, tokenizer, {"training.json": told})
-
-    def report(self) -> Report:
-        """Figures and lines of the whole run."""
-        import numpy
-        import torch
-
-        first, last, minutes = self.history[0], self.history[-1], self.trained_s / 60
-        rate = self.tokens / self.stepping_s if self.stepping_s else 0.0
-        line = (f"validation {last.bits_per_byte:.3f} bits per byte (before training {first.bits_per_byte:.2f}) after "
-                f"{last.step:,} steps, {minutes:.1f} min, {rate:,.0f} tokens/s on {self.trainer.compute.text}")
-        metrics: dict[str, float | int | str] = {
-            "parameters": self.config.model.parameters(), "steps": last.step, "resumed_from": self.state.step,
-            "val_loss": last.loss, "val_bits_per_byte": last.bits_per_byte,
-            "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in self.history),
-            "minutes": minutes, "tokens_per_s": rate, "device": self.trainer.compute.text,
-        }
-        if math.isfinite(self.last_loss):
-            metrics["train_loss"] = self.last_loss
-        lines = [line]
-        if self.config.rivals is not None:
-            text, found = _race(self.config.rivals, self.history, minutes)
-            lines.append(text)
-            metrics |= found
-        return Report(metrics, tuple(lines), {self.config.out: digest_path(Path(self.config.out))},
-                      {"torch": torch.__version__, "numpy": numpy.__version__}, self.config.training.seed)
-
-
-def _open(config: Config, run: Run) -> _Session:
-    """Data, model and optimizer, and the state to go on from."""
+def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
+    """Data, model and optimizers, and the state to go on from."""
     training = config.training
-    compute = choose(training.device, training.dtype, training.threads)
+    compute = choose(training.device, training.dtype, training.threads, training.deterministic)
 
-    from stages.lib import checkpoint, hf
-    from stages.lib.loader import Loader, read_rows
-    from stages.lib.model import Llama
+    from stages.lib import checkpoint, hf, random_state
+    from stages.lib.model import Llama, initialise
+    from stages.lib.prefetch import Prefetch
+    from stages.lib.row_log import RowLog
+    from stages.lib.session import Session
     from stages.lib.trainer import Trainer
 
-    train, val = read_packed(Path(config.data.train)), read_packed(Path(config.data.val))
-    loader = Loader(read_rows(train), training.rows_per_step, training.seed, train.pad_id)
-    model = Llama(config.model, training.seed)
-    if config.init_from is not None:
-        hf.fill(model, Path(config.init_from))
-    eos_id = train.eos_id if training.document_mask else None
-    trainer = Trainer(model, loader, config.optimizer, training, compute, eos_id)
-    made_with = _made_with(config)
-    found = checkpoint.newest(_checkpoints(run), lambda text: print(f"warning: {text}", file=sys.stderr))
+    model = Llama(config.model)
+    compiled = _compiled(config, compute)
+    random_state.seed(training.seed)
+    train, loader = _loader(config)
+    trainer = Trainer(model, Prefetch(loader, pinned=compute.device.type == "cuda"), config.optimizer, training, compute,
+                      train.eos_id if training.document_mask else None, compiled)
+
+    def begin_anew() -> None:
+        initialise(model, training.seed)
+        if config.init_from is not None:
+            hf.fill(model, Path(config.init_from))
+        random_state.seed(training.seed)
+        trainer.reset()
+
+    val = read_packed(Path(config.data.val))
+    made_with = _made_with(config, compiled)
+    folder = run.work / "checkpoints"
+    found = checkpoint.newest(folder, lambda text: print(f"warning: {text}", file=sys.stderr))
     state = checkpoint.TrainState(step=0, epoch=0, rows_into_epoch=0, trained_s=0, history=(), made_with=made_with)
-    if found is not None:
-        _refuse_other_settings(found.state.made_with, made_with, run)
-        trainer.restore(found.tensors)
+    if found is None:
+        begin_anew()
+    else:
+        _refuse_other_settings(found.state.made_with, made_with, folder)
         state = found.state
+        trainer.restore(found.tensors, state.counters)
         print(f"going on from {found.name}", file=sys.stderr)
-    return _Session(config, run, trainer, val, read_rows(val), state, made_with, list(state.history))
+    writer = checkpoint.Writer(folder, training.keep, resumed_from=state.step or None, beat=run.beat)
+    row_log = RowLog(run.work / "rows.jsonl", state.step) if training.row_log else None
+    device = this_gpu() if compute.device.type == "cuda" else None
+    return Session(config, run, trainer, val, read_rows(val), state, writer, device, asked, begin_anew, row_log)
 
 
-def _checkpoints(run: Run) -> Path:
-    return run.work / "checkpoints"
+def _loader(config: Config) -> tuple[Packed, Loader]:
+    """The rows of `data.train`, and the order in which they and those of the curriculum are read."""
+    packed = {side: read_packed(Path(side)) for side in config.data.training_sides}
+    rows = {side: read_rows(found) for side, found in packed.items()}
+    phases = [Phase(rows[phase.train], phase.until_step) for phase in config.data.curriculum]
+    last, training = packed[config.data.train], config.training
+    return last, Loader([*phases, Phase(rows[config.data.train])], training.rows_per_step, training.seed, last.pad_id)
 
 
-def _made_with(config: Config) -> dict[str, str]:
+def _compiled(config: Config, compute: Compute) -> bool:
+    """Whether to compile; StageError when that is asked for and there is no compiler, which `auto` does without."""
+    on_cpu = compute.device.type == "cpu"
+    if not compiles(config, on_cpu):
+        return False
+    if shutil.which("g++" if on_cpu else "gcc") or shutil.which("clang"):
+        return True
+    if config.training.compile != "auto":
+        raise StageError("training.compile needs a C++ compiler: `apt install g++`, or compile: false")
+    print("warning: there is no C++ compiler, so the run is not compiled and slower; `apt install g++` mends it", file=sys.stderr)
+    return False
+
+
+def _made_with(config: Config, compiled: bool) -> dict[str, str]:
     """Every setting that decides a number of the result, by dotted name; data and tokenizer by digest."""
     parts = {
         "model": config.model.model_dump(), "optimizer": config.optimizer.model_dump(),
-        "training": config.training.model_dump(exclude=_DECIDES_NO_NUMBER), "data": {"seq_len": config.data.seq_len},
+        "training": config.training.model_dump(exclude=_DECIDES_NO_NUMBER), "watch": config.watch.model_dump(),
+        "data": {"seq_len": config.data.seq_len},
     }
     told = {f"{part}.{key}": str(value) for part, values in parts.items() for key, value in values.items()}
-    told = {key: value for key, value in told.items() if _OFF.get(key) != value}
     packed = {"data.train": config.data.train, "data.val": config.data.val}
+    packed |= {f"data.curriculum.{phase.until_step}": phase.train for phase in config.data.curriculum}
     told |= {key: digest_bytes(manifest_of(Path(p)).read_bytes() + Path(p).name.encode()) for key, p in packed.items()}
     told["data.tokenizer"] = digest_path(Path(config.data.tokenizer) / "tokenizer.json")
     told["init_from"] = digest_path(Path(config.init_from) / "model.safetensors") if config.init_from else "drawn"
+    told["training.compile"] = str(compiled)
     return dict(sorted(told.items()))
 
 
-def _refuse_other_settings(then: dict[str, str], now: dict[str, str], run: Run) -> None:
+def _refuse_other_settings(then: dict[str, str], now: dict[str, str], folder: Path) -> None:
     keys = sorted({*then, *now})
     changed = [f"{key} {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
     if changed:
-        raise StageError(f"the checkpoints in {_checkpoints(run)} were made with other settings ({'; '.join(changed)}); "
+        raise StageError(f"the checkpoints in {folder} were made with other settings ({'; '.join(changed)}); "
                          "give this run a work folder of its own")
 
 
-@contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM has come; the step at hand is finished first."""
-    seen: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number))
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _write_model(session: Session, folder: Path, step: int) -> None:
+    """The Hugging Face folder, with training.json: where the weights come from, no time and no host in it."""
+    from stages.lib import hf
+
+    config = session.config
+    told = {
+        "version": 1, "seed": config.training.seed, "steps": step, "made_with": session.state.made_with,
+        "validation": [e.model_dump(exclude={"minutes"}) for e in session.history],
+        "full_validation": [e.model_dump(exclude={"minutes"}) for e in session.full],
+    }
+    with session.trainer.averaged():
+        hf.write(folder, session.trainer.model, config.model, Path(config.data.tokenizer), {"training.json": told})
+
+
+def _report(session: Session, step: int) -> Report:
+    """Figures and lines of the whole run."""
+    import numpy
+    import torch
+
+    config, first, minutes = session.config, session.history[0], session.trained_s / 60
+    of_step = [e for e in (*session.history, *session.full) if e.step == step]
+    last, rate, text = of_step[-1], session.rate.tokens_per_s, session.trainer.compute.text
+    line = (f"validation {last.bits_per_byte:.3f} bits per byte (before training {first.bits_per_byte:.2f}) after "
+            f"{last.step:,} steps, {minutes:.1f} min, {rate:,.0f} tokens/s on {text}")
+    metrics: dict[str, float | int | str] = {
+        "parameters": config.model.parameters(), "steps": last.step, "resumed_from": session.state.step,
+        "val_loss": last.loss, "val_bits_per_byte": last.bits_per_byte,
+        "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in session.history),
+        "minutes": minutes, "tokens_per_s": rate, "device": text, "compiled": str(session.trainer.compiled),
+        "skipped_steps": session.skipped, "rollbacks": session.watch.guard.rollbacks,
+        **{f"seconds_in_{part}": value for part, value in session.spent_s.items()},
+    }
+    if math.isfinite(session.last_loss):
+        metrics["train_loss"] = session.last_loss
+    lines = [line]
+    if session.out_of_patience:
+        lines.append(f"ended early, after {session.history[-1].step:,} of {config.training.max_steps:,} steps; "
+                     f"the weights are those after step {step:,}")
+    if config.rivals is not None:
+        said, found = _race(config.rivals, session.history, minutes)
+        lines.append(said)
+        metrics |= found
+    return Report(metrics, tuple(lines), {config.out: digest_path(Path(config.out))},
+                  {"torch": torch.__version__, "numpy": numpy.__version__}, config.training.seed)
 
 
 def _race(rivals: Rivals, history: list[Any], minutes: float) -> tuple[str, dict[str, float | int | str]]:

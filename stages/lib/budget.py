@@ -6,6 +6,8 @@ warning. Steps that the data cannot give, a warm-up that does not end, rows beyo
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from stages.lib.devices import Device
 from stages.lib.memory import Memory
 from stages.lib.plan_text import size
@@ -18,11 +20,21 @@ _FEW_TOKENS, _CHINCHILLA = 10, 20
 _LONG_S = 14 * 86_400
 _HIGH_END = 0.1
 _TIGHT = 0.9
+_HAS_MUON = (2, 9)
+# Compiling takes about a minute and saves about a fifth: operations of some ten minutes on two threads, and on a card.
+_PAYS_ON_CPU, _PAYS_ON_GPU = 4e13, 5e16
 
 
 def flops_per_token(shape: Shape, seq_len: int) -> float:
     """Operations of one token of training: 6P + 12 L d T (Chowdhery et al. 2022, PaLM, appendix B), T the row's length."""
     return 6.0 * shape.parameters() + 12.0 * shape.num_hidden_layers * shape.hidden_size * seq_len
+
+
+def compiles(config: PretrainConfig, on_cpu: bool) -> bool:
+    """Whether the run is compiled: as asked for, else where it has so much to compute that the time for compiling comes back."""
+    if config.training.compile != "auto":
+        return config.training.compile
+    return config.tokens * flops_per_token(config.model, config.data.seq_len) >= (_PAYS_ON_CPU if on_cpu else _PAYS_ON_GPU)
 
 
 def number_checks(config: PretrainConfig, seconds: float) -> list[Check]:
@@ -38,6 +50,9 @@ def number_checks(config: PretrainConfig, seconds: float) -> list[Check]:
                             f"of eval_interval {training.eval_interval}: the best one kept is the best of those judged"))
     if training.grad_clip is None:
         checks.append(Check("clip", "warning", "grad_clip is null: no gradient is scaled down"))
+    if config.optimizer.name == "muon" and (found := version("torch")) and tuple(map(int, found.split(".")[:2])) < _HAS_MUON:
+        checks.append(Check("optimizer", "error", f"muon needs torch {_HAS_MUON[0]}.{_HAS_MUON[1]} or newer, this is {found}: "
+                            "install that, or optimizer.name adamw"))
     if seconds > _LONG_S:
         checks.append(Check("time", "warning", f"about {seconds / 86_400:,.0f} days, more than 14; fewer tokens "
                             "(max_steps, accumulation), a smaller model or a faster device"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages.lib.files import digest_path
@@ -12,30 +14,55 @@ from stages.lib.settings import PretrainConfig
 from stages.lib.stage import Check, StageError
 
 
-def packed_sides(config: PretrainConfig) -> tuple[list[Check], tuple[Packed, Packed] | None]:
-    """What the manifests beside `data.train` and `data.val` say, or why that cannot be known."""
-    sides = [Path(config.data.train), Path(config.data.val)]
+@dataclass(frozen=True)
+class Sides:
+    """What the manifests say of the rows of training, by their path, and of those held out."""
+
+    training: Mapping[str, Packed]
+    val: Packed
+
+    @property
+    def train(self) -> Packed:
+        """Those read last, or all the time."""
+        return list(self.training.values())[-1]
+
+
+def packed_sides(config: PretrainConfig) -> tuple[list[Check], Sides | None]:
+    """What the manifests beside the rows of training and `data.val` say, or why that cannot be known."""
+    names = (*config.data.training_sides, config.data.val)
+    sides = [Path(name) for name in names]
     waiting = [manifest_of(side) for side in sides if not manifest_of(side).is_file()]
     if waiting:
         return [Check("data", "when-ready", f"{waiting[0]} is not there yet")], None
     try:
-        return [], (read_packed(sides[0]), read_packed(sides[1]))
+        *training, val = map(read_packed, sides)
+        return [], Sides(dict(zip(names, training, strict=False)), val)
     except StageError as fault:
         return [Check("data", "error", str(fault))], None
 
 
-def row_checks(config: PretrainConfig, train: Packed, val: Packed) -> list[Check]:
+def row_checks(config: PretrainConfig, sides: Sides) -> list[Check]:
     """What can be judged once the rows are packed."""
-    data, training = config.data, config.training
-    wrong = [*_step_checks(config, train), *_side_checks(config, "train", train), *_side_checks(config, "val", val)]
-    if (train.lineage, train.tokenizer) != (val.lineage, val.tokenizer):
-        wrong.append(Check("lineage", "error", f"{data.train} and {data.val} do not come from one split and tokenizer, "
-                           "so the validation would say nothing"))
-    elif {digest for _, digest in train.shards} & {digest for _, digest in val.shards}:
-        wrong.append(Check("lineage", "error", f"{data.train} and {data.val} hold the same shard"))
-    reachable = training.reachable_steps(train.rows)
-    return wrong or [Check("data", "ok", f"{train.rows:,} rows for training, {val.rows:,} held out, same split; "
-                           f"{training.max_steps:,} steps of {reachable:,} reachable")]
+    data, val = config.data, sides.val
+    wrong = [*_step_checks(config, sides), *_side_checks(config, "val", val)]
+    held_out = {digest for _, digest in val.shards}
+    for name, packed in sides.training.items():
+        wrong += _side_checks(config, "train", packed)
+        if (packed.lineage, packed.tokenizer) != (val.lineage, val.tokenizer):
+            wrong.append(Check("lineage", "error", f"{name} and {data.val} do not come from one split and tokenizer, "
+                               "so the validation would say nothing"))
+        elif {digest for _, digest in packed.shards} & held_out:
+            wrong.append(Check("lineage", "error", f"{name} and {data.val} hold the same shard"))
+    rows = sum(packed.rows for packed in sides.training.values())
+    reachable = reachable_steps(config, sides)
+    return wrong or [Check("data", "ok", f"{rows:,} rows for training, {val.rows:,} held out, same split; "
+                           f"{config.training.max_steps:,} steps of {reachable:,} reachable")]
+
+
+def reachable_steps(config: PretrainConfig, sides: Sides) -> int:
+    """Steps that the epochs give, from the first phase of the curriculum to the rows read last."""
+    curriculum = config.data.curriculum
+    return (curriculum[-1].until_step if curriculum else 0) + config.training.reachable_steps(sides.train.rows)
 
 
 def tokenizer_check(folder: str, vocab_size: int, packed: Packed | None) -> Check:
@@ -72,15 +99,24 @@ def path_checks(config: PretrainConfig) -> list[Check]:
     return checks
 
 
-def _step_checks(config: PretrainConfig, train: Packed) -> list[Check]:
-    training = config.training
-    reachable = training.reachable_steps(train.rows)
-    if training.max_steps <= reachable:
-        return []
-    need = -(-training.max_steps // max(1, train.rows // training.rows_per_step))
-    return [Check("steps", "error", f"max_steps {training.max_steps:,} cannot be reached: {train.rows:,} rows, "
-                  f"{training.rows_per_step} a step, epochs {training.epochs} give {reachable:,}; "
-                  + (f"say epochs: {need}, or lower max_steps" if reachable else "lower batch_size"))]
+def _step_checks(config: PretrainConfig, sides: Sides) -> list[Check]:
+    training, checks, begin = config.training, [], 0
+    ends = [(phase.train, phase.until_step) for phase in config.data.curriculum]
+    used: dict[str, int] = {}
+    for name, end in (*ends, (config.data.train, training.max_steps)):
+        used[name] = used.get(name, 0) + end - begin
+        begin = end
+    for name, steps in used.items():
+        rows = sides.training[name].rows
+        reachable = training.reachable_steps(rows)
+        if steps <= reachable:
+            continue
+        need = -(-steps // max(1, rows // training.rows_per_step))
+        what = f"the {steps:,} steps on {name}" if ends else f"max_steps {training.max_steps:,}"
+        checks.append(Check("steps", "error", f"{what} cannot be reached: {rows:,} rows, "
+                            f"{training.rows_per_step} a step, epochs {training.epochs} give {reachable:,}; "
+                            + (f"say epochs: {need}, or lower max_steps" if reachable else "lower batch_size")))
+    return checks
 
 
 def _side_checks(config: PretrainConfig, side: str, packed: Packed) -> list[Check]:

@@ -66,13 +66,17 @@ class Compute:
         return f"{self.device.type}, {self.dtype}"
 
 
-def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute:
-    """The device itself, threads set. StageError when cuda is asked for and is not there.
+def choose(device: DeviceName, dtype: DTypeName, threads: int | None, deterministic: bool = False) -> Compute:
+    """The device itself, threads set; `deterministic` leaves torch only algorithms that give the same bits each time.
+
+    StageError when cuda is asked for and is not there.
 
     Idle OpenMP threads sleep instead of spinning: on cores shared with others that gave five times the tokens a second.
     It counts only before torch is first imported, so a stage comes here first.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
     from stages.lib.stage import StageError
@@ -82,6 +86,7 @@ def choose(device: DeviceName, dtype: DTypeName, threads: int | None) -> Compute
         raise StageError("device cuda is asked for, but torch sees no CUDA device")
     name = device if device != "auto" else "cuda" if there else "cpu"
     torch.set_num_threads(thread_count(threads))
+    torch.use_deterministic_algorithms(deterministic)
     if name == "cuda":
         _keep_to_limit()
     fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if name == "cuda" else _cpu_computes_bf16()

@@ -76,7 +76,7 @@ def _chunk(states: Tensor, head: Tensor, targets: Tensor, weight: Tensor, z_loss
     scale = counted * weight
     grown = scale * (1 + 2 * z_loss * log_z) if z_loss else scale
     back = logits.sub_(log_z[:, None]).exp_().mul_(grown[:, None])
-    back.scatter_add_(1, place, -scale[:, None])
+    back.scatter_(1, place, back.gather(1, place) - scale[:, None])
     low = back.to(states.dtype)
     return [whole, loss, torch.mm(low, head), torch.mm(low.t(), states)]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from stages.lib.settings import CHUNK_TOKENS, OptimizerConfig, TrainingConfig
 from stages.lib.shape import Shape
 
-_VALIDATED_ROWS = 16
+VALIDATED_ROWS = 16
 _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 340_000_000
 _GPU_ROUNDING = 0.05
@@ -57,7 +57,7 @@ def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
 
 def memory(
     shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, optimizer: OptimizerConfig | None = None,
-    val_rows: int = _VALIDATED_ROWS, rows_bytes: int = 0,
+    val_rows: int = VALIDATED_ROWS,
 ) -> Memory:
     """The peak of a run, by part. Weights, gradients, averaged weights (`ema`) and each moment are fp32: 4P bytes; AdamW has two moments,
     Muon one.
@@ -68,11 +68,12 @@ def memory(
     validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
     fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
     the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
-    runtime: libraries; on a GPU the driver's context. staging: what writing a checkpoint holds on the host.
+    runtime: libraries; on a GPU the driver's context. staging: the host copy of weights, averages and moments from which checkpoints are
+    written while training goes on. Packed rows are mapped files, which a system takes back when memory is short.
     A compiled run keeps less; it is counted as if it were not compiled.
     """
     count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
-    tokens, val_tokens = training.batch_size * count, min(_VALIDATED_ROWS, val_rows) * count
+    tokens, val_tokens = training.batch_size * count, min(VALIDATED_ROWS, val_rows) * count
     one = layer_bytes(shape, training.batch_size, count, bf16)
     outer = tokens * (8 * wide + 4 + 8)
     if training.document_mask:
@@ -89,7 +90,8 @@ def memory(
     average = 4 * numbers if training.ema is not None else 0
     parts = {
         "weights": 4 * numbers, "gradients": 4 * numbers, _NAMES[kind]: moments, "average": average, "activations": kept,
-        "logits": logits, "head": head, "validation": max(0, judged - kept - again), "rows": rows_bytes if on_cpu else 0,
+        "logits": logits, "head": head, "validation": max(0, judged - kept - again),
+        "staging": 4 * numbers + moments + average if on_cpu else 0,
     }
     rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
     parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
@@ -97,7 +99,7 @@ def memory(
     standing = 4 * numbers + moments + average
     at_the_loss = standing + (4 * numbers if training.accumulation > 1 else 0) + kept + logits + head
     live = max(at_the_loss, standing + 4 * numbers + 4 * vocabulary * wide)
-    return Memory(parts, (one,) * layers, 4 * numbers + moments + average, live)
+    return Memory(parts, (one,) * layers, 0 if on_cpu else standing, live)
 
 
 def _matrix_numbers_of_a_layer(shape: Shape) -> int:

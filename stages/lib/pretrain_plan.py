@@ -9,13 +9,13 @@ from stages.lib import budget, data_checks
 from stages.lib.checks import apart_check, disk_check
 from stages.lib.device import likely_dtype
 from stages.lib.devices import Device, Target, chosen, guessed_tokens_per_s
-from stages.lib.loader import Packed, manifest_of
-from stages.lib.memory import Memory, memory
+from stages.lib.data_checks import Sides
+from stages.lib.loader import manifest_of
+from stages.lib.memory import VALIDATED_ROWS, Memory, memory
 from stages.lib.plan_text import count, size
 from stages.lib.settings import PretrainConfig, TrainingConfig
 from stages.lib.stage import Check, Plan
-
-_SMALL_VOCABULARY = 1 << 16
+from stages.lib.watch import watch_checks
 
 
 def plan(config: PretrainConfig, target: Target | None) -> Plan:
@@ -27,14 +27,16 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
     device = chosen(target, training.device, training.threads)
     dtype = likely_dtype(training.dtype, "cpu" if device.is_cpu else "cuda")
     checks, sides = data_checks.packed_sides(config)
-    needed = memory(config.model, training, seq_len, bf16=dtype == "bf16", on_cpu=device.is_cpu, **_row_facts(sides))
+    needed = memory(config.model, training, seq_len, bf16=dtype != "fp32", on_cpu=device.is_cpu, optimizer=config.optimizer,
+                    val_rows=sides.val.rows if sides is not None else VALIDATED_ROWS)
     rate, source = _rate(config, target, device, dtype)
     seconds = config.tokens / rate
     if sides is not None:
-        checks += data_checks.row_checks(config, *sides)
+        checks += data_checks.row_checks(config, sides)
     checks += budget.number_checks(config, seconds)
+    checks += watch_checks(config)
     checks += budget.memory_checks(needed, device, target is not None or not device.is_cpu)
-    checks += [data_checks.tokenizer_check(config.data.tokenizer, config.model.vocab_size, sides[0] if sides else None),
+    checks += [data_checks.tokenizer_check(config.data.tokenizer, config.model.vocab_size, sides.train if sides else None),
                disk_check(config.out, config.disk_bytes)]
     reads = tuple(_reads(config))
     checks += [apart_check(config.out, reads), *data_checks.path_checks(config)]
@@ -44,7 +46,7 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
             ("Model", (config.model.text(),)),
             ("Memory", _memory_lines(config, needed, device, dtype)),
             ("Data", _data_lines(config, sides, checks)),
-            ("Training", _training_lines(config, sides)),
+            ("Training", (*_training_lines(config, sides), _options(config, device.is_cpu))),
             ("Time", _time_lines(config, target, device, seconds, rate, source)),
             ("Writes", (f"{config.out}   checkpoints in the work folder",)),
         ),
@@ -53,15 +55,6 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
                    "memory_bytes": needed.total_bytes, "staging_bytes": needed.staging_bytes, "disk_bytes": config.disk_bytes,
                    "flops": config.tokens * budget.flops_per_token(config.model, seq_len), "seconds": seconds},
     )
-
-
-def _row_facts(sides: tuple[Packed, Packed] | None) -> dict[str, int]:
-    """Rows lie in memory whole, as 2 or 4 bytes a token."""
-    if sides is None:
-        return {}
-    train, val = sides
-    each = 2 if train.vocab_size <= _SMALL_VOCABULARY else 4
-    return {"val_rows": val.rows, "rows_bytes": each * train.seq_len * (train.rows + val.rows)}
 
 
 def _rate(config: PretrainConfig, target: Target | None, device: Device, dtype: str) -> tuple[float, str]:
@@ -83,22 +76,22 @@ def _memory_lines(config: PretrainConfig, needed: Memory, device: Device, dtype:
     return ("   ".join(shown[:half]), "   ".join(shown[half:]), f"total {size(total)} {fits}, {dtype} on {device.name}{verdict}{staging}")
 
 
-def _data_lines(config: PretrainConfig, sides: tuple[Packed, Packed] | None, checks: list[Check]) -> tuple[str, ...]:
+def _data_lines(config: PretrainConfig, sides: Sides | None, checks: list[Check]) -> tuple[str, ...]:
     data = config.data
     if sides is None:
         return (f"train {data.train}   val {data.val}   rows of {data.seq_len:,}",)
     wrong = {check.name for check in checks if check.level == "error"}
-    rows = "   ".join(f"{name} {count(len(side.shards), 'shard')}, {side.rows:,} x {side.seq_len:,}"
-                      for name, side in zip(("train", "val"), sides, strict=True))
+    named = [*(("train", side) for side in sides.training.values()), ("val", sides.val)]
+    rows = "   ".join(f"{name} {count(len(side.shards), 'shard')}, {side.rows:,} x {side.seq_len:,}" for name, side in named)
     lineage = "NOT ONE SPLIT" if "lineage" in wrong else "same lineage, disjoint"
     match = "NOT" if wrong & {"vocabulary", "tokenizer"} else "="
-    return (f"{rows}, {lineage}   tokenizer {sides[0].vocab_size:,} {match} model",)
+    return (f"{rows}, {lineage}   tokenizer {sides.train.vocab_size:,} {match} model",)
 
 
-def _training_lines(config: PretrainConfig, sides: tuple[Packed, Packed] | None) -> tuple[str, ...]:
+def _training_lines(config: PretrainConfig, sides: Sides | None) -> tuple[str, ...]:
     training = config.training
     end = training.lr_at(training.max_steps, config.optimizer.lr)
-    reachable = f" of {training.reachable_steps(sides[0].rows):,} reachable" if sides is not None else ""
+    reachable = f" of {data_checks.reachable_steps(config, sides):,} reachable" if sides is not None else ""
     kept = f"keep {training.keep} + best, {size(config.disk_bytes)}"
     return (
         (f"{config.batch_tokens:,} tokens a step ({training.batch_size} x {training.accumulation} x {config.data.seq_len:,})   "
@@ -108,6 +101,23 @@ def _training_lines(config: PretrainConfig, sides: tuple[Packed, Packed] | None)
          f"{config.optimizer.lr:g} to {end:g} at {training.max_steps:,}   validation every {training.eval_interval}   "
          f"checkpoint every {training.checkpoint_interval}: {kept}"),
     )
+
+
+def _options(config: PretrainConfig, on_cpu: bool) -> str:
+    """What is chosen beside numbers, the defaults in words too."""
+    training, watch = config.training, config.watch
+    chosen = [
+        {"adamw": "AdamW", "muon": "Muon, AdamW for embedding, head and norms"}[config.optimizer.name],
+        "compiled" if budget.compiles(config, on_cpu) else "not compiled",
+        f"averaged weights ({training.ema:g})" if training.ema is not None else "",
+        f"z-loss {training.z_loss:g}" if training.z_loss else "", "documents masked" if training.document_mask else "",
+        "layers computed again on the way back" if training.activation_checkpointing else "",
+        "deterministic" if training.deterministic else "",
+        *(f"{phase.train} to step {phase.until_step:,}" for phase in config.data.curriculum),
+        f"patience {watch.patience}" if watch.patience else "",
+        *(name for name in ("spikes", "zclip", "dead", "noise_scale") if getattr(watch, name)),
+    ]
+    return "   ".join(filter(None, chosen))
 
 
 def _schedule(training: TrainingConfig) -> str:
@@ -134,7 +144,10 @@ def _duration(seconds: float) -> str:
 
 
 def _reads(config: PretrainConfig) -> Iterator[str]:
-    yield from (config.data.train, config.data.val, str(manifest_of(Path(config.data.train))), config.data.tokenizer)
+    for side in (*config.data.training_sides, config.data.val):
+        yield side
+    yield from dict.fromkeys(str(manifest_of(Path(side))) for side in config.data.training_sides)
+    yield config.data.tokenizer
     if config.rivals is not None:
         yield config.rivals.val_text
     if config.init_from is not None:

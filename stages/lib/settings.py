@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from stages.lib.config import Config, HumanFloat, HumanInt, OutText, PathText, h
 from stages.lib.device import DeviceName, DTypeName
 from stages.lib.schedule import WSD_DECAY, WSD_WARMUP, DecayShape, Kind, decay_start, lr_at
 from stages.lib.shape import Shape
+from stages.lib.watch_settings import MonitoringConfig, WatchConfig
 
 Count = Annotated[HumanInt, Field(ge=1)]
 Positive = Annotated[HumanFloat, Field(gt=0)]
@@ -18,13 +20,26 @@ CHUNK_TOKENS = 1024
 Share = Annotated[HumanFloat, Field(ge=0, lt=1)]
 
 
+class PhaseConfig(Config):
+    """Packed rows that are read up to a step, that one included."""
+
+    train: PathText
+    until_step: Count
+
+
 class DataConfig(Config):
-    """Packed rows and the tokenizer that made them."""
+    """Packed rows and the tokenizer that made them; with a curriculum `train` is what is read after its last phase."""
 
     train: PathText
     val: PathText
     tokenizer: PathText
     seq_len: Annotated[HumanInt, Field(ge=2)]
+    curriculum: tuple[PhaseConfig, ...] = ()
+
+    @property
+    def training_sides(self) -> tuple[str, ...]:
+        """Every packed side that training reads, in the order it does."""
+        return (*dict.fromkeys(phase.train for phase in self.curriculum if phase.train != self.train), self.train)
 
 
 class OptimizerConfig(Config):
@@ -44,6 +59,7 @@ class TrainingConfig(Config):
     `document_mask`: a token sees only its own document of a packed row, in training and in its validation.
     `z_loss`: weight of log(Z)^2 beside the loss. `ema`: decay of averaged weights, which are then what is validated and written.
     `activation_checkpointing`: layers are computed again on the way back. `compile: auto` compiles where the run is long enough to gain.
+    `eval_rows`: held-out rows of a validation, evenly spread; null is all. `full_eval_interval`: every so many checkpoints all are read.
     `deterministic`: only algorithms that give the same bits each time, on a GPU too.
     `schedule: wsd` warms up over a twentieth of the steps unless `warmup_steps` says otherwise, and falls over the last
     `decay_ratio` of them (0.2) as a `decay_shape` (cosine); both are wsd's alone.
@@ -66,6 +82,8 @@ class TrainingConfig(Config):
     compile: Literal["auto"] | bool = "auto"
     deterministic: bool = False
     eval_interval: Count = 100
+    eval_rows: Count | None = None
+    full_eval_interval: Count | None = None
     checkpoint_interval: Count = 100
     log_interval: Count = 10
     keep: Count = 2
@@ -89,6 +107,12 @@ class TrainingConfig(Config):
         given = [name for name in ("decay_ratio", "decay_shape") if getattr(self, name) is not None]
         if given and self.schedule != "wsd":
             raise ValueError(f"{' and '.join(given)} mean something only with schedule wsd, not {self.schedule}")
+        return self
+
+    @model_validator(mode="after")
+    def _full_is_of_few(self) -> TrainingConfig:
+        if self.full_eval_interval is not None and self.eval_rows is None:
+            raise ValueError("full_eval_interval means something only with eval_rows: without it every validation reads all rows")
         return self
 
     @property
@@ -130,9 +154,19 @@ class PretrainConfig(Config):
     data: DataConfig
     optimizer: OptimizerConfig
     training: TrainingConfig
+    watch: WatchConfig = WatchConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
     rivals: Rivals | None = None
     init_from: PathText | None = None
     out: OutText
+
+    @model_validator(mode="after")
+    def _phases_follow_one_another(self) -> PretrainConfig:
+        ends = [0, *(phase.until_step for phase in self.data.curriculum), self.training.max_steps]
+        if any(end <= begin for begin, end in pairwise(ends)):
+            raise ValueError(f"data.curriculum: each until_step must be more than the one before and the last less than max_steps "
+                             f"{self.training.max_steps}; they are {', '.join(map(str, ends[1:-1]))}")
+        return self
 
     @property
     def batch_tokens(self) -> int:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from stages.lib import optim
+from stages.lib import optim, random_state
 from stages.lib.device import Compute
 from stages.lib.loader import Loader
 from stages.lib.loss import IGNORED, loss_sum, mean_loss
 from stages.lib.model import Llama
+from stages.lib.prefetch import Prefetch
 from stages.lib.settings import OptimizerConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Llama, loader: Loader, optimizer: OptimizerConfig, training: TrainingConfig, compute: Compute,
+        self, model: Llama, loader: Loader | Prefetch, optimizer: OptimizerConfig, training: TrainingConfig, compute: Compute,
         eos_id: int | None = None, compiled: bool = False,
     ) -> None:
         self.model, self.loader, self.training, self.compute = model.to(compute.device), loader, training, compute
@@ -53,7 +54,7 @@ class Trainer:
         if compiled:
             self.model.model.compile(dynamic=False)
         self.optimizers = optim.build(self.model, optimizer)
-        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.half)
+        self.scaler = self._new_scaler()
         self.weights = list(self.model.parameters())
         self.average = [weight.detach().clone() for weight in self.weights] if training.ema is not None else []
 
@@ -103,6 +104,30 @@ class Trainer:
         if self.compute.half:
             self.scaler.update()
 
+    def gradient_norms(self) -> dict[str, float]:
+        """The norm of each weight's gradient, before clipping and in fp64, by name; 0 where there is none."""
+        return self._norms({name: weight.grad for name, weight in self.model.named_parameters()})
+
+    def weight_norms(self) -> dict[str, float]:
+        """The norm of each weight in fp64, by name."""
+        return self._norms({name: weight.detach() for name, weight in self.model.named_parameters()})
+
+    def _norms(self, tensors: Mapping[str, Tensor | None]) -> dict[str, float]:
+        zero = torch.zeros((), dtype=torch.float64, device=self.compute.device)
+        found = [zero if one is None else torch.linalg.vector_norm(one, dtype=torch.float64) for one in tensors.values()]
+        return dict(zip(tensors, torch.stack(found).tolist(), strict=True))
+
+    def reset(self) -> None:
+        """Forgets what optimizers, averages and the scale learned: the weights at hand are those before the first step."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+        self.scaler = self._new_scaler()
+        for weight, average in zip(self.weights, self.average, strict=False):
+            average.copy_(weight.detach())
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.half)
+
     def validate(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         """Nats a token on held-out rows, of the averaged weights where there are such."""
         self.model.eval()
@@ -126,13 +151,10 @@ class Trainer:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Weights, their average, what the optimizers remember and random state, by the file each goes to."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.compute.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state()
         names = [name for name, _ in self.model.named_parameters()]
         found = {
             "weights": {name: weight.detach() for name, weight in zip(names, self.weights, strict=True)},
-            "moments": optim.moments(self.model, self.optimizers), "random": random,
+            "moments": optim.moments(self.model, self.optimizers), "random": random_state.captured(self.compute.device),
         }
         if self.average:
             found["average"] = dict(zip(names, self.average, strict=True))
@@ -150,8 +172,6 @@ class Trainer:
             for (name, _), average in zip(self.model.named_parameters(), self.average, strict=False):
                 average.copy_(saved["average"][name])
         optim.restore_moments(self.model, self.optimizers, saved["moments"])
-        torch.set_rng_state(saved["random"]["cpu"])
-        if self.compute.device.type == "cuda" and "cuda" in saved["random"]:
-            torch.cuda.set_rng_state(saved["random"]["cuda"])
+        random_state.restore(saved["random"], self.compute.device)
         if self.compute.half:
             self.scaler.load_state_dict(counters["scaler"])

@@ -12,7 +12,6 @@ from stages.lib.noise import NoiseScale
 from stages.lib.settings import PretrainConfig
 from stages.lib.spikes import SpikeGuard
 from stages.lib.stage import Check
-from stages.lib.watch_settings import MonitoringConfig, WatchConfig
 from stages.lib.zclip import ZClip
 
 
@@ -29,13 +28,13 @@ class Part(Protocol):
 class Watch:
     """The watchers that a configuration asks for; those not asked for are None. The token rate is not among them."""
 
-    def __init__(self, config: PretrainConfig, watch: WatchConfig, monitoring: MonitoringConfig) -> None:
-        training, row = config.training, config.data.seq_len
+    def __init__(self, config: PretrainConfig) -> None:
+        training, watch, row = config.training, config.watch, config.data.seq_len
         spikes, zclip, dead = watch.spikes, watch.zclip, watch.dead
         self.guard = SpikeGuard(training.checkpoint_interval, **(spikes.model_dump() if spikes else {}))
         self.judge = Judge(watch.patience)
         self.forecast = Forecast(config.tokens)
-        self.alerts = Alerts([Rule(condition(one.condition), one.action, one.message) for one in monitoring.alerts])
+        self.alerts = Alerts([Rule(condition(one.condition), one.action, one.message) for one in config.monitoring.alerts])
         self.zclip = ZClip(**zclip.model_dump(), ceiling=training.grad_clip) if zclip else None
         self.noise = NoiseScale(training.batch_size * row, training.rows_per_step * row) if watch.noise_scale else None
         self.dead = DeadWatch(dead.looks, dead.share) if dead else None
@@ -62,9 +61,10 @@ class Watch:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def watch_checks(config: PretrainConfig, watch: WatchConfig) -> list[Check]:
+def watch_checks(config: PretrainConfig) -> list[Check]:
     """What a plan says of it: two checkpoints for going back, accumulation for the noise scale."""
-    training, checks = config.training, []
+    training, watch = config.training, config.watch
+    checks = []
     if watch.spikes is not None and training.keep < 2:
         checks.append(Check("spikes", "error", "going back from a spike needs the checkpoint before the newest too: keep 2"))
     if watch.noise_scale and training.accumulation == 1:

@@ -1,0 +1,288 @@
+"""One process of a training run: what it holds, each step's fate, validations, checkpoints and going back; decides no number itself."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib import checkpoint
+from stages.lib.checkpoint import Evaluation, TrainState, Writer
+from stages.lib.devices import Device
+from stages.lib.interrupts import Asked
+from stages.lib.judge import due
+from stages.lib.loader import Packed, batches
+from stages.lib.memory import VALIDATED_ROWS
+from stages.lib.mfu import mfu
+from stages.lib.rate import TokenRate
+from stages.lib.row_log import RowLog
+from stages.lib.rows import Rows
+from stages.lib.settings import PretrainConfig
+from stages.lib.spikes import Go, RollBack, Stop
+from stages.lib.stage import Run, StageError
+from stages.lib.trainer import Gradients, Trainer
+from stages.lib.watch import Watch
+
+
+@dataclass
+class Session:
+    """The trainer, the state it began with, and how far it has come since. `device` is that of MFU, None where its peak is not known."""
+
+    config: PretrainConfig
+    run: Run
+    trainer: Trainer
+    val: Packed
+    val_rows: Rows
+    state: TrainState
+    writer: Writer
+    device: Device | None
+    asked: Asked
+    begin_anew: Callable[[], None]
+    row_log: RowLog | None = None
+    history: list[Evaluation] = field(init=False)
+    full: list[Evaluation] = field(init=False)
+    spent_s: dict[str, float] = field(default_factory=lambda: {"steps": 0.0, "validation": 0.0, "checkpoints": 0.0})
+    rate: TokenRate = field(default_factory=TokenRate)
+    saved: int = 0
+    skipped: int = 0
+    last_loss: float = math.nan
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.history, self.full = list(self.state.history), list(self.state.full)
+        self.watch = Watch(self.config)
+        self.watch.restore(self.state.counters.get("watch", {}))
+        self.quick_rows = _spread(self.val_rows, self.config.training.eval_rows)
+
+    @property
+    def trained_s(self) -> float:
+        """Seconds of training up to now, those before a crash included, those lost by it not."""
+        return self.state.trained_s + time.monotonic() - self.started
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether so many validations in a row were no better that the run ends."""
+        judge = self.watch.judge
+        return judge.patience > 0 and judge.misses >= judge.patience
+
+    def advance(self, step: int) -> int:
+        """Makes `step`, or goes back because of it; gives the step after which the weights now stand.
+
+        StageError when it is so broken that there is no going on.
+        """
+        watch, trainer, training = self.watch, self.trainer, self.config.training
+        position = step + watch.guard.data_offset
+        begin, made = time.monotonic(), False
+        found = trainer.gradients(position, look=watch.noise is not None)
+        decision = Go() if found.overflowed else watch.guard.decide(step, found.loss, found.norm)
+        if isinstance(decision, Stop):
+            raise StageError(decision.reason)
+        if isinstance(decision, RollBack):
+            self._go_back(step, decision)
+            return decision.to_step
+        if isinstance(decision, Go) and not found.overflowed:
+            self._learn(step, found)
+            made = True
+        else:
+            trainer.skip()
+            self.skipped += 1
+            self._say(step, "fp16 gradients overflowed; the step is skipped" if isinstance(decision, Go) else decision.reason)
+        spent = time.monotonic() - begin
+        self.spent_s["steps"] += spent
+        self.rate.see(found.tokens, spent, made=made)
+        if self.row_log is not None:
+            self.row_log.write(step, trainer.loader.place(position), trainer.loader.rows_of(position))
+        if made:
+            self.last_loss = found.loss
+        self._alert(step, found)
+        if step == training.max_steps or step % training.log_interval == 0:
+            self._show(step, found)
+        self.run.beat()
+        return step
+
+    def _learn(self, step: int, found: Gradients) -> None:
+        watch, trainer, training = self.watch, self.trainer, self.config.training
+        limit = training.grad_clip if watch.zclip is None else watch.zclip.limit(found.norm)
+        if watch.noise is not None and found.micro_norm is not None:
+            watch.noise.see(found.micro_norm**2, found.norm**2)
+        looks = watch.dead is not None and self.config.watch.dead is not None and step % self.config.watch.dead.interval == 0
+        gradients = trainer.gradient_norms() if looks else {}
+        trainer.update(training.lr_at(step, self.config.optimizer.lr), limit)
+        if looks and watch.dead is not None:
+            for text in watch.dead.see(step, gradients, trainer.weight_norms()):
+                self._say(step, text)
+
+    def _go_back(self, step: int, decision: RollBack) -> None:
+        self._say(step, decision.reason, rolled_back_to=decision.to_step)
+        self.writer.wait()
+        folder = self.writer.folder / f"step-{decision.to_step:08d}"
+        if decision.to_step == 0:
+            self.begin_anew()
+            counters: dict[str, Any] = {}
+            self.history, self.full = self.history[:1], self.full[:0]
+        else:
+            there = checkpoint.load(folder)
+            counters = there.state.counters
+            self.trainer.restore(there.tensors, counters)
+            self.history, self.full = list(there.state.history), list(there.state.full)
+        self.watch.go_back(counters.get("watch", {}))
+        self.trainer.skip()
+        if self.row_log is not None:
+            self.row_log.cut(decision.to_step)
+
+    def _alert(self, step: int, found: Gradients) -> None:
+        """Judges the conditions of `monitoring`; StageError, with a checkpoint of this step, when one says stop."""
+        share = self._mfu()
+        values = {
+            "step": step, "loss": found.loss, "train_loss": found.loss, "gradient_norm": found.norm,
+            "eval_loss": self.history[-1].loss if self.history else None, "learning_rate": self._lr(step),
+            "tokens_per_second": self.rate.tokens_per_s or None, "mfu": share.share if share is not None else None,
+            "noise_scale": self.watch.noise.value if self.watch.noise is not None else None,
+        }
+        for fired in self.watch.alerts.see(values):
+            self._say(step, f"alert: {fired.text}")
+            if fired.action == "stop":
+                self.save(step)
+                self.writer.wait()
+                raise StageError(f"stopped after step {step} by the alert {fired.text}; its checkpoint is saved")
+
+    def _show(self, step: int, found: Gradients) -> None:
+        """One line of progress."""
+        shown: dict[str, float | str] = {
+            "loss": found.loss, "lr": self._lr(step), "grad_norm": found.norm, "best_val": min(e.loss for e in self.history),
+            "tokens_per_s": self.rate.tokens_per_s,
+        }
+        left, share = self.rate.seconds_left(self.config.training.max_steps - step), self._mfu()
+        if left is not None:
+            shown["eta_s"] = left
+        if share is not None:
+            shown |= {"mfu": share.share, "mfu_of": share.text}
+        if self.watch.noise is not None and self.watch.noise.value is not None:
+            shown["noise_scale"] = self.watch.noise.value
+        self.run.progress(step, self.config.training.max_steps, **shown)
+
+    def _lr(self, step: int) -> float:
+        return self.config.training.lr_at(step, self.config.optimizer.lr)
+
+    def _mfu(self) -> Any:
+        if self.device is None or not self.rate.tokens:
+            return None
+        compute, data = self.trainer.compute, self.config.data
+        return mfu(self.rate.tokens_per_s, self.config.model, data.seq_len, self.device, compute.dtype)
+
+    def validate_if_due(self, step: int) -> None:
+        """Adds the validation after `step` to the history, where one belongs and none was made: a stop may have left it out.
+
+        InterruptedRunError when a signal comes while it is made; StageError when its loss is no number.
+        """
+        training = self.config.training
+        last = step == training.max_steps
+        if (step == 0 or last or due(step, training.eval_interval)) and not (self.history and self.history[-1].step == step):
+            self._validate(step)
+        if self._full_is_due(step) and not (self.full and self.full[-1].step == step):
+            self.full.append(self._evaluated(step, self.val_rows))
+            self.run.progress(step, training.max_steps, val_full=self.full[-1].loss, bits_per_byte_full=self.full[-1].bits_per_byte)
+
+    def _full_is_due(self, step: int) -> bool:
+        training = self.config.training
+        if training.eval_rows is None or step == 0:
+            return False
+        every = (training.full_eval_interval or 0) * training.checkpoint_interval
+        return step == training.max_steps or (every > 0 and due(step, every))
+
+    def _validate(self, step: int) -> None:
+        found = self._evaluated(step, self.quick_rows)
+        self.history.append(found)
+        self.run.progress(step, self.config.training.max_steps, val=found.loss, bits_per_byte=found.bits_per_byte,
+                          best_val=min(e.loss for e in self.history))
+        if step == 0:
+            return
+        self.watch.judge.see(step, found.loss)
+        warning = self.watch.forecast.see(step * self.config.batch_tokens, found.loss)
+        if warning is not None:
+            self._say(step, warning)
+        if self.out_of_patience:
+            judge = self.watch.judge
+            self._say(step, f"{judge.misses} validations in a row were not better than that after step {judge.best_step}; training ends")
+
+    def _evaluated(self, step: int, rows: Rows | np.ndarray[Any, Any]) -> Evaluation:
+        with self._timed("validation"):
+            loss = self.trainer.validate(self._watched(batches(rows, VALIDATED_ROWS, self.val.pad_id)))
+        if not math.isfinite(loss):
+            raise StageError(f"the validation loss after step {step} is {loss}; nothing is saved")
+        bits = loss / math.log(2) * self.val.tokens_per_byte
+        return Evaluation(step=step, loss=loss, bits_per_byte=bits, minutes=self.trained_s / 60)
+
+    def _watched(self, given: Iterable[Any]) -> Iterator[Any]:
+        for batch in given:
+            self.asked.check()
+            self.run.beat()
+            yield batch
+
+    def save(self, step: int) -> None:
+        """A checkpoint after `step`, copied here and written while training goes on."""
+        with self._timed("checkpoints"):
+            epoch, rows = self.trainer.loader.position(step + self.watch.guard.data_offset)
+            state = TrainState(
+                step=step, epoch=epoch, rows_into_epoch=rows, trained_s=self.trained_s, history=tuple(self.history),
+                full=tuple(self.full), made_with=self.state.made_with,
+                counters={**self.trainer.counters(), "watch": self.watch.state()},
+            )
+            if self.row_log is not None:
+                self.row_log.sync()
+            self.writer.save(state, self.trainer.tensors())
+        self.saved = step
+
+    def take_best(self) -> int:
+        """The weights of the best validated checkpoint that is kept, where they are better than these; gives their step."""
+        self.writer.wait()
+        losses = {f"step-{e.step:08d}": e.loss for e in self.history}
+        kept = [name for name in checkpoint.names(self.writer.folder) if name in losses]
+        best = min(kept, key=lambda name: losses[name], default=None)
+        if best is None or losses[best] >= self.history[-1].loss:
+            return self.history[-1].step
+        there = checkpoint.load(self.writer.folder / best)
+        self.trainer.restore(there.tensors, there.state.counters)
+        return there.state.step
+
+    def leave(self, step: int) -> None:
+        """Saves what is done, waits until it is on the disk, and says that the run is interrupted."""
+        if step not in (0, self.saved):
+            self.save(step)
+        self.writer.wait()
+        self.run.progress(step, self.config.training.max_steps, status="interrupted", signal=self.asked.name)
+        kept = "its checkpoint is saved" if step else "there is nothing to save yet"
+        print(f"stopped by {self.asked.name} after step {step}; {kept}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Ends the threads; a save that is under way is let end."""
+        self.trainer.loader.close()
+        self.writer.close()
+        if self.row_log is not None:
+            self.row_log.close()
+
+    def _say(self, step: int, text: str, **facts: float | str) -> None:
+        self.run.progress(step, self.config.training.max_steps, warning=text, **facts)
+        print(f"warning: {text}", file=sys.stderr)
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent_s[what] += time.monotonic() - begin
+
+
+def _spread(rows: Rows, count: int | None) -> Rows | np.ndarray[Any, Any]:
+    """`count` rows evenly spread over all, or all."""
+    if count is None or count >= len(rows):
+        return rows
+    return rows[np.arange(count) * len(rows) // count]
