@@ -64,3 +64,4 @@ def test_a_step_with_a_norm_that_is_no_number_is_not_looked_at() -> None:
 
 def test_a_layer_is_what_stands_before_the_first_number() -> None:
     assert [layer_of(name) for name in NAMES[:3]] == ["model.embed_tokens.weight", "model.layers.0", "model.layers.1"]
+    assert layer_of("model.layers.3.experts.7.up_proj.weight") == "model.layers.3"

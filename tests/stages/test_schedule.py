@@ -66,5 +66,5 @@ def test_keys_of_wsd_are_refused_beside_another_schedule() -> None:
 
 
 def test_a_wrong_number_of_steps_is_told_once_also_with_wsd() -> None:
-    with pytest.raises(ValueError, match="1 validation error"):
+    with pytest.raises(ValueError, match=r"1 validation error for TrainingConfig\nmax_steps\n"):
         TrainingConfig(max_steps="1M", batch_size=1, schedule="wsd")

@@ -61,7 +61,7 @@ def _noise(part: Any, draw: random.Random) -> object:
 PARTS: dict[str, tuple[Callable[[], Part], Callable[[Any, random.Random, int], object]]] = {
     "judge": (lambda: Judge(4), lambda part, draw, step: part.see(step, draw.uniform(4, 6))),
     "forecast": (lambda: Forecast(10_000), lambda part, draw, step: (part.see(step, draw.uniform(4, 5)), part.at_end())),
-    "zclip": (lambda: ZClip(warmup=7), lambda part, draw, _step: part.limit(draw.choice((1.0, 1.1, 1.2, 1.1, 1.15, 1.05, 0.95, 30.0)))),
+    "zclip": (lambda: ZClip(warmup=7), lambda part, draw, step: part.limit(30.0 if step % 9 == 0 else draw.choice((1.0, 1.1, 1.2)))),
     "guard": (lambda: SpikeGuard(5, factor=3.0, max_rollbacks=10),
               lambda part, draw, step: part.decide(step, draw.choice((4.0, 3.0, 5.0, math.nan, 99.0)), 1.0)),
     "noise": (lambda: NoiseScale(8, 64, window=9), lambda part, draw, _step: _noise(part, draw)),
