@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stages.lib import interrupts, pretrain_plan
 from stages.lib.budget import compiles
 from stages.lib.device import Compute, choose
-from stages.lib.devices import Target, this_gpu
+from stages.lib.devices import Target, card
 from stages.lib.files import digest_bytes, digest_path, output_folder
 from stages.lib.loader import Loader, Packed, Phase, manifest_of, read_packed, read_rows
 from stages.lib.settings import PretrainConfig, Rivals
@@ -54,6 +54,7 @@ def _train(session: Session) -> None:
         while step < training.max_steps and not session.out_of_patience:
             step = session.advance(step + 1)
             session.validate_if_due(step)
+            session.show_if_due(step)
             last = step == training.max_steps or session.out_of_patience
             if step and (last or step % training.checkpoint_interval == 0):
                 session.save(step)
@@ -69,6 +70,8 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
     """Data, model and optimizers, and the state to go on from."""
     training = config.training
     compute = choose(training.device, training.dtype, training.threads, training.deterministic)
+
+    import torch
 
     from stages.lib import checkpoint, hf, random_state
     from stages.lib.model import Llama, initialise
@@ -105,7 +108,7 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
         print(f"going on from {found.name}", file=sys.stderr)
     writer = checkpoint.Writer(folder, training.keep, resumed_from=state.step or None, beat=run.beat)
     row_log = RowLog(run.work / "rows.jsonl", state.step) if training.row_log else None
-    device = this_gpu() if compute.device.type == "cuda" else None
+    device = card(torch.cuda.get_device_name()) if compute.device.type == "cuda" else None
     return Session(config, run, trainer, val, read_rows(val), state, writer, device, asked, begin_anew, row_log)
 
 
@@ -133,9 +136,10 @@ def _compiled(config: Config, compute: Compute) -> bool:
 
 def _made_with(config: Config, compiled: bool) -> dict[str, str]:
     """Every setting that decides a number of the result, by dotted name; data and tokenizer by digest."""
+    unnumbered = _DECIDES_NO_NUMBER - ({"checkpoint_interval"} if config.watch.spikes else set())
     parts = {
         "model": config.model.model_dump(), "optimizer": config.optimizer.model_dump(),
-        "training": config.training.model_dump(exclude=_DECIDES_NO_NUMBER), "watch": config.watch.model_dump(),
+        "training": config.training.model_dump(exclude=unnumbered), "watch": config.watch.model_dump(),
         "data": {"seq_len": config.data.seq_len},
     }
     told = {f"{part}.{key}": str(value) for part, values in parts.items() for key, value in values.items()}

@@ -92,13 +92,16 @@ class Writer:
         for step in _steps_left_over(folder):
             remove_leftovers(folder / step)
 
-    def save(self, state: TrainState, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Returns when `tensors` are copied and may change again; a save that is still under way is waited for."""
+    def save(self, state: TrainState, tensors: Mapping[str, Mapping[str, Tensor]], wanted: int | None = None) -> None:
+        """Returns when `tensors` are copied and may change again; a save that is still under way is waited for.
+
+        The checkpoint of the step `wanted` is kept whatever its age.
+        """
         self.wait()
         if state.step == self.resumed_from:
             return
         self._stage(tensors)
-        self._thread = Thread(target=self._run, args=(state,), name="checkpoint")
+        self._thread = Thread(target=self._run, args=(state, wanted), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -107,6 +110,13 @@ class Writer:
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
+
+    def drop_after(self, step: int) -> None:
+        """Removes checkpoints after `step`: what follows on that step is made anew."""
+        self.wait()
+        for name in names(self.folder):
+            if name > name_of(step):
+                remove(self.folder / name)
 
     def close(self) -> None:
         """Lets the save that is under way end, well or not."""
@@ -127,17 +137,17 @@ class Writer:
         for device in devices:
             torch.cuda.current_stream(device).synchronize()
 
-    def _run(self, state: TrainState) -> None:
+    def _run(self, state: TrainState, wanted: int | None) -> None:
         try:
             self._write(state)
-            prune(self.folder, self.keep, state.history)
+            prune(self.folder, self.keep, state.history, wanted)
         except OSError as fault:
             self._fault = StageError(self._told(state.step, fault))
         except Exception as fault:
             self._fault = fault
 
     def _write(self, state: TrainState) -> None:
-        with output_folder(self.folder / f"step-{state.step:08d}") as partial:
+        with output_folder(self.folder / name_of(state.step)) as partial:
             files = {f"{stem}{_TENSORS}": staged.write(partial / f"{stem}{_TENSORS}") for stem, staged in self._staged.items()}
             text = canonical_json(state.model_dump(mode="json"))
             (partial / _STATE).write_bytes(text)
@@ -150,6 +160,11 @@ class Writer:
         kept = f"{', '.join(there)} lie there unharmed" if there else "there is none before it"
         return (f"the checkpoint of step {step} could not be written: {fault.strerror or fault}; it needs {size(needed)} free on the disk "
                 f"of {self.folder} (lower training.keep, or free them elsewhere); {kept}, and the same command goes on from the newest")
+
+
+def name_of(step: int) -> str:
+    """The name of the checkpoint after `step`."""
+    return f"step-{step:08d}"
 
 
 def names(folder: Path) -> list[str]:
@@ -191,13 +206,13 @@ def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def prune(folder: Path, keep: int, history: Sequence[Evaluation]) -> None:
-    """Removes all but the newest `keep` and the one whose own validation was the lowest."""
+def prune(folder: Path, keep: int, history: Sequence[Evaluation], wanted: int | None = None) -> None:
+    """Removes all but the newest `keep`, the one whose own validation was the lowest, and that of the step `wanted`."""
     there = names(folder)
-    judged = {f"step-{e.step:08d}": e.loss for e in history}
+    judged = {name_of(e.step): e.loss for e in history}
     best = min((name for name in there if name in judged), key=lambda name: judged[name], default=None)
     for name in there[keep:]:
-        if name != best:
+        if name not in (best, None if wanted is None else name_of(wanted)):
             remove(folder / name)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from stages.lib import budget, data_checks
 from stages.lib.checks import apart_check, disk_check
+from stages.lib.data_checks import Sides
 from stages.lib.device import likely_dtype
 from stages.lib.devices import Device, Target, chosen, guessed_tokens_per_s
-from stages.lib.data_checks import Sides
 from stages.lib.loader import manifest_of
 from stages.lib.memory import VALIDATED_ROWS, Memory, memory
 from stages.lib.plan_text import count, size
@@ -144,8 +144,7 @@ def _duration(seconds: float) -> str:
 
 
 def _reads(config: PretrainConfig) -> Iterator[str]:
-    for side in (*config.data.training_sides, config.data.val):
-        yield side
+    yield from (*config.data.training_sides, config.data.val)
     yield from dict.fromkeys(str(manifest_of(Path(side))) for side in config.data.training_sides)
     yield config.data.tokenizer
     if config.rivals is not None:

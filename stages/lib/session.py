@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,8 @@ class Session:
         self.history, self.full = list(self.state.history), list(self.state.full)
         self.watch = Watch(self.config)
         self.watch.restore(self.state.counters.get("watch", {}))
-        self.quick_rows = _spread(self.val_rows, self.config.training.eval_rows)
+        self._found: Gradients | None = None
+        self._quick_rows = _spread(self.val_rows, self.config.training.eval_rows)
 
     @property
     def trained_s(self) -> float:
@@ -77,7 +77,7 @@ class Session:
 
         StageError when it is so broken that there is no going on.
         """
-        watch, trainer, training = self.watch, self.trainer, self.config.training
+        watch, trainer = self.watch, self.trainer
         position = step + watch.guard.data_offset
         begin, made = time.monotonic(), False
         found = trainer.gradients(position, look=watch.noise is not None)
@@ -101,9 +101,8 @@ class Session:
             self.row_log.write(step, trainer.loader.place(position), trainer.loader.rows_of(position))
         if made:
             self.last_loss = found.loss
+        self._found = found
         self._alert(step, found)
-        if step == training.max_steps or step % training.log_interval == 0:
-            self._show(step, found)
         self.run.beat()
         return step
 
@@ -122,16 +121,16 @@ class Session:
     def _go_back(self, step: int, decision: RollBack) -> None:
         self._say(step, decision.reason, rolled_back_to=decision.to_step)
         self.writer.wait()
-        folder = self.writer.folder / f"step-{decision.to_step:08d}"
         if decision.to_step == 0:
             self.begin_anew()
             counters: dict[str, Any] = {}
             self.history, self.full = self.history[:1], self.full[:0]
         else:
-            there = checkpoint.load(folder)
+            there = checkpoint.load(self.writer.folder / checkpoint.name_of(decision.to_step))
             counters = there.state.counters
             self.trainer.restore(there.tensors, counters)
             self.history, self.full = list(there.state.history), list(there.state.full)
+        self.writer.drop_after(decision.to_step)
         self.watch.go_back(counters.get("watch", {}))
         self.trainer.skip()
         if self.row_log is not None:
@@ -153,20 +152,24 @@ class Session:
                 self.writer.wait()
                 raise StageError(f"stopped after step {step} by the alert {fired.text}; its checkpoint is saved")
 
-    def _show(self, step: int, found: Gradients) -> None:
-        """One line of progress."""
+    def show_if_due(self, step: int) -> None:
+        """One line of progress of the step just made."""
+        found, training = self._found, self.config.training
+        if found is None or not (step == training.max_steps or step % training.log_interval == 0):
+            return
+        self._found = None
         shown: dict[str, float | str] = {
             "loss": found.loss, "lr": self._lr(step), "grad_norm": found.norm, "best_val": min(e.loss for e in self.history),
             "tokens_per_s": self.rate.tokens_per_s,
         }
-        left, share = self.rate.seconds_left(self.config.training.max_steps - step), self._mfu()
+        left, share = self.rate.seconds_left(training.max_steps - step), self._mfu()
         if left is not None:
             shown["eta_s"] = left
         if share is not None:
             shown |= {"mfu": share.share, "mfu_of": share.text}
         if self.watch.noise is not None and self.watch.noise.value is not None:
             shown["noise_scale"] = self.watch.noise.value
-        self.run.progress(step, self.config.training.max_steps, **shown)
+        self.run.progress(step, training.max_steps, **shown)
 
     def _lr(self, step: int) -> float:
         return self.config.training.lr_at(step, self.config.optimizer.lr)
@@ -198,7 +201,7 @@ class Session:
         return step == training.max_steps or (every > 0 and due(step, every))
 
     def _validate(self, step: int) -> None:
-        found = self._evaluated(step, self.quick_rows)
+        found = self._evaluated(step, self._quick_rows)
         self.history.append(found)
         self.run.progress(step, self.config.training.max_steps, val=found.loss, bits_per_byte=found.bits_per_byte,
                           best_val=min(e.loss for e in self.history))
@@ -237,13 +240,13 @@ class Session:
             )
             if self.row_log is not None:
                 self.row_log.sync()
-            self.writer.save(state, self.trainer.tensors())
+            self.writer.save(state, self.trainer.tensors(), wanted=self.watch.guard.good_step)
         self.saved = step
 
     def take_best(self) -> int:
         """The weights of the best validated checkpoint that is kept, where they are better than these; gives their step."""
         self.writer.wait()
-        losses = {f"step-{e.step:08d}": e.loss for e in self.history}
+        losses = {checkpoint.name_of(e.step): e.loss for e in self.history}
         kept = [name for name in checkpoint.names(self.writer.folder) if name in losses]
         best = min(kept, key=lambda name: losses[name], default=None)
         if best is None or losses[best] >= self.history[-1].loss:

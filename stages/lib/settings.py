@@ -60,6 +60,7 @@ class TrainingConfig(Config):
     `z_loss`: weight of log(Z)^2 beside the loss. `ema`: decay of averaged weights, which are then what is validated and written.
     `activation_checkpointing`: layers are computed again on the way back. `compile: auto` compiles where the run is long enough to gain.
     `eval_rows`: held-out rows of a validation, evenly spread; null is all. `full_eval_interval`: every so many checkpoints all are read.
+    `row_log`: which rows each step read is written to rows.jsonl in the work folder.
     `deterministic`: only algorithms that give the same bits each time, on a GPU too.
     `schedule: wsd` warms up over a twentieth of the steps unless `warmup_steps` says otherwise, and falls over the last
     `decay_ratio` of them (0.2) as a `decay_shape` (cosine); both are wsd's alone.
@@ -91,6 +92,7 @@ class TrainingConfig(Config):
     dtype: DTypeName = "auto"
     device: DeviceName = "auto"
     threads: Count | None = None
+    row_log: bool = False
 
     @model_validator(mode="before")
     @classmethod

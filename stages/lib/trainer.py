@@ -1,4 +1,4 @@
-"""Gradients of a step, the update they lead to, one validation, and the tensors a resumed run needs; knows no files, no clock and no loop."""
+"""Gradients of a step, the update they lead to, validation, and what a resumed run needs; knows no files, no clock and no loop."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_every_weight_gets_a_gradient() -> None:
 
     model = Llama(shape(tie_word_embeddings=False), seed=1)
     line = ids()
-    loss_sum(model, line[:, :-1], line[:, 1:], Compute(torch.device("cpu"), False)).backward()
+    loss_sum(model, line[:, :-1], line[:, 1:], Compute(torch.device("cpu"), False))[0].backward()
     for name, weight in model.named_parameters():
         assert float(weight.grad.abs().sum()) > 0, name
 

@@ -44,6 +44,11 @@ def config(**training: Any) -> PretrainConfig:
         "training": {"max_steps": 100, "batch_size": 4, "accumulation": 2, "eval_interval": 10, "checkpoint_interval": 10, **training}})
 
 
+def watched(one: PretrainConfig | None = None, monitoring: MonitoringConfig | None = None, **values: Any) -> PretrainConfig:
+    """`one`, or the plain configuration, with these watchers."""
+    return (one or config()).model_copy(update={"watch": asked(**values), "monitoring": monitoring or MonitoringConfig()})
+
+
 def _figures(draw: random.Random) -> dict[str, float | None]:
     return {**dict.fromkeys(FIGURES), "loss": draw.uniform(0, 10)}
 
@@ -86,7 +91,7 @@ def test_whatever_watches_goes_on_from_its_saved_state_as_if_never_stopped(name:
 
 
 def test_with_nothing_asked_for_a_run_is_watched_as_before() -> None:
-    watch = Watch(config(), WatchConfig(), MonitoringConfig())
+    watch = Watch(config())
     assert (watch.zclip, watch.noise, watch.dead) == (None, None, None)
     assert not watch.judge.see(10, 5.0).stop and not any(watch.judge.see(step, 6.0).stop for step in range(20, 900, 10))
     assert isinstance(watch.guard.decide(1, math.nan, 1.0), Stop)
@@ -95,7 +100,7 @@ def test_with_nothing_asked_for_a_run_is_watched_as_before() -> None:
 
 def test_what_is_asked_for_reaches_what_watches() -> None:
     monitoring = MonitoringConfig.model_validate({"alerts": [{"condition": "loss > 10", "action": "stop"}]})
-    watch = Watch(config(grad_clip=0.5), asked(**ALL), monitoring)
+    watch = Watch(watched(config(grad_clip=0.5), monitoring, **ALL))
     assert watch.zclip is not None and (watch.zclip.threshold, watch.zclip.ceiling) == (2.5, 0.5)
     assert watch.noise is not None and (watch.noise.small, watch.noise.big) == (64, 128)
     assert watch.dead is not None and watch.dead.looks == 3
@@ -120,7 +125,7 @@ def test_a_key_or_number_that_means_nothing_is_refused(values: dict[str, Any], s
 
 
 def test_going_back_takes_all_from_the_checkpoint_but_the_memory_of_having_gone_back() -> None:
-    watch = Watch(config(), asked(**ALL), MonitoringConfig())
+    watch = Watch(watched(**ALL))
     at_start = watch.state()
     for step in range(1, 14):
         watch.guard.decide(step, 4.0, 1.0)
@@ -137,7 +142,7 @@ def test_going_back_takes_all_from_the_checkpoint_but_the_memory_of_having_gone_
 
 
 def test_a_watcher_that_a_checkpoint_does_not_know_begins_anew() -> None:
-    watch = Watch(config(), asked(**ALL), MonitoringConfig())
+    watch = Watch(watched(**ALL))
     watch.restore({"judge": {"best_loss": 2.0, "best_step": 10, "misses": 1}})
     assert watch.judge.best_loss == 2.0 and watch.guard.good_step == 0
 
@@ -150,6 +155,6 @@ def test_a_watcher_that_a_checkpoint_does_not_know_begins_anew() -> None:
 def test_a_plan_says_where_watching_cannot_do_what_is_asked(
     training: dict[str, Any], values: dict[str, Any], name: str, level: str, said: str,
 ) -> None:
-    (check,) = watch_checks(config(**training), asked(**values))
+    (check,) = watch_checks(watched(config(**training), **values))
     assert (check.name, check.level) == (name, level) and said in check.text
-    assert watch_checks(config(), asked(**values)) == []
+    assert watch_checks(watched(**values)) == []
