@@ -46,8 +46,9 @@ def kept_by_autograd(shape: Shape, rows: int, seq_len: int, bf16: bool, masked: 
     return sum(storage.nbytes() for storage in seen.values())
 
 
-def needed_of(shape: Shape, rows: int, seq_len: int, *, bf16: bool, masked: bool = False, accumulation: int = 1) -> Memory:
-    training = TrainingConfig(max_steps=9, batch_size=rows, accumulation=accumulation, document_mask=masked)
+def needed_of(shape: Shape, rows: int, seq_len: int, *, bf16: bool, masked: bool = False, accumulation: int = 1, again: bool = False) -> Memory:
+    training = TrainingConfig(max_steps=9, batch_size=rows, accumulation=accumulation, document_mask=masked,
+                              activation_checkpointing=again)
     return memory(shape, training, seq_len, bf16=bf16, on_cpu=True)
 
 

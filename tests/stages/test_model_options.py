@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {}, "qk_norm": {"qk_norm": True}, "untied": {"tied": False}, "linear": {"rope_scaling": LINEAR},
     "llama3": {"rope_scaling": LLAMA3}, "all": {"qk_norm": True, "tied": False, "rope_scaling": LLAMA3, "kv_heads": 1},
 }
-# Taken before there were options, with every CPU made to compute alike; see PORTABLE.
+# Taken with every option off and every CPU made to compute alike; see PORTABLE.
 BEFORE = ("c1e04931ddb283018691fc258264ef65d5a6b87fa9c04fac5b56ea3097ae420e",
           "344d791ffc79062ba1a70679608eeca86093bf31eac46444388b38ca5dd9af9f")
 TAKEN_WITH = "2.13.0"

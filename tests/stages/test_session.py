@@ -1,0 +1,242 @@
+"""What becomes of a run whose steps break, whose validations stand still, or whose data changes on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_data import config_of, tree
+from support_model import corpus, metrics, pretrain, settings
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from stages.lib import checkpoint  # noqa: E402
+from stages.lib.stage import StageError  # noqa: E402
+from stages.lib.trainer import Gradients, Trainer  # noqa: E402
+from stages.pretrain import plan  # noqa: E402
+
+LONG = {"training__epochs": 9, "training__max_steps": 20}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Makes what is learned at some positions of the data look broken; gives the list of positions asked for."""
+    real = Trainer.gradients
+
+    def put(**broken: dict[int, float]) -> list[int]:
+        asked: list[int] = []
+
+        def gradients(self: Trainer, position: int, look: bool = False) -> Gradients:
+            asked.append(position)
+            found = real(self, position, look)
+            return replace(found, **{name: places[position] for name, places in broken.items() if position in places})
+
+        monkeypatch.setattr(Trainer, "gradients", gradients)
+        return asked
+
+    return put
+
+
+def warnings(attempt: Path) -> list[str]:
+    return [line["warning"] for line in metrics(attempt) if "warning" in line]
+
+
+def test_a_step_that_is_no_number_is_skipped_and_the_run_goes_on(data: Path, tmp_path: Path, breaking: Any) -> None:
+    breaking(loss={4: math.nan}, norm={9: math.inf})
+    report = pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
+    assert report.metrics["skipped_steps"] == 2 and report.metrics["steps"] == 20
+    assert warnings(tmp_path / "run") == ["the loss of step 4 is nan; the step is skipped", "the gradient of step 9 is inf; the step is skipped"]
+    saved = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000020")
+    moves = {int(value) for name, value in saved.tensors["moments"].items() if name.endswith("/step")}
+    assert moves == {18}, "the optimizer stepped where nothing was to be learned"
+
+
+def test_a_spike_goes_back_to_the_last_good_weights_and_on_with_other_rows(data: Path, tmp_path: Path, breaking: Any) -> None:
+    """Practice 16: the rollback was only printed."""
+    asked = breaking(loss={12: 99.0})
+    values = settings(data, tmp_path / "out", **LONG, watch={"spikes": True}, training__row_log=True)
+    report = pretrain(values, tmp_path / "run")
+    assert asked == [*range(1, 13), *range(13, 23)], "steps 11 to 20 read positions 13 to 22"
+    assert report.metrics["rollbacks"] == 1
+    told = next(line for line in metrics(tmp_path / "run") if "rolled_back_to" in line)
+    assert (told["step"], told["rolled_back_to"]) == (12, 10) and "over 3 times" in told["warning"]
+    logged = [json.loads(line)["step"] for line in (tmp_path / "run/work/rows.jsonl").read_text().splitlines()]
+    assert logged == list(range(1, 21))
+    losses = {line["step"]: line["loss"] for line in metrics(tmp_path / "run") if "loss" in line}
+    assert losses[11] < 20
+
+
+def test_weights_after_going_back_are_those_of_a_run_that_never_saw_the_bad_rows(data: Path, tmp_path: Path, breaking: Any) -> None:
+    breaking(loss={12: 99.0})
+    pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
+    real = Trainer.gradients
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "gradients", lambda self, position, look=False: real(self, position + 2 * (position > 10), look))
+        pretrain(settings(data, tmp_path / "other", **LONG, watch={"spikes": True}), tmp_path / "straight")
+    a, b = tree(tmp_path / "out"), tree(tmp_path / "other")
+    assert a["model.safetensors"] == b["model.safetensors"]
+
+
+def test_a_spike_before_the_first_checkpoint_begins_anew(data: Path, tmp_path: Path, breaking: Any) -> None:
+    asked = breaking(loss={3: 99.0})
+    pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
+    assert asked == [1, 2, 3, *range(4, 24)]
+    saved = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000020")
+    assert {int(value) for name, value in saved.tensors["moments"].items() if name.endswith("/step")} == {20}
+
+
+def test_after_too_many_spikes_the_run_ends_and_says_what_is_sound(data: Path, tmp_path: Path, breaking: Any) -> None:
+    breaking(loss=dict.fromkeys(range(12, 60), 99.0))
+    with pytest.raises(StageError, match="after going back 3 times.*the checkpoint after step 10 is sound"):
+        pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
+    assert not (tmp_path / "out").exists()
+
+
+def test_patience_ends_a_run_and_the_best_weights_are_what_is_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """AUTOEVAL-002, ALB-087: validations 7, 6.5, 6.8, 6.9, 7, 7.1 with patience 3 end after the fifth."""
+    sequence = iter([9.0, 7.0, 6.5, 6.8, 6.9, 7.0, 7.1])
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: next(sequence))
+    every = {"training__eval_interval": 2, "training__checkpoint_interval": 2, "training__keep": 1}
+    report = pretrain(settings(data, tmp_path / "out", **LONG, **every, watch={"patience": 3}), tmp_path / "run")
+    assert [line["step"] for line in metrics(tmp_path / "run") if "val" in line] == [0, 2, 4, 6, 8, 10]
+    assert report.metrics["steps"] == 4 and report.metrics["val_loss"] == 6.5
+    assert "ended early, after 10 of 20 steps; the weights are those after step 4" in report.headline
+    best = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000004").tensors["weights"]
+    from safetensors.torch import load_file
+
+    written = load_file(tmp_path / "out/model.safetensors")
+    assert all(torch.equal(value, best[name]) for name, value in written.items())
+
+
+def test_a_run_out_of_patience_stays_so_when_it_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUTOEVAL-001 with a crash: best and patience were forgotten by a restart."""
+    def ends(self: Trainer, batches: Any) -> float:
+        list(batches)
+        return {0: 9.0, 2: 7.0}.get(self.seen, 8.0)  # type: ignore[attr-defined]
+
+    real = Trainer.gradients
+
+    def gradients(self: Trainer, position: int, look: bool = False) -> Gradients:
+        self.seen = position  # type: ignore[attr-defined]
+        if position == dies_at:
+            raise StageError("the power is off")
+        return real(self, position, look)
+
+    monkeypatch.setattr(Trainer, "validate", ends)
+    monkeypatch.setattr(Trainer, "gradients", gradients)
+    monkeypatch.setattr(Trainer, "seen", 0, raising=False)
+    every = {"training__eval_interval": 2, "training__checkpoint_interval": 2}
+    values = settings(data, tmp_path / "out", **LONG, **every, watch={"patience": 3})
+    for dies_at in (6, 8):
+        with pytest.raises(StageError, match="the power is off"):
+            pretrain(values, tmp_path / f"run-{dies_at}", tmp_path / "work")
+    dies_at = 0
+    report = pretrain(values, tmp_path / "run", tmp_path / "work")
+    assert "ended early, after 8 of 20 steps" in report.headline[1]
+
+
+def test_a_curriculum_switches_what_is_read(data: Path, tmp_path: Path) -> None:
+    """Practice 53: the curriculum was only logged."""
+    phases = [{"train": str(data / "packed/train"), "until_step": 4}]
+    other = altered_copy(data, tmp_path / "other")
+    values = settings(data, tmp_path / "out", **LONG, data__curriculum=phases, training__row_log=True)
+    values["data"]["train"] = str(other / "packed/train")
+    values["data"]["val"] = str(other / "packed/val")
+    pretrain(values, tmp_path / "run")
+    read = [json.loads(line) for line in (tmp_path / "run/work/rows.jsonl").read_text().splitlines()]
+    assert [line["data"] for line in read] == [0] * 4 + [1] * 16
+    with pytest.raises(StageError, match=r"data.curriculum.4 .* -> None"):
+        values["data"]["curriculum"] = []
+        pretrain(values, tmp_path / "again", tmp_path / "run/work")
+
+
+def altered_copy(data: Path, folder: Path) -> Path:
+    """The same rows under another path."""
+    import shutil
+
+    shutil.copytree(data / "packed", folder / "packed")
+    return folder
+
+
+@pytest.mark.parametrize(("phases", "said"), [
+    ([("a", 5), ("b", 5)], "each until_step must be more than the one before"), ([("a", 20)], "less than max_steps 20"),
+])
+def test_phases_that_do_not_follow_one_another_are_refused(
+    data: Path, tmp_path: Path, phases: list[tuple[str, int]], said: str,
+) -> None:
+    from stages.lib.problems import BadConfig
+
+    with pytest.raises(BadConfig) as refused:
+        config_of("pretrain", settings(data, tmp_path / "out", **LONG, data__curriculum=[
+            {"train": name, "until_step": step} for name, step in phases]))
+    assert said in refused.value.problems[0].text
+
+
+def test_a_phase_that_asks_for_more_than_its_rows_is_refused_by_the_plan(data: Path, tmp_path: Path) -> None:
+    values = settings(data, tmp_path / "out", training__max_steps=12, training__epochs=1,
+                      data__curriculum=[{"train": str(altered_copy(data, tmp_path / "other") / "packed/train"), "until_step": 11}])
+    rows = json.loads((data / "packed/manifest.json").read_text())["train"]["rows"]
+    found = plan(config_of("pretrain", values))
+    assert (rows // 8 < 11) is any("cannot be reached" in check.text for check in found.checks)
+
+
+def test_an_alert_that_stops_leaves_a_checkpoint_of_its_step(data: Path, tmp_path: Path) -> None:
+    alerts = [{"condition": "loss > 0.5", "action": "warn", "message": "high"}, {"condition": "step >= 7", "action": "stop"}]
+    with pytest.raises(StageError, match=r"stopped after step 7 by the alert step >= 7"):
+        pretrain(settings(data, tmp_path / "out", monitoring={"alerts": alerts}), tmp_path / "run")
+    assert checkpoint.names(tmp_path / "run/work/checkpoints")[0] == "step-00000007"
+    assert [text.startswith("alert: loss > 0.5") for text in warnings(tmp_path / "run")] == [True, False]
+
+
+def test_few_rows_are_read_often_and_all_of_them_now_and_then(data: Path, tmp_path: Path) -> None:
+    values = settings(data, tmp_path / "out", **LONG, training__eval_rows=4, training__full_eval_interval=2)
+    report = pretrain(values, tmp_path / "run")
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines if "val" in line] == [0, 5, 10, 15, 20]
+    assert [line["step"] for line in lines if "val_full" in line] == [10, 20]
+    whole = pretrain(settings(data, tmp_path / "whole", **LONG), tmp_path / "run-whole")
+    assert report.metrics["val_loss"] == whole.metrics["val_loss"], "what is reported is of all rows"
+    assert lines[-2]["val_full"] == whole.metrics["val_loss"] or lines[-1].get("val_full") == whole.metrics["val_loss"]
+
+
+def test_zclip_and_the_noise_scale_act_and_are_shown(data: Path, tmp_path: Path) -> None:
+    """Practices 41 and 42: ZClip was only logged."""
+    watch = {"noise_scale": True, "zclip": {"warmup": 2, "threshold": 0.01}}
+    pretrain(settings(data, tmp_path / "out", **LONG, watch=watch, training__grad_clip=None), tmp_path / "clipped")
+    pretrain(settings(data, tmp_path / "plain", **LONG, training__grad_clip=None), tmp_path / "free")
+    assert tree(tmp_path / "out")["model.safetensors"] != tree(tmp_path / "plain")["model.safetensors"]
+    assert any(line.get("noise_scale", 0) > 0 for line in metrics(tmp_path / "clipped"))
+
+
+def test_a_weight_that_gets_no_gradient_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALB-038, practice 45."""
+    real = Trainer.gradient_norms
+    name = "model.layers.1.mlp.up_proj.weight"
+    monkeypatch.setattr(Trainer, "gradient_norms", lambda self: {**real(self), name: 0.0})
+    pretrain(settings(data, tmp_path / "out", watch={"dead": {"interval": 2, "looks": 2}}), tmp_path / "run")
+    (told,) = warnings(tmp_path / "run")
+    assert told.startswith(f"{name} has a gradient of 0") and "up to step 4" in told
+
+
+@pytest.mark.parametrize("values", [
+    {"training__ema": 0.9}, {"optimizer__name": "muon"}, {"training__activation_checkpointing": True, "training__z_loss": 0.001},
+    {"training__schedule": "wsd"}, {"training__deterministic": True},
+])
+def test_equal_runs_with_an_option_write_equal_bytes_and_learn(data: Path, tmp_path: Path, values: dict[str, Any]) -> None:
+    for name in ("a", "b"):
+        report = pretrain(settings(data, tmp_path / name, **LONG, **values), tmp_path / f"run-{name}")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert report.metrics["val_bits_per_byte"] < report.metrics["before_bits_per_byte"] - 0.2

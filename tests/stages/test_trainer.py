@@ -1,0 +1,183 @@
+"""The options of a step: averages, fp16, layers computed again, Muon, compiling."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from stages.lib.device import Compute  # noqa: E402
+from stages.lib.loader import Loader  # noqa: E402
+from stages.lib.model import Llama  # noqa: E402
+from stages.lib.settings import OptimizerConfig, TrainingConfig  # noqa: E402
+from stages.lib.shape import Shape  # noqa: E402
+from stages.lib.trainer import Trainer  # noqa: E402
+
+SHAPE = Shape(d_model=32, layers=2, heads=4, kv_heads=2, ffn=48, vocab_size=290, context=16)
+ROWS = np.random.Generator(np.random.Philox(key=1)).integers(0, 290, (64, 16)).astype("uint16")
+CPU = torch.device("cpu")
+
+
+def trainer(optimizer: OptimizerConfig | None = None, compute: Compute | None = None, compiled: bool = False, **values: Any) -> Trainer:
+    torch.set_num_threads(1)
+    training = TrainingConfig(**{"max_steps": 9, "batch_size": 4, "accumulation": 2, **values})
+    loader = Loader(ROWS, training.rows_per_step, 1, None)
+    optimizer = optimizer or OptimizerConfig(lr=0.01)
+    return Trainer(Llama(SHAPE, seed=1), loader, optimizer, training, compute or Compute(CPU, False), None, compiled)
+
+
+def steps(one: Trainer, first: int, last: int, max_norm: float | None = 1.0) -> list[Any]:
+    found = []
+    for number in range(first, last + 1):
+        found.append(one.gradients(number))
+        one.update(0.01, max_norm)
+    return found
+
+
+def weights(one: Trainer) -> dict[str, Any]:
+    return {name: value.clone() for name, value in one.tensors()["weights"].items()}
+
+
+def test_averaged_weights_follow_their_formula_and_are_what_is_validated() -> None:
+    """average = decay x average + (1 - decay) x weight after every step, from the start weights on."""
+    one = trainer(ema=0.5)
+    wanted = weights(one)
+    for number in (1, 2, 3):
+        steps(one, number, number)
+        wanted = {name: 0.5 * value + 0.5 * one.tensors()["weights"][name] for name, value in wanted.items()}
+    found = one.tensors()["average"]
+    assert all(torch.allclose(found[name], value, atol=1e-7) for name, value in wanted.items())
+    line = torch.from_numpy(ROWS[:4].astype("int64"))
+    batch = [(line[:, :-1], line[:, 1:])]
+    before, loss = weights(one), one.validate(batch)
+    assert all(torch.equal(before[name], value) for name, value in one.tensors()["weights"].items()), "training goes on from its own"
+    other = trainer()
+    other.restore({**one.tensors(), "weights": wanted}, {})
+    assert loss == pytest.approx(other.validate(batch), rel=1e-5) and loss != pytest.approx(trainer_loss(one, batch), rel=1e-5)
+
+
+def trainer_loss(one: Trainer, batch: list[Any]) -> float:
+    from stages.lib.loss import mean_loss
+
+    return mean_loss(one.model, batch, one.compute)
+
+
+def test_averages_and_moments_come_back_bit_for_bit() -> None:
+    one, other = trainer(ema=0.9), trainer(ema=0.9)
+    steps(one, 1, 3)
+    other.restore({stem: {name: value.clone() for name, value in group.items()} for stem, group in one.tensors().items()}, one.counters())
+    assert steps(one, 4, 6) == steps(other, 4, 6)
+    for stem, group in one.tensors().items():
+        assert all(torch.equal(value, other.tensors()[stem][name]) for name, value in group.items()), stem
+
+
+def test_layers_computed_again_give_the_same_gradients() -> None:
+    plain, again = trainer(), trainer(activation_checkpointing=True)
+    assert steps(plain, 1, 2) == steps(again, 1, 2)
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(plain).items())
+
+
+def test_layers_computed_again_keep_fewer_numbers_for_the_way_back() -> None:
+    """And as many as the plan's memory says."""
+    from test_memory import needed_of
+
+    def kept(one: Trainer) -> int:
+        seen: dict[int, int] = {}
+        own = {weight.untyped_storage().data_ptr() for weight in one.weights}
+
+        def look(tensor: Any) -> Any:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                seen[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        inputs, _ = next(one.loader.micro_batches(1, 4))
+        with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+            states = one.model.model(inputs)
+        assert states.requires_grad
+        return sum(seen.values())
+
+    plain, again = kept(trainer()), kept(trainer(activation_checkpointing=True))
+    assert again < plain / 3
+    assert needed_of(SHAPE, 4, 16, bf16=False, again=True).parts["activations"] < 0.7 * needed_of(SHAPE, 4, 16, bf16=False).parts["activations"]
+
+
+def test_an_fp16_scale_that_is_too_large_skips_the_step_and_falls() -> None:
+    """ALB-072: the loss scale of fp16 was applied where nothing divided by it again."""
+    half = trainer(compute=Compute(CPU, True, True))
+    half.scaler.load_state_dict({**half.scaler.state_dict(), "scale": 2.0**60})
+    before = weights(half)
+    found = half.gradients(1)
+    assert found.overflowed and not math.isfinite(found.norm)
+    half.skip()
+    assert all(torch.equal(before[name], value) for name, value in weights(half).items())
+    assert half.scaler.state_dict()["scale"] == 2.0**59
+
+
+def test_fp16_gradients_are_those_of_fp32_once_unscaled_and_the_scale_is_remembered() -> None:
+    half, plain = trainer(compute=Compute(CPU, True, True)), trainer()
+    (a,), (b,) = steps(half, 1, 1), steps(plain, 1, 1)
+    assert not a.overflowed and a.norm == pytest.approx(b.norm, rel=0.05) and a.loss == pytest.approx(b.loss, rel=0.01)
+    half.scaler.load_state_dict({**half.scaler.state_dict(), "scale": 1024.0})
+    other = trainer(compute=Compute(CPU, True, True))
+    other.restore(half.tensors(), half.counters())
+    assert other.scaler.state_dict() == half.scaler.state_dict()
+    assert "scaler" not in plain.counters(), "fp32 and bf16 have no scale"
+
+
+def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
+    one = trainer(OptimizerConfig(name="muon", lr=0.01))
+    names = {id(weight): name for name, weight in one.model.named_parameters()}
+    adamw, muon = ({names[id(w)] for group in optimizer.param_groups for w in group["params"]} for optimizer in one.optimizers)
+    assert adamw.isdisjoint(muon) and adamw | muon == set(names.values())
+    assert {name.split(".", 3)[-1] for name in muon} == {
+        "self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight", "self_attn.o_proj.weight",
+        "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"}
+    before = weights(one)
+    one.gradients(1)
+    one.update(0.01, None)
+    name = "model.layers.0.mlp.up_proj.weight"
+    moved = (weights(one)[name] - before[name] * (1 - 0.01 * 0.1)) / 0.01
+    # An orthogonal matrix of this shape has singular values of 1, scaled by 0.2 sqrt(48); five iterations leave them within (0.5, 1.5).
+    sizes = torch.linalg.svdvals(moved) / (0.2 * math.sqrt(48))
+    assert 0.5 < float(sizes.min()) and float(sizes.max()) < 1.5
+    other = trainer(OptimizerConfig(name="muon", lr=0.01))
+    other.restore(one.tensors(), one.counters())
+    assert steps(one, 2, 3) == steps(other, 2, 3)
+
+
+def test_the_norm_of_a_first_micro_batch_is_that_of_its_own_mean_gradient() -> None:
+    one, alone = trainer(), trainer(batch_size=4, accumulation=1)
+    alone.loader = Loader(ROWS[one.loader.rows_of(1)[:4]], 4, 1, None)
+    alone.loader.rows_of = lambda step: np.arange(4)  # type: ignore[method-assign]
+    found = one.gradients(1, look=True)
+    assert found.micro_norm == pytest.approx(alone.gradients(1).norm, rel=1e-5)
+    assert one.gradients(1).micro_norm is None
+
+
+def test_norms_by_name_are_those_that_make_the_whole() -> None:
+    """F-GRAD-001: the logged norm equals an independent one, and a block set to zero changes it."""
+    one = trainer()
+    found = one.gradients(1)
+    norms = one.gradient_norms()
+    assert found.norm == pytest.approx(math.sqrt(sum(value**2 for value in norms.values())), rel=1e-6)
+    assert norms.keys() == one.weight_norms().keys() == dict(one.model.named_parameters()).keys()
+    one.model.model.layers[0].mlp.up_proj.weight.grad.zero_()
+    assert one.gradient_norms()["model.layers.0.mlp.up_proj.weight"] == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_a_compiled_run_learns_what_one_that_is_not_learns() -> None:
+    plain, compiled = trainer(), trainer(compiled=True)
+    for a, b in zip(steps(plain, 1, 4), steps(compiled, 1, 4), strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.norm == pytest.approx(b.norm, rel=1e-4)
+    assert all(torch.allclose(value, weights(compiled)[name], atol=1e-4) for name, value in weights(plain).items())
+    line = torch.from_numpy(ROWS[:3].astype("int64"))
+    assert compiled.validate([(line[:, :-1], line[:, 1:])]) == pytest.approx(plain.validate([(line[:, :-1], line[:, 1:])]), rel=1e-4)
