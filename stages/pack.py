@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TEXT_PER_PARQUET_BYTE = 4.0
 _BYTES_PER_TOKEN = 3.3
-_DISK_BYTES_PER_TOKEN = 1.6
+_DISK_BYTES_PER_TOKEN = 2.0
 _TEXT_BYTES_PER_S = 1.5e6
 _BATCH_DOCUMENTS = 64
 _SMALL_VOCABULARY = 1 << 16
@@ -121,20 +121,16 @@ class _Words:
 
 def _pack_side(config: Config, words: _Words, path: Path, folder: Path) -> dict[str, Any]:
     import numpy as np
-    import pyarrow as pa
 
-    from stages.lib.tables import ParquetShards
+    from stages.lib.rows import RowShards
 
-    kind = pa.list_(pa.from_numpy_dtype(words.dtype), config.seq_len)
-    schema = pa.schema([pa.field("input_ids", kind, nullable=False)])
-    shards = ParquetShards(folder, schema, config.rows_per_shard, "shard")
+    shards = RowShards(folder, config.seq_len, words.dtype, config.rows_per_shard)
     totals = {"documents": 0, "bytes": 0, "bytes_covered": 0, "tokens": 0, "rows": 0, "dropped_tokens": 0,
               "pad_tokens": 0}
     held = np.empty(0, dtype=words.dtype)
 
     def write(ids: np.ndarray[Any, Any]) -> None:
-        flat = pa.array(ids)
-        shards.write(pa.table({"input_ids": pa.FixedSizeListArray.from_arrays(flat, config.seq_len)}, schema=schema))
+        shards.write(ids.reshape(-1, config.seq_len))
         totals["rows"] += len(ids) // config.seq_len
         totals["bytes_covered"] += int(words.bytes_of[ids].sum())
 

@@ -26,8 +26,8 @@ class Document(NamedTuple):
 class ParquetShards:
     """Writes record columns to `part-00000.parquet`, ... (zstd); equal rows in equal order give equal bytes."""
 
-    def __init__(self, folder: Path, schema: Any, rows_per_shard: int, prefix: str = "part") -> None:
-        self.folder, self.rows_per_shard, self.prefix = folder, rows_per_shard, prefix
+    def __init__(self, folder: Path, schema: Any, rows_per_shard: int) -> None:
+        self.folder, self.rows_per_shard = folder, rows_per_shard
         self.names: list[str] = []
         self._schema = schema
         self._writer: Any = None
@@ -55,7 +55,7 @@ class ParquetShards:
 
         if self._writer is not None:
             self._writer.close()
-        self.names.append(f"{self.prefix}-{len(self.names):05d}.parquet")
+        self.names.append(f"part-{len(self.names):05d}.parquet")
         self._writer = pq.ParquetWriter(self.folder / self.names[-1], self._schema, compression="zstd")
         self._room = self.rows_per_shard
 
