@@ -1,0 +1,47 @@
+"""Which rows each step read, one JSON line a step, without a step twice and without a gap over any number of kills."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stages.lib.loader import Place
+
+
+class RowLog:
+    """Appends to a file that is first cut back to the step a run goes on from; what a killed process read after it is read again."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o644)
+        with path.open("rb") as file:
+            os.ftruncate(self._fd, _end_of(file, resumed_step))
+
+    def write(self, step: int, place: Place, rows: Iterable[Any]) -> None:
+        """One whole line by a single write; `data` is the number of the rows' source, of a run without phases 0."""
+        told = {"step": step, "data": place.source, "epoch": place.epoch, "rows": [int(row) for row in rows]}
+        os.write(self._fd, json.dumps(told, separators=(",", ":")).encode() + b"\n")
+
+    def sync(self) -> None:
+        """Makes durable what is written, as a checkpoint will say that these steps were made."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._fd)
+
+
+def _end_of(lines: Iterable[bytes], step: int) -> int:
+    """The bytes of the whole lines up to that step."""
+    end = 0
+    for line in lines:
+        try:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+        except ValueError:  # what a power cut left of a line
+            break
+        end += len(line)
+    return end
