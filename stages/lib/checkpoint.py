@@ -6,20 +6,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
-import safetensors.torch
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError
+import torch
+from pydantic import Field, JsonValue, ValidationError, field_validator
 from torch import Tensor
 
+from stages.lib import tensors_file
 from stages.lib.config import Config
-from stages.lib.files import canonical_json, digest_path, output_folder, remove
+from stages.lib.files import canonical_json, digest_bytes, digest_path, output_folder, remove, remove_leftovers
+from stages.lib.plan_text import size
 from stages.lib.stage import StageError
 from stages.lib.strict_json import read_object
 
 _NAME = re.compile(r"step-([0-9]{8})")
-_INDEX, _STATE = "index.json", "state.json"
+_INDEX, _STATE, _TENSORS = "index.json", "state.json", ".safetensors"
 
 
 class Evaluation(Config):
@@ -35,6 +37,7 @@ class TrainState(Config):
     """The one schema of state.json: all that a resumed run must know besides tensors.
 
     `made_with` are the settings that decide the numbers, by dotted name; a run with others may not go on from here.
+    `counters` is what the training loop remembers from step to step, as JSON that comes back equal.
     """
 
     version: Literal[1] = 1
@@ -44,6 +47,13 @@ class TrainState(Config):
     trained_s: float = Field(ge=0)
     history: tuple[Evaluation, ...]
     made_with: dict[str, str]
+    counters: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("counters")
+    @classmethod
+    def _finite(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        canonical_json(value)
+        return value
 
     @property
     def best(self) -> Evaluation | None:
@@ -53,24 +63,92 @@ class TrainState(Config):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one folder held: groups of tensors by file stem, and the state."""
+    """What one folder held: groups of tensors by file stem, and the state.
+
+    The tensors are views of mapped files (`tensors_file.read`): copy what is to stay.
+    """
 
     name: str
     tensors: Mapping[str, dict[str, Tensor]]
     state: TrainState
 
 
-def save(folder: Path, state: TrainState, tensors: Mapping[str, dict[str, Tensor]]) -> Path:
-    """Writes `folder/step-NNNNNNNN`: all files fsynced under a name that no reader takes, then renamed."""
-    path = folder / f"step-{state.step:08d}"
-    with output_folder(path) as partial:
+class Writer:
+    """Writes checkpoints while training goes on: a save stalls it for a copy into host memory, a thread does the rest.
+
+    The folder `step-NNNNNNNN` appears whole or not at all; then older ones beyond the newest `keep` go, the best stays.
+    A fault of the thread is raised by the next `save` or `wait`, as StageError. `beat` is called while one of them waits.
+    `resumed_from` is the step whose checkpoint this process began with: that one is never written again.
+    """
+
+    def __init__(self, folder: Path, keep: int, *, resumed_from: int | None = None, beat: Callable[[], None] = lambda: None) -> None:
+        """Removes what dead processes left half-written in `folder`."""
+        self.folder, self.keep, self.resumed_from = folder, keep, resumed_from
+        self._beat = beat
+        self._staged: dict[str, tensors_file.Staged] = {}
+        self._thread: Thread | None = None
+        self._fault: Exception | None = None
+        for step in _steps_left_over(folder):
+            remove_leftovers(folder / step)
+
+    def save(self, state: TrainState, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Returns when `tensors` are copied and may change again; a save that is still under way is waited for."""
+        self.wait()
+        if state.step == self.resumed_from:
+            return
+        self._stage(tensors)
+        self._thread = Thread(target=self._run, args=(state,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when nothing is under way any more. StageError when the last save could not be written."""
+        self.close()
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
+
+    def close(self) -> None:
+        """Lets the save that is under way end, well or not."""
+        while self._thread is not None:
+            self._thread.join(1.0)
+            self._beat()
+            if not self._thread.is_alive():
+                self._thread = None
+
+    def _stage(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        devices = {tensor.device for group in tensors.values() for tensor in group.values() if tensor.device.type == "cuda"}
+        self._staged = {stem: staged for stem, staged in self._staged.items() if stem in tensors}
         for stem, group in tensors.items():
-            whole = {name: value.detach().cpu().contiguous() for name, value in group.items()}
-            safetensors.torch.save_file(whole, partial / f"{stem}.safetensors")
-        (partial / _STATE).write_bytes(canonical_json(state.model_dump()))
-        files = {file.name: digest_path(file) for file in sorted(partial.iterdir())}
-        (partial / _INDEX).write_bytes(canonical_json({"version": 1, "files": files}))
-    return path
+            if stem not in self._staged or not self._staged[stem].fits(group):
+                self._staged.pop(stem, None)
+                self._staged[stem] = tensors_file.Staged(group, pinned=bool(devices))
+            self._staged[stem].copy(group)
+        for device in devices:
+            torch.cuda.current_stream(device).synchronize()
+
+    def _run(self, state: TrainState) -> None:
+        try:
+            self._write(state)
+            prune(self.folder, self.keep, state.history)
+        except OSError as fault:
+            self._fault = StageError(self._told(state.step, fault))
+        except Exception as fault:
+            self._fault = fault
+
+    def _write(self, state: TrainState) -> None:
+        with output_folder(self.folder / f"step-{state.step:08d}") as partial:
+            files = {f"{stem}{_TENSORS}": staged.write(partial / f"{stem}{_TENSORS}") for stem, staged in self._staged.items()}
+            text = canonical_json(state.model_dump(mode="json"))
+            (partial / _STATE).write_bytes(text)
+            files[_STATE] = digest_bytes(text)
+            (partial / _INDEX).write_bytes(canonical_json({"version": 1, "files": files}))
+
+    def _told(self, step: int, fault: OSError) -> str:
+        needed = sum(staged.size_bytes for staged in self._staged.values())
+        there = names(self.folder)
+        kept = f"{', '.join(there)} lie there unharmed" if there else "there is none before it"
+        return (f"the checkpoint of step {step} could not be written: {fault.strerror or fault}; it needs {size(needed)} free on the disk "
+                f"of {self.folder} (lower training.keep, or free them elsewhere); {kept}, and the same command goes on from the newest")
 
 
 def names(folder: Path) -> list[str]:
@@ -83,21 +161,21 @@ def names(folder: Path) -> list[str]:
 def load(path: Path) -> Checkpoint:
     """Reads one checkpoint. StageError saying what is wrong when a byte, a file or the schema is not as written."""
     index = read_object(path / _INDEX)
-    if index.get("version") != 1 or not isinstance(index.get("files"), dict):
-        raise StageError(f"{path / _INDEX} has no version 1 list of files")
-    for name, digest in index["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise StageError(f"{file} is missing")
-        if digest_path(file) != digest:
-            raise StageError(f"{file} is not as it was written (its digest differs)")
+    files = index.get("files")
+    if index.get("version") != 1 or not isinstance(files, dict) or canonical_json(index) != (path / _INDEX).read_bytes():
+        raise StageError(f"{path / _INDEX} has no version 1 list of files, or is not as it was written")
+    missing = next((path / name for name in [*files, _STATE] if not (path / name).is_file()), None)
+    if missing is not None:
+        raise StageError(f"{missing} is missing")
+    tensors = {}
+    for name, digest in files.items():
+        if name.endswith(_TENSORS):
+            tensors[name.removesuffix(_TENSORS)] = tensors_file.read(path / name, digest)
+        elif digest_path(path / name) != digest:
+            raise StageError(f"{path / name} is not as it was written (its digest differs)")
     try:
         state = TrainState.model_validate(read_object(path / _STATE))
-        tensors = {
-            Path(name).stem: safetensors.torch.load_file(path / name)
-            for name in index["files"] if name.endswith(".safetensors")
-        }
-    except (ValidationError, SafetensorError) as fault:
+    except ValidationError as fault:
         raise StageError(f"{path}: {fault}") from None
     return Checkpoint(path.name, tensors, state)
 
@@ -120,3 +198,9 @@ def prune(folder: Path, keep: int, history: Sequence[Evaluation]) -> None:
     for name in there[keep:]:
         if name != best:
             remove(folder / name)
+
+
+def _steps_left_over(folder: Path) -> set[str]:
+    """Names of checkpoints of which a half-written or replaced folder lies in `folder`."""
+    found = (entry.name.partition(".")[0] for entry in folder.iterdir() if "." in entry.name) if folder.is_dir() else ()
+    return {name for name in found if _NAME.fullmatch(name)}

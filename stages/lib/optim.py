@@ -43,5 +43,5 @@ def restore_moments(model: nn.Module, optimizer: torch.optim.Optimizer, saved: d
     """Puts back, bit for bit, what `moments` gave; KeyError when one is missing."""
     for name, weight in model.named_parameters():
         optimizer.state[weight] = {
-            entry: saved[f"{name}/{entry}"].to(weight.device) for entry in ("step", "exp_avg", "exp_avg_sq")
+            entry: saved[f"{name}/{entry}"].to(weight.device, copy=True) for entry in ("step", "exp_avg", "exp_avg_sq")
         }
