@@ -6,10 +6,11 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from stages.lib import pretrain_plan
@@ -21,11 +22,11 @@ from stages.lib.settings import PretrainConfig, Rivals
 from stages.lib.stage import Plan, Report, Run, StageError
 
 if TYPE_CHECKING:
-    from stages.lib.checkpoint import TrainState
+    from stages.lib.checkpoint import TrainState, Writer
+    from stages.lib.row_log import RowLog
     from stages.lib.trainer import Step, Trainer
 
-_STOPPED_BY_TERM = 128 + signal.SIGTERM
-_DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device"}
+_DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device", "row_log"}
 # Options are told only where they are on: a checkpoint from before an option existed is one where it was off.
 _OFF = {"model.qk_norm": "False", "model.rope_scaling": "None", "training.document_mask": "False"}
 
@@ -41,28 +42,37 @@ def plan(config: Config, target: Target | None = None) -> Plan:
 def apply(config: Config, run: Run) -> Report:
     """Trains to max_steps, going on from the newest good checkpoint of the work folder, and writes the model.
 
-    On the CPU the result is the same bytes however often it was interrupted. SIGTERM saves a checkpoint and exits 143.
+    On the CPU the result is the same bytes however often it was interrupted. SIGTERM and SIGINT save a checkpoint and exit 143 and 130.
     """
     session = _open(config, run)
-    training, state = config.training, session.state
-    with _sigterm() as asked_to_stop:
-        if not state.history:
-            session.validate(0)
-        for step in range(state.step + 1, training.max_steps + 1):
+    with closing(session):
+        with _signals() as asked:
+            _train(session, asked)
+        with output_folder(Path(config.out)) as folder:
+            session.write_model(folder)
+        return session.report()
+
+
+def _train(session: _Session, asked: _Asked) -> None:
+    """Every step from the one after the state's to the last, and the checkpoint of that one on the disk."""
+    training = session.config.training
+    step = session.state.step
+    try:
+        session.validate_if_due(step, asked)
+        for step in range(session.state.step + 1, training.max_steps + 1):
             done = session.train(step)
             last = step == training.max_steps
-            if last or step % training.eval_interval == 0:
-                session.validate(step)
+            session.validate_if_due(step, asked)
             if last or step % training.log_interval == 0:
                 session.show(step, done)
-            if last or asked_to_stop() or step % training.checkpoint_interval == 0:
+            if last or step % training.checkpoint_interval == 0:
                 session.save(step)
-            if asked_to_stop() and not last:
-                print(f"stopped by SIGTERM after step {step}; its checkpoint is saved", file=sys.stderr)
-                raise SystemExit(_STOPPED_BY_TERM)
-    with output_folder(Path(config.out)) as folder:
-        session.write_model(folder)
-    return session.report()
+            if not last:
+                asked.check()
+    except _StoppedError:
+        session.leave(step, asked.name)
+        raise SystemExit(128 + asked.number) from None
+    session.writer.wait()
 
 
 @dataclass
@@ -77,7 +87,10 @@ class _Session:
     state: TrainState
     made_with: dict[str, str]
     history: list[Any]
-    last_loss: float = math.nan
+    writer: Writer
+    row_log: RowLog | None
+    saved: int = 0
+    last: Step | None = None
     tokens: int = 0
     stepping_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -93,16 +106,25 @@ class _Session:
         done = self.trainer.step(step)
         self.stepping_s += time.monotonic() - begin
         self.tokens += done.tokens
-        self.last_loss = done.loss
+        self.last = done
+        if self.row_log is not None:
+            self.row_log.write(step, self.trainer.loader.place(step), self.trainer.loader.rows_of(step))
         self.run.beat()
         return done
 
-    def validate(self, step: int) -> None:
-        """Adds the validation after `step` to the history."""
+    def validate_if_due(self, step: int, asked: _Asked) -> None:
+        """Adds the validation after `step` to the history, where one belongs and none was made: a stop may have left it out."""
+        training = self.config.training
+        due = step == training.max_steps or step % training.eval_interval == 0
+        if due and not (self.history and self.history[-1].step == step):
+            self.validate(step, asked)
+
+    def validate(self, step: int, asked: _Asked) -> None:
+        """Adds the validation after `step` to the history; _StoppedError when a signal comes while it is made."""
         from stages.lib.checkpoint import Evaluation
         from stages.lib.loader import batches
 
-        loss = self.trainer.validate(batches(self.val_rows, 16, self.val.pad_id))
+        loss = self.trainer.validate(self._watched(batches(self.val_rows, 16, self.val.pad_id), asked))
         if not math.isfinite(loss):
             raise StageError(f"the validation loss after step {step} is {loss}; nothing is saved")
         bits = loss / math.log(2) * self.val.tokens_per_byte
@@ -119,7 +141,7 @@ class _Session:
         )
 
     def save(self, step: int) -> None:
-        """A checkpoint after `step`; older ones beyond `keep` go, the best stays."""
+        """A checkpoint after `step`, copied here and written while training goes on."""
         from stages.lib import checkpoint
 
         epoch, rows = self.trainer.loader.position(step)
@@ -127,8 +149,33 @@ class _Session:
             step=step, epoch=epoch, rows_into_epoch=rows, trained_s=self.trained_s,
             history=tuple(self.history), made_with=self.made_with,
         )
-        checkpoint.save(_checkpoints(self.run), state, self.trainer.tensors())
-        checkpoint.prune(_checkpoints(self.run), self.config.training.keep, self.history)
+        if self.row_log is not None:
+            self.row_log.sync()
+        self.writer.save(state, self.trainer.tensors())
+        self.saved = step
+
+    def leave(self, step: int, name: str) -> None:
+        """Saves what is done, waits until it is on the disk, and says that the run is interrupted."""
+        if step not in (0, self.saved):
+            self.save(step)
+        self.writer.wait()
+        figures = {"loss": self.last.loss, "lr": self.last.lr, "grad_norm": self.last.grad_norm} if self.last else {}
+        self.run.progress(step, self.config.training.max_steps, **figures, status="interrupted", signal=name)
+        kept = "its checkpoint is saved" if step else "there is nothing to save yet"
+        print(f"stopped by {name} after step {step}; {kept}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Ends the threads; a save that is under way is let end."""
+        self.trainer.loader.close()
+        self.writer.close()
+        if self.row_log is not None:
+            self.row_log.close()
+
+    def _watched(self, batches: Iterable[Any], asked: _Asked) -> Iterator[Any]:
+        for batch in batches:
+            asked.check()
+            self.run.beat()
+            yield batch
 
     def write_model(self, folder: Path) -> None:
         """The Hugging Face folder, with training.json: where the weights come from, no time and no host in it."""
@@ -157,8 +204,8 @@ class _Session:
             "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in self.history),
             "minutes": minutes, "tokens_per_s": rate, "device": self.trainer.compute.text,
         }
-        if math.isfinite(self.last_loss):
-            metrics["train_loss"] = self.last_loss
+        if self.last is not None:
+            metrics["train_loss"] = self.last.loss
         lines = [line]
         if self.config.rivals is not None:
             text, found = _race(self.config.rivals, self.history, minutes)
@@ -173,13 +220,17 @@ def _open(config: Config, run: Run) -> _Session:
     training = config.training
     compute = choose(training.device, training.dtype, training.threads)
 
-    from stages.lib import checkpoint, hf
+    from stages.lib import checkpoint, hf, random_state
     from stages.lib.loader import Loader, read_rows
     from stages.lib.model import Llama
+    from stages.lib.prefetch import Prefetch
+    from stages.lib.row_log import RowLog
     from stages.lib.trainer import Trainer
 
+    random_state.seed(training.seed)
     train, val = read_packed(Path(config.data.train)), read_packed(Path(config.data.val))
-    loader = Loader(read_rows(train), training.rows_per_step, training.seed, train.pad_id)
+    rows = Loader(read_rows(train), training.rows_per_step, training.seed, train.pad_id)
+    loader = Prefetch(rows, pinned=compute.device.type == "cuda")
     model = Llama(config.model, training.seed)
     if config.init_from is not None:
         hf.fill(model, Path(config.init_from))
@@ -193,7 +244,9 @@ def _open(config: Config, run: Run) -> _Session:
         trainer.restore(found.tensors)
         state = found.state
         print(f"going on from {found.name}", file=sys.stderr)
-    return _Session(config, run, trainer, val, read_rows(val), state, made_with, list(state.history))
+    writer = checkpoint.Writer(_checkpoints(run), training.keep, resumed_from=state.step or None, beat=run.beat)
+    row_log = RowLog(run.work / "rows.jsonl", state.step) if training.row_log else None
+    return _Session(config, run, trainer, val, read_rows(val), state, made_with, list(state.history), writer, row_log)
 
 
 def _checkpoints(run: Run) -> Path:
@@ -223,15 +276,43 @@ def _refuse_other_settings(then: dict[str, str], now: dict[str, str], run: Run) 
                          "give this run a work folder of its own")
 
 
+class _StoppedError(Exception):
+    """A signal asked the run to end; what is done is whole."""
+
+
+class _Asked:
+    """Which signal asked the run to end; 0 is none. A second SIGINT is not waited for."""
+
+    number = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if number == self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = self.number or number
+
+    @property
+    def name(self) -> str:
+        return signal.Signals(self.number).name
+
+    def check(self) -> None:
+        """_StoppedError once a signal has come."""
+        if self.number:
+            raise _StoppedError
+
+
 @contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM has come; the step at hand is finished first."""
-    seen: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number))
+def _signals() -> Iterator[_Asked]:
+    """SIGTERM and SIGINT end the step at hand first; one that this process was started to ignore stays ignored."""
+    asked = _Asked()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, asked)
     try:
-        yield lambda: bool(seen)
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
 
 
 def _race(rivals: Rivals, history: list[Any], minutes: float) -> tuple[str, dict[str, float | int | str]]:

@@ -55,7 +55,7 @@ def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
 
 
 def memory(
-    shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, val_rows: int = _VALIDATED_ROWS, rows_bytes: int = 0,
+    shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, val_rows: int = _VALIDATED_ROWS,
 ) -> Memory:
     """The peak of a run, by part. Weights, gradients and AdamW's two moments are fp32: 4P, 4P and 8P bytes.
 
@@ -64,7 +64,8 @@ def memory(
     validation: the part of 16 rows' logits, made without a way back, that goes beyond what training holds.
     fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
     the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
-    runtime: libraries; on a GPU the driver's context. staging: what writing a checkpoint holds on the host, the moments of a GPU run.
+    runtime: libraries; on a GPU the driver's context. staging: the host copy of weights and moments from which checkpoints are written
+    while training goes on. Packed rows are mapped files, which a system takes back when memory is short.
     """
     count, numbers, vocabulary = seq_len - 1, shape.parameters(), shape.vocab_size
     tokens, val_tokens = training.batch_size * count, min(_VALIDATED_ROWS, val_rows) * count
@@ -84,14 +85,14 @@ def memory(
     beyond = judged - again - (8 * tokens * vocabulary if on_cpu else logits + kept)
     parts = {
         "weights": 4 * numbers, "gradients": 4 * numbers, "AdamW": 8 * numbers, "activations": kept, "logits": logits, "head": head,
-        "validation": max(0, beyond), "rows": rows_bytes if on_cpu else 0,
+        "validation": max(0, beyond), "staging": 12 * numbers if on_cpu else 0,
     }
     rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
     parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
     # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
     at_the_loss = (12 if training.accumulation == 1 else 16) * numbers + kept + logits
     live = max(at_the_loss, 16 * numbers + head)
-    return Memory(parts, (one,) * shape.num_hidden_layers, 0 if on_cpu else 8 * numbers, live)
+    return Memory(parts, (one,) * shape.num_hidden_layers, 0 if on_cpu else 12 * numbers, live)
 
 
 def _matrix_numbers_of_a_layer(shape: Shape) -> int:

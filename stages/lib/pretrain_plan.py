@@ -15,8 +15,6 @@ from stages.lib.plan_text import count, size
 from stages.lib.settings import PretrainConfig
 from stages.lib.stage import Check, Plan
 
-_SMALL_VOCABULARY = 1 << 16
-
 
 def plan(config: PretrainConfig, target: Target | None) -> Plan:
     """Everything that a run needs and whether it can be made, on the target's device or on this machine's.
@@ -27,7 +25,8 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
     device = chosen(target, training.device, training.threads)
     dtype = likely_dtype(training.dtype, "cpu" if device.is_cpu else "cuda")
     checks, sides = data_checks.packed_sides(config)
-    needed = memory(config.model, training, seq_len, bf16=dtype == "bf16", on_cpu=device.is_cpu, **_row_facts(sides))
+    judged = {"val_rows": sides[1].rows} if sides is not None else {}
+    needed = memory(config.model, training, seq_len, bf16=dtype == "bf16", on_cpu=device.is_cpu, **judged)
     rate, source = _rate(config, target, device, dtype)
     seconds = config.tokens / rate
     if sides is not None:
@@ -53,15 +52,6 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
                    "memory_bytes": needed.total_bytes, "staging_bytes": needed.staging_bytes, "disk_bytes": config.disk_bytes,
                    "flops": config.tokens * budget.flops_per_token(config.model, seq_len), "seconds": seconds},
     )
-
-
-def _row_facts(sides: tuple[Packed, Packed] | None) -> dict[str, int]:
-    """Rows lie in memory whole, as 2 or 4 bytes a token."""
-    if sides is None:
-        return {}
-    train, val = sides
-    each = 2 if train.vocab_size <= _SMALL_VOCABULARY else 4
-    return {"val_rows": val.rows, "rows_bytes": each * train.seq_len * (train.rows + val.rows)}
 
 
 def _rate(config: PretrainConfig, target: Target | None, device: Device, dtype: str) -> tuple[float, str]:

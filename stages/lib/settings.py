@@ -38,6 +38,7 @@ class TrainingConfig(Config):
     """The loop. `epochs` is a limit on how often a row may be read; `grad_clip: null` clips nothing.
 
     `document_mask`: a token sees only its own document of a packed row, in training and in its validation.
+    `row_log`: which rows each step read is written to rows.jsonl in the work folder.
     """
 
     max_steps: Count
@@ -53,6 +54,7 @@ class TrainingConfig(Config):
     checkpoint_interval: Count = 100
     log_interval: Count = 10
     keep: Count = 2
+    row_log: bool = False
     seed: Annotated[HumanInt, Field(ge=0)] = 0
     dtype: DTypeName = "auto"
     device: DeviceName = "auto"

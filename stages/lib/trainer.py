@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.lib import optim
+from stages.lib import optim, random_state
 from stages.lib.device import Compute
 from stages.lib.loader import Loader
 from stages.lib.loss import IGNORED, loss_sum, mean_loss
 from stages.lib.model import Llama
+from stages.lib.prefetch import Prefetch
 from stages.lib.settings import OptimizerConfig, TrainingConfig
 from stages.lib.stage import StageError
 
@@ -32,7 +33,7 @@ class Trainer:
     """A model with its optimizer and the order of its data; `eos_id` given: documents of a row do not see one another."""
 
     def __init__(
-        self, model: Llama, loader: Loader, optimizer: OptimizerConfig, training: TrainingConfig, compute: Compute,
+        self, model: Llama, loader: Loader | Prefetch, optimizer: OptimizerConfig, training: TrainingConfig, compute: Compute,
         eos_id: int | None = None,
     ) -> None:
         self.model, self.loader, self.training, self.compute = model.to(compute.device), loader, training, compute
@@ -46,7 +47,7 @@ class Trainer:
         StageError when loss or gradient is not a number, or the loss is exactly 0; the weights are then untouched.
         """
         lr = self.training.lr_at(step, self.peak_lr)
-        micro = [(x.to(self.compute.device), y.to(self.compute.device))
+        micro = [(x.to(self.compute.device, non_blocking=True), y.to(self.compute.device, non_blocking=True))
                  for x, y in self.loader.micro_batches(step, self.training.batch_size)]
         tokens = sum(int((targets != IGNORED).sum()) for _, targets in micro)
         self.model.train()
@@ -70,10 +71,8 @@ class Trainer:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Weights, optimizer moments and random state, by the file each goes to."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.compute.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state()
         weights = {name: weight.detach() for name, weight in self.model.named_parameters()}
+        random = random_state.captured(self.compute.device)
         return {"weights": weights, "moments": optim.moments(self.model, self.optimizer), "random": random}
 
     def restore(self, saved: Mapping[str, dict[str, Tensor]]) -> None:
@@ -82,9 +81,7 @@ class Trainer:
             for name, weight in self.model.named_parameters():
                 weight.copy_(saved["weights"][name])
         optim.restore_moments(self.model, self.optimizer, saved["moments"])
-        torch.set_rng_state(saved["random"]["cpu"])
-        if self.compute.device.type == "cuda" and "cuda" in saved["random"]:
-            torch.cuda.set_rng_state(saved["random"]["cuda"])
+        random_state.restore(saved["random"], self.compute.device)
 
 
 def _refuse_broken(step: int, loss: float, norm: float) -> None:

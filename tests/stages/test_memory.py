@@ -113,8 +113,8 @@ def measured(case: dict[str, Any], device: str, environ: dict[str, str] | None =
 
 
 def steps_bytes(needed: Memory) -> int:
-    """The steps alone: without libraries, and without the validation that a plan adds."""
-    return needed.total_bytes - needed.parts["runtime"] - needed.parts["validation"]
+    """The steps alone: without libraries, and without the validation and the staging of checkpoints that a plan adds."""
+    return needed.total_bytes - sum(needed.parts[part] for part in ("runtime", "validation", "staging"))
 
 
 @pytest.mark.slow
