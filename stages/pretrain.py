@@ -84,8 +84,8 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
     compiled = _compiled(config, compute)
     random_state.seed(training.seed)
     train, loader = _loader(config)
-    trainer = Trainer(model, Prefetch(loader, pinned=compute.device.type == "cuda"), config.optimizer, training, compute,
-                      train.eos_id if training.document_mask else None, compiled)
+    ahead = Prefetch(loader, pinned=compute.device.type == "cuda")
+    trainer = Trainer(model, ahead, config.optimizer, training, compute, train.eos_id if training.document_mask else None, compiled)
 
     def begin_anew() -> None:
         initialise(model, training.seed)
@@ -109,7 +109,7 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
     writer = checkpoint.Writer(folder, training.keep, resumed_from=state.step or None, beat=run.beat)
     row_log = RowLog(run.work / "rows.jsonl", state.step) if training.row_log else None
     device = card(torch.cuda.get_device_name()) if compute.device.type == "cuda" else None
-    return Session(config, run, trainer, val, read_rows(val), state, writer, device, asked, begin_anew, row_log)
+    return Session(config, run, trainer, ahead, val, read_rows(val), state, writer, device, asked, begin_anew, row_log)
 
 
 def _loader(config: Config) -> tuple[Packed, Loader]:

@@ -36,6 +36,7 @@ class Evaluation(Config):
 class TrainState(Config):
     """The one schema of state.json: all that a resumed run must know besides tensors.
 
+    `history` are the validations judged by, `full` those of all rows where they are others.
     `made_with` are the settings that decide the numbers, by dotted name; a run with others may not go on from here.
     `counters` is what the training loop remembers from step to step, as JSON that comes back equal.
     """
@@ -112,8 +113,9 @@ class Writer:
             raise fault
 
     def drop_after(self, step: int) -> None:
-        """Removes checkpoints after `step`: what follows on that step is made anew."""
+        """Removes checkpoints after `step`: the steps that follow it are made anew, and their checkpoints too."""
         self.wait()
+        self.resumed_from = None
         for name in names(self.folder):
             if name > name_of(step):
                 remove(self.folder / name)

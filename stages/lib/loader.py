@@ -79,7 +79,10 @@ def read_rows(packed: Packed) -> Rows:
 
 
 class Phase(NamedTuple):
-    """Rows to read up to `until_step`, that step included; None: to the end of the run."""
+    """Rows to read up to `until_step`, that step included; the last phase goes on to the end of the run.
+
+    Phases with the same object as rows share one position.
+    """
 
     rows: Rows | np.ndarray[Any, Any]
     until_step: int | None = None
@@ -151,12 +154,12 @@ class Loader:
 
 
 def _spans(phases: Sequence[Phase], sources: Sequence[int]) -> list[tuple[int, int, int | None]]:
-    """Each phase as its source, the steps before it, and its last step."""
+    """Each phase as its source, the steps before it, and its last step; the last phase has none, for a prefetch looks beyond the end."""
     ends = [phase.until_step for phase in phases]
     begins = [0, *ends[:-1]]
-    if ends[-1] is not None or any(end is None or end <= begin for begin, end in zip(begins[:-1], ends[:-1], strict=True)):
-        raise StageError(f"phases end at steps {ends}; each must end after the one before, the last at no step")
-    return [(source, begin or 0, end) for source, begin, end in zip(sources, begins, ends, strict=True)]
+    if None in begins or any(end is not None and end <= (begin or 0) for begin, end in zip(begins, ends, strict=True)):
+        raise StageError(f"phases end at steps {ends}; each must end after the one before")
+    return [(source, begin or 0, end) for source, begin, end in zip(sources, begins, [*ends[:-1], None], strict=True)]
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray[Any, Any]:

@@ -20,6 +20,7 @@ from stages.lib.judge import due
 from stages.lib.loader import Packed, batches
 from stages.lib.memory import VALIDATED_ROWS
 from stages.lib.mfu import mfu
+from stages.lib.prefetch import Prefetch
 from stages.lib.rate import TokenRate
 from stages.lib.row_log import RowLog
 from stages.lib.rows import Rows
@@ -37,6 +38,7 @@ class Session:
     config: PretrainConfig
     run: Run
     trainer: Trainer
+    loader: Prefetch
     val: Packed
     val_rows: Rows
     state: TrainState
@@ -57,7 +59,7 @@ class Session:
     def __post_init__(self) -> None:
         self.history, self.full = list(self.state.history), list(self.state.full)
         self.watch = Watch(self.config)
-        self.watch.restore(self.state.counters.get("watch", {}))
+        self.watch.restore(_mapping(self.state.counters.get("watch")))
         self._found: Gradients | None = None
         self._quick_rows = _spread(self.val_rows, self.config.training.eval_rows)
 
@@ -131,7 +133,7 @@ class Session:
             self.trainer.restore(there.tensors, counters)
             self.history, self.full = list(there.state.history), list(there.state.full)
         self.writer.drop_after(decision.to_step)
-        self.watch.go_back(counters.get("watch", {}))
+        self.watch.go_back(_mapping(counters.get("watch")))
         self.trainer.skip()
         if self.row_log is not None:
             self.row_log.cut(decision.to_step)
@@ -260,13 +262,14 @@ class Session:
         if step not in (0, self.saved):
             self.save(step)
         self.writer.wait()
-        self.run.progress(step, self.config.training.max_steps, status="interrupted", signal=self.asked.name)
+        figures = {"loss": self.last_loss, "lr": self._lr(step)} if math.isfinite(self.last_loss) else {}
+        self.run.progress(step, self.config.training.max_steps, **figures, status="interrupted", signal=self.asked.name)
         kept = "its checkpoint is saved" if step else "there is nothing to save yet"
         print(f"stopped by {self.asked.name} after step {step}; {kept}", file=sys.stderr)
 
     def close(self) -> None:
         """Ends the threads; a save that is under way is let end."""
-        self.trainer.loader.close()
+        self.loader.close()
         self.writer.close()
         if self.row_log is not None:
             self.row_log.close()
@@ -282,6 +285,10 @@ class Session:
             yield
         finally:
             self.spent_s[what] += time.monotonic() - begin
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _spread(rows: Rows, count: int | None) -> Rows | np.ndarray[Any, Any]:

@@ -1,47 +1,27 @@
-"""A run that is killed and started again ends as one that was not."""
+"""A run that is killed and started again ends as one that was not, to the bit."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support_data import ROOT, tree
+from support_data import tree
+from support_kill import PLACES, Starter, said, starter, until
 from support_model import corpus, metrics, pretrain, settings
 
 from stages.lib.files import digest_path
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
-# Ends the process by SIGKILL at a named place; the argument is `place number`.
-DYING = """
-import os, sys
-from stages import pretrain
-from stages.lib import checkpoint, cli, files
-from stages.lib.trainer import Trainer
-place, number = sys.argv[1], int(sys.argv[2])
-calls = []
-def dying(original, after):
-    def call(*a, **k):
-        calls.append(1)
-        if len(calls) == number and not after: os.kill(os.getpid(), 9)
-        result = original(*a, **k)
-        if len(calls) == number: os.kill(os.getpid(), 9)
-        return result
-    return call
-if place == "step": Trainer.step = dying(Trainer.step, True)
-if place == "before-sync": files.sync_tree = dying(files.sync_tree, False)
-if place == "before-rename": files.sync_tree = dying(files.sync_tree, True)
-if place == "weights": checkpoint.safetensors.torch.save_file = dying(checkpoint.safetensors.torch.save_file, True)
-if place == "saved": checkpoint.save = dying(checkpoint.save, True)
-sys.exit(cli.main(sys.argv[3:]))
-"""
+# Three epochs long, so that every kill is followed by a change of epoch too.
+RUN: dict[str, Any] = {"training__epochs": 3, "training__batch_size": 16, "training__max_steps": 10, "training__row_log": True}
+OFTEN: dict[str, Any] = {"training__checkpoint_interval": 2, "training__eval_interval": 4, "training__keep": 2}
 
 
 @pytest.fixture(scope="module")
@@ -50,31 +30,49 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def starts() -> Iterator[Starter]:
+    with starter() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, starts: Starter, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    pretrain(settings(data, folder / "out", **RUN), folder / "run")
-    return tree(folder / "out")
+    assert starts.run(folder, settings(data, folder / "out", **RUN)) == (0, summary(folder))
+    return ended(folder)
 
 
-# Three epochs long, so that every kill is followed by a change of epoch too.
-RUN: dict[str, Any] = {"training__epochs": 3, "training__batch_size": 16, "training__max_steps": 10}
+@pytest.fixture(scope="module")
+def undisturbed_often(data: Path, starts: Starter, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("undisturbed-often")
+    assert starts.run(folder, settings(data, folder / "out", **{**RUN, **OFTEN}))[0] == 0
+    return ended(folder)
 
 
-def command(data: Path, folder: Path, place: str, number: int, **changes: Any) -> list[str]:
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(settings(data, folder / "out", **{**RUN, **changes})))
-    return [sys.executable, "-c", DYING, place, str(number), "pretrain", "apply", str(folder / "config.json"),
-            "--out", str(folder / f"run-{place}-{number}")]
+def summary(folder: Path) -> str:
+    """What a good run says: its headline, and nothing of checkpoints."""
+    text = said(folder)
+    assert text.startswith("validation ") and text.count("\n") == 1
+    return text
 
 
-def start(argv: list[str], folder: Path) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "ALBOR_WORK": str(folder / "work")}
-    return subprocess.Popen(argv, cwd=folder, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, err = process.communicate(timeout=120)
-    return process.returncode, err
+def ended(folder: Path) -> dict[str, Any]:
+    """All that a run comes to: the model, its last state, the rows of every step, and every figure that was shown, which agree."""
+    [last, *_] = sorted((folder / "work/checkpoints").glob("step-*"), reverse=True)
+    state = json.loads((last / "state.json").read_text())
+    del state["trained_s"]
+    for evaluation in state["history"]:
+        del evaluation["minutes"]
+    figures: dict[tuple[int, str], set[float]] = {}
+    for attempt in folder.glob("run-*/metrics.jsonl"):
+        for line in metrics(attempt.parent):
+            for key in line.keys() & {"loss", "lr", "grad_norm", "val", "bits_per_byte"}:
+                figures.setdefault((line["step"], key), set()).add(line[key])
+    assert {key: values for key, values in figures.items() if len(values) > 1} == {}
+    return {
+        "out": tree(folder / "out"), "tensors": {p.name: p.read_bytes() for p in sorted(last.glob("*.safetensors"))}, "state": state,
+        "rows": (folder / "work/rows.jsonl").read_text(), "figures": figures,
+    }
 
 
 def test_the_corpus_is_read_in_several_epochs(data: Path) -> None:
@@ -83,68 +81,166 @@ def test_the_corpus_is_read_in_several_epochs(data: Path) -> None:
 
 
 @pytest.mark.parametrize(("place", "number", "goes_on_from"), [
-    ("step", 5, 0), ("weights", 1, 0), ("before-sync", 2, 5), ("saved", 1, 5), ("before-rename", 3, 10),
+    ("step", 5, 0), ("chunk", 2, 0), ("digest", 2, 5), ("renamed", 1, 5), ("model", 1, 10),
 ])
 def test_ten_steps_are_five_a_kill_and_five_more(
-    data: Path, tmp_path: Path, undisturbed: dict[str, bytes], place: str, number: int, goes_on_from: int,
+    data: Path, tmp_path: Path, starts: Starter, undisturbed: dict[str, Any], place: str, number: int, goes_on_from: int,
 ) -> None:
     """ALB-096, ALB-118, ALB-120, U-2: killed in a step, in every part of a save, and before the model is written."""
-    code, _ = finish(start(command(data, tmp_path, place, number), tmp_path))
-    assert code == -signal.SIGKILL and not (tmp_path / "out").exists()
-    code, err = finish(start(command(data, tmp_path, "nowhere", 0), tmp_path))
-    assert code == 0, err
-    assert (f"going on from step-{goes_on_from:08d}" in err) is (goes_on_from > 0)
-    assert tree(tmp_path / "out") == undisturbed
+    values = settings(data, tmp_path / "out", **RUN)
+    assert starts.run(tmp_path, values, place, number)[0] == -signal.SIGKILL and not (tmp_path / "out").exists()
+    code, text = starts.run(tmp_path, values)
+    assert code == 0, text
+    assert (f"going on from step-{goes_on_from:08d}" in text) is (goes_on_from > 0)
+    assert ended(tmp_path) == undisturbed
     assert not [p.name for p in (tmp_path / "work/checkpoints").iterdir() if "partial" in p.name]
 
 
-def test_two_kills_and_a_torn_checkpoint_change_nothing(
-    data: Path, tmp_path: Path, undisturbed: dict[str, bytes],
+def killed_five_times(seed: int, data: Path, folder: Path, starts: Starter) -> None:
+    """Before the first save, in the middle of a file of one, between its digest and its rename, and at two moments of any kind."""
+    dice = random.Random(seed)
+    kills = [("step", 1), ("chunk", dice.randint(1, 12)), ("rename", 1)]
+    kills += [("time", dice.randint(30, 700)) if dice.random() < 0.3 else (dice.choice(PLACES), 1) for _ in range(2)]
+    dice.shuffle(tail := kills[1:])
+    values = settings(data, folder / "out", **{**RUN, **OFTEN})
+    codes = [starts.run(folder, values, place, number)[0] for place, number in [kills[0], *tail]]
+    assert set(codes) <= {-signal.SIGKILL, 0} and codes.count(-signal.SIGKILL) >= 3, (seed, kills, codes)
+    code, text = starts.run(folder, values)
+    assert code == 0, (seed, text)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_five_kills_change_no_bit(
+    data: Path, tmp_path: Path, starts: Starter, undisturbed_often: dict[str, Any], seed: int,
 ) -> None:
-    every = {"training__checkpoint_interval": 2, "training__keep": 3}
-    finish(start(command(data, tmp_path, "step", 5, **every), tmp_path))
+    """ALB-096, ALB-118, ALB-120, U-1, U-2: weights, moments, random state, figures of every step and the rows it read."""
+    killed_five_times(seed, data, tmp_path, starts)
+    assert ended(tmp_path) == undisturbed_often
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_five_kills_change_no_bit_with_many_seeds(
+    data: Path, tmp_path: Path, starts: Starter, undisturbed_often: dict[str, Any], seed: int,
+) -> None:
+    killed_five_times(seed, data, tmp_path, starts)
+    assert ended(tmp_path) == undisturbed_often
+
+
+def test_kills_at_many_places_repeat_and_skip_no_row(data: Path, tmp_path: Path, starts: Starter) -> None:
+    """ALB-120, U-2: the log of consumed rows names each step once, and each row of an epoch at most once."""
+    values = settings(data, tmp_path / "out", **{**RUN, **OFTEN})
+    for place in ("log", *PLACES, "log"):
+        starts.run(tmp_path, values, place, 2)
+    assert starts.run(tmp_path, values)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "work/rows.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    rows = json.loads((data / "packed/manifest.json").read_text())["train"]["rows"]
+    epochs: dict[int, list[int]] = {}
+    for line in lines:
+        epochs.setdefault(line["epoch"], []).extend(line["rows"])
+    assert list(epochs) == list(range(len(epochs))) and len(epochs) > 1
+    for read in epochs.values():
+        assert len(read) == len(set(read)) and set(read) <= set(range(rows))
+    assert {len(epochs[epoch]) for epoch in list(epochs)[:-1]} == {rows // 32 * 32}
+
+
+def test_two_kills_and_a_torn_checkpoint_change_nothing(
+    data: Path, tmp_path: Path, starts: Starter, undisturbed: dict[str, Any],
+) -> None:
+    values = settings(data, tmp_path / "out", **{**RUN, "training__checkpoint_interval": 2, "training__keep": 3})
+    starts.run(tmp_path, values, "step", 5)
     torn = tmp_path / "work/checkpoints/step-00000004/moments.safetensors"
+    assert until(torn.is_file)
     torn.write_bytes(torn.read_bytes()[:-7])
-    finish(start(command(data, tmp_path, "step", 6, **every), tmp_path))
-    code, err = finish(start(command(data, tmp_path, "nowhere", 0, **every), tmp_path))
-    assert code == 0 and "going on from step-00000006" in err
-    assert tree(tmp_path / "out") == undisturbed
+    _, text = starts.run(tmp_path, values, "begin", 6)
+    assert "checkpoint step-00000004 is skipped" in text and "going on from step-00000002" in text
+    assert starts.run(tmp_path, values)[0] == 0
+    assert ended(tmp_path) == undisturbed
 
 
-def test_sigterm_saves_where_it_is_and_says_so(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_where_it_is_and_says_so(
+    data: Path, tmp_path: Path, starts: Starter, sent: signal.Signals, status: int,
+) -> None:
+    """A graceful stop is an interruption: not a failure, and not an end that looks complete."""
     long = {"training__epochs": 100_000, "training__max_steps": 100_000}
-    process = start(command(data, tmp_path, "nowhere", 0, **long), tmp_path)
-    log = tmp_path / "run-nowhere-0/metrics.jsonl"
-    until = time.monotonic() + 60
-    while time.monotonic() < until and not (log.exists() and '"lr"' in log.read_text()):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    code, err = finish(process)
-    assert code == 143 and "stopped by SIGTERM after step" in err
-    step = int(err.split("after step ")[1].split(";")[0])
+    pid = starts.start(tmp_path, settings(data, tmp_path / "out", **{**RUN, **long}))
+    log = tmp_path / "run-0/metrics.jsonl"
+    assert until(lambda: log.exists() and '"lr"' in log.read_text())
+    os.kill(pid, sent)
+    assert starts.wait(pid) == status
+    assert f"stopped by {sent.name} after step" in said(tmp_path)
+    step = int(said(tmp_path).split("after step ")[1].split(";")[0])
     assert (tmp_path / f"work/checkpoints/step-{step:08d}/index.json").is_file()
-    assert not (tmp_path / "out").exists()
+    last = metrics(tmp_path / "run-0")[-1]
+    assert (last["status"], last["step"], last["signal"]) == ("interrupted", step, sent.name)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "run-0/result.json").exists()
 
 
-def test_going_on_writes_nothing_over_what_it_began_with(data: Path, tmp_path: Path) -> None:
+def test_a_signal_while_it_validates_leaves_that_validation_to_the_next_start(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any],
+) -> None:
+    from stages.lib.trainer import Trainer
+
+    validate, calls = Trainer.validate, []
+
+    def stopped(self: Trainer, batches: Any) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate(self, batches)
+
+    values = settings(data, tmp_path / "out", **RUN)
+    monkeypatch.setattr(Trainer, "validate", stopped)
+    with pytest.raises(SystemExit) as stop:
+        pretrain(values, tmp_path / "run-0", tmp_path / "work")
+    assert stop.value.code == 143
+    assert json.loads((tmp_path / "work/checkpoints/step-00000005/state.json").read_text())["history"][-1]["step"] == 0
+    pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    assert ended(tmp_path) == undisturbed
+
+
+def test_going_on_writes_nothing_over_what_it_began_with(data: Path, tmp_path: Path, starts: Starter) -> None:
     """ALB-132: the checkpoint a run resumed from was saved again, from other weights."""
-    finish(start(command(data, tmp_path, "step", 7), tmp_path))
+    values = settings(data, tmp_path / "out", **RUN)
+    starts.run(tmp_path, values, "step", 7)
     source = tmp_path / "work/checkpoints/step-00000005"
     before, stamp = digest_path(source), source.stat().st_mtime_ns
-    finish(start(command(data, tmp_path, "step", 2), tmp_path))
-    finish(start(command(data, tmp_path, "nowhere", 0), tmp_path))
+    starts.run(tmp_path, values, "step", 2)
+    starts.run(tmp_path, values)
     assert (digest_path(source), source.stat().st_mtime_ns) == (before, stamp)
 
 
-def test_the_rate_counts_only_steps_that_were_made(data: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_holds_nothing_of_the_checkpoint_it_began_with(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mapped tensors that stay in use would keep a pruned checkpoint's room on the disk until the end of the run."""
+    from stages.lib.trainer import Trainer
+
+    values = settings(data, tmp_path / "out", **RUN)
+    pretrain(settings(data, tmp_path / "out", **RUN), tmp_path / "run", tmp_path / "work")
+    for newer in sorted((tmp_path / "work/checkpoints").iterdir())[1:]:
+        (newer / "index.json").unlink()
+    held: list[str] = []
+    step = Trainer.step
+
+    def looked(self: Trainer, number: int) -> Any:
+        held.extend(line for line in Path("/proc/self/maps").read_text().splitlines() if "checkpoints/" in line)
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", looked)
+    pretrain(values, tmp_path / "again", tmp_path / "work")
+    assert held == [] and metrics(tmp_path / "again")[0]["step"] == 6
+
+
+def test_the_rate_counts_only_steps_that_were_made(data: Path, tmp_path: Path, starts: Starter) -> None:
     """U-1: after a restart, tokens that were skipped were counted as trained."""
     slow = {"training__max_steps": 40, "training__epochs": 20, "training__checkpoint_interval": 30}
     values = settings(data, tmp_path / "out", **{**RUN, **slow})
     pretrain(values, tmp_path / "fresh", tmp_path / "work-1")
-    finish(start(command(data, tmp_path, "step", 31, **slow), tmp_path))
-    pretrain(values, tmp_path / "again", tmp_path / "work")
+    starts.run(tmp_path, values, "step", 31)
+    starts.run(tmp_path, values)
     fresh, again = (
-        [line for line in metrics(tmp_path / name) if "tokens_per_s" in line] for name in ("fresh", "again")
+        [line for line in metrics(tmp_path / name) if "tokens_per_s" in line] for name in ("fresh", "run-1")
     )
     assert again[0]["step"] == 31
     # Thirty skipped steps would show the first one at about thirty times the rate; cores shared with others swing less.

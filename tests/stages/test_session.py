@@ -56,7 +56,8 @@ def test_a_step_that_is_no_number_is_skipped_and_the_run_goes_on(data: Path, tmp
     breaking(loss={4: math.nan}, norm={9: math.inf})
     report = pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
     assert report.metrics["skipped_steps"] == 2 and report.metrics["steps"] == 20
-    assert warnings(tmp_path / "run") == ["the loss of step 4 is nan; the step is skipped", "the gradient of step 9 is inf; the step is skipped"]
+    assert warnings(tmp_path / "run") == [
+        "the loss of step 4 is nan; the step is skipped", "the gradient of step 9 is inf; the step is skipped"]
     saved = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000020")
     moves = {int(value) for name, value in saved.tensors["moments"].items() if name.endswith("/step")}
     assert moves == {18}, "the optimizer stepped where nothing was to be learned"
@@ -98,7 +99,7 @@ def test_a_spike_before_the_first_checkpoint_begins_anew(data: Path, tmp_path: P
 
 def test_after_too_many_spikes_the_run_ends_and_says_what_is_sound(data: Path, tmp_path: Path, breaking: Any) -> None:
     breaking(loss=dict.fromkeys(range(12, 60), 99.0))
-    with pytest.raises(StageError, match="after going back 3 times.*the checkpoint after step 10 is sound"):
+    with pytest.raises(StageError, match=r"after going back 3 times.*the checkpoint after step 10 is sound"):
         pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
     assert not (tmp_path / "out").exists()
 

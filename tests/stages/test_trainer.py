@@ -105,7 +105,8 @@ def test_layers_computed_again_keep_fewer_numbers_for_the_way_back() -> None:
 
     plain, again = kept(trainer()), kept(trainer(activation_checkpointing=True))
     assert again < plain / 3
-    assert needed_of(SHAPE, 4, 16, bf16=False, again=True).parts["activations"] < 0.7 * needed_of(SHAPE, 4, 16, bf16=False).parts["activations"]
+    planned = [needed_of(SHAPE, 4, 16, bf16=False, again=again).parts["activations"] for again in (True, False)]
+    assert planned[0] < 0.7 * planned[1]
 
 
 def test_an_fp16_scale_that_is_too_large_skips_the_step_and_falls() -> None:
@@ -146,7 +147,7 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
     moved = (weights(one)[name] - before[name] * (1 - 0.01 * 0.1)) / 0.01
     # An orthogonal matrix of this shape has singular values of 1, scaled by 0.2 sqrt(48); five iterations leave them within (0.5, 1.5).
     sizes = torch.linalg.svdvals(moved) / (0.2 * math.sqrt(48))
-    assert 0.5 < float(sizes.min()) and float(sizes.max()) < 1.5
+    assert float(sizes.min()) > 0.5 and float(sizes.max()) < 1.5
     other = trainer(OptimizerConfig(name="muon", lr=0.01))
     other.restore(one.tensors(), one.counters())
     assert steps(one, 2, 3) == steps(other, 2, 3)
