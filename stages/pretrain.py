@@ -21,6 +21,14 @@ from stages.lib.stage import Plan, Report, Run, StageError
 if TYPE_CHECKING:
     from stages.lib.session import Session
 
+# Options are told only where they are on: a checkpoint from before an option existed is one where it was off.
+_OFF = {
+    "model.qk_norm": "False", "model.rope_scaling": "None", "optimizer.name": "adamw", "optimizer.momentum": "0.95",
+    **{f"training.{name}": "None" for name in ("decay_ratio", "decay_shape", "ema", "eval_rows", "full_eval_interval")},
+    **{f"training.{name}": "False" for name in ("activation_checkpointing", "compile", "deterministic", "document_mask")},
+    "training.z_loss": "0.0", "watch.patience": "0", "watch.noise_scale": "False",
+    **{f"watch.{name}": "None" for name in ("dead", "spikes", "zclip")},
+}
 _DECIDES_NO_NUMBER = {"checkpoint_interval", "log_interval", "keep", "threads", "device", "row_log", "compile"}
 
 
@@ -149,7 +157,7 @@ def _made_with(config: Config, compiled: bool) -> dict[str, str]:
     told["data.tokenizer"] = digest_path(Path(config.data.tokenizer) / "tokenizer.json")
     told["init_from"] = digest_path(Path(config.init_from) / "model.safetensors") if config.init_from else "drawn"
     told["training.compile"] = str(compiled)
-    return dict(sorted(told.items()))
+    return {key: value for key, value in sorted(told.items()) if _OFF.get(key) != value}
 
 
 def _refuse_other_settings(then: dict[str, str], now: dict[str, str], folder: Path) -> None:

@@ -262,7 +262,8 @@ class Session:
         if step not in (0, self.saved):
             self.save(step)
         self.writer.wait()
-        figures = {"loss": self.last_loss, "lr": self._lr(step)} if math.isfinite(self.last_loss) else {}
+        found = self._found
+        figures = {"loss": found.loss, "lr": self._lr(step), "grad_norm": found.norm} if found is not None else {}
         self.run.progress(step, self.config.training.max_steps, **figures, status="interrupted", signal=self.asked.name)
         kept = "its checkpoint is saved" if step else "there is nothing to save yet"
         print(f"stopped by {self.asked.name} after step {step}; {kept}", file=sys.stderr)

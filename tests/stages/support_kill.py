@@ -95,7 +95,7 @@ def dying_at(place: str, number: int) -> None:
         setattr(owner, name, call)
 
     known: dict[str, tuple[Any, ...]] = {
-        "begin": (Trainer, "step", False), "step": (Trainer, "step", True), "log": (RowLog, "write", True),
+        "begin": (Trainer, "gradients", False), "step": (Trainer, "update", True), "log": (RowLog, "write", True),
         "chunk": (tensors_file, "_write_whole", False, True), "digest": (files, "sync_tree", False), "rename": (files, "sync_tree", True),
         "renamed": (files, "_put_in_place", True), "prune": (checkpoint, "prune", True), "model": (hf, "write", True),
     }

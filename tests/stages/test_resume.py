@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 # Three epochs long, so that every kill is followed by a change of epoch too.
 RUN: dict[str, Any] = {"training__epochs": 3, "training__batch_size": 16, "training__max_steps": 10, "training__row_log": True}
+WATCHED = {"spikes": True, "zclip": {"warmup": 2}, "noise_scale": True, "dead": {"interval": 2}, "patience": 9}
 OFTEN: dict[str, Any] = {"training__checkpoint_interval": 2, "training__eval_interval": 4, "training__keep": 2}
 
 
@@ -61,6 +62,7 @@ def ended(folder: Path) -> dict[str, Any]:
     [last, *_] = sorted((folder / "work/checkpoints").glob("step-*"), reverse=True)
     state = json.loads((last / "state.json").read_text())
     del state["trained_s"]
+    del state["counters"]["watch"]["guard"]["good_step"]  # it follows the interval of checkpoints
     for evaluation in state["history"]:
         del evaluation["minutes"]
     figures: dict[tuple[int, str], set[float]] = {}
@@ -96,13 +98,13 @@ def test_ten_steps_are_five_a_kill_and_five_more(
     assert not [p.name for p in (tmp_path / "work/checkpoints").iterdir() if "partial" in p.name]
 
 
-def killed_five_times(seed: int, data: Path, folder: Path, starts: Starter) -> None:
+def killed_five_times(seed: int, data: Path, folder: Path, starts: Starter, **options: Any) -> None:
     """Before the first save, in the middle of a file of one, between its digest and its rename, and at two moments of any kind."""
     dice = random.Random(seed)
     kills = [("step", 1), ("chunk", dice.randint(1, 12)), ("rename", 1)]
     kills += [("time", dice.randint(30, 700)) if dice.random() < 0.3 else (dice.choice(PLACES), 1) for _ in range(2)]
     dice.shuffle(tail := kills[1:])
-    values = settings(data, folder / "out", **{**RUN, **OFTEN})
+    values = settings(data, folder / "out", **{**RUN, **OFTEN, **options})
     codes = [starts.run(folder, values, place, number)[0] for place, number in [kills[0], *tail]]
     assert set(codes) <= {-signal.SIGKILL, 0} and codes.count(-signal.SIGKILL) >= 3, (seed, kills, codes)
     code, text = starts.run(folder, values)
@@ -116,6 +118,18 @@ def test_five_kills_change_no_bit(
     """ALB-096, ALB-118, ALB-120, U-1, U-2: weights, moments, random state, figures of every step and the rows it read."""
     killed_five_times(seed, data, tmp_path, starts)
     assert ended(tmp_path) == undisturbed_often
+
+
+@pytest.mark.parametrize("options", [
+    pytest.param({"training__ema": 0.9, "optimizer__name": "muon", "watch": WATCHED}, id="averaged-muon-watched"),
+    pytest.param({"training__ema": 0.9, "training__compile": True}, id="compiled", marks=pytest.mark.soak),
+    pytest.param({"training__dtype": "fp16", "training__z_loss": 0.01}, id="fp16", marks=pytest.mark.soak),
+])
+def test_five_kills_change_no_bit_with_options_on(data: Path, tmp_path: Path, starts: Starter, options: dict[str, Any]) -> None:
+    """Averages, the scale of fp16 gradients and all that watches go on where they were; compiled code is the same code again."""
+    assert starts.run(tmp_path / "straight", settings(data, tmp_path / "straight/out", **{**RUN, **OFTEN, **options}))[0] == 0
+    killed_five_times(7, data, tmp_path / "killed", starts, **options)
+    assert ended(tmp_path / "killed") == ended(tmp_path / "straight")
 
 
 @pytest.mark.soak
@@ -221,13 +235,13 @@ def test_a_resumed_run_holds_nothing_of_the_checkpoint_it_began_with(data: Path,
     for newer in sorted((tmp_path / "work/checkpoints").iterdir())[1:]:
         (newer / "index.json").unlink()
     held: list[str] = []
-    step = Trainer.step
+    gradients = Trainer.gradients
 
-    def looked(self: Trainer, number: int) -> Any:
+    def looked(self: Trainer, position: int, look: bool = False) -> Any:
         held.extend(line for line in Path("/proc/self/maps").read_text().splitlines() if "checkpoints/" in line)
-        return step(self, number)
+        return gradients(self, position, look)
 
-    monkeypatch.setattr(Trainer, "step", looked)
+    monkeypatch.setattr(Trainer, "gradients", looked)
     pretrain(values, tmp_path / "again", tmp_path / "work")
     assert held == [] and metrics(tmp_path / "again")[0]["step"] == 6
 
