@@ -5,9 +5,9 @@
 
 The shape has 8.0 M parameters (6 layers, 256 wide, vocabulary 8,192, rows of 256, 8 a step), the rows are random words of a fixed
 distribution, the same for all. Ours is `albor-stage pretrain apply` with loader, log, clipping, checkpoints and compiling on; its tokens
-are those of metrics.jsonl. A peer is a plain loop over the same rows (Hugging Face's LlamaForCausalLM with AdamW, and with --litgpt LitGPT's
-model compiled, in an environment of its own). All run at once and take turns of some seconds by SIGSTOP, so that a busy neighbour meets
-each alike; what is counted is the processor time of the whole process tree between a step that is past compiling and the last.
+are those of metrics.jsonl. A peer is a plain loop over the same rows: Hugging Face's LlamaForCausalLM with AdamW, and with --litgpt
+LitGPT's model, compiled, in an environment of its own. All run at once and take turns of some seconds by SIGSTOP, so that a busy
+neighbour meets each alike; what is counted is the processor time of the whole process tree from a step past compiling to the last.
 `auto` is bf16 where the processor computes it, else fp32: it says which. Limits: 1.35 x the Hugging Face loop, 0.95 x LitGPT compiled.
 """
 
