@@ -71,7 +71,7 @@ check: setup editor
 	$(BIN)/python -m coverage report
 
 bench: setup
-	@for name in startup cold_run noop validate "store --quick" ssh "moves --size-mib 256 --files 4000"; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@for name in startup cold_run noop validate "store --quick" ssh "moves --size-mib 256 --files 4000" loader checkpoint; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 faults: setup tools
 	$(BIN)/python -m benchmarks.faults

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Literal
 
 import torch
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError
 from torch import Tensor
 
 from stages.lib import tensors_file
@@ -50,12 +50,6 @@ class TrainState(Config):
     full: tuple[Evaluation, ...] = ()
     made_with: dict[str, str]
     counters: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @field_validator("counters")
-    @classmethod
-    def _finite(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        canonical_json(value)
-        return value
 
     @property
     def best(self) -> Evaluation | None:

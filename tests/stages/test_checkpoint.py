@@ -115,8 +115,7 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
 EVERY_KIND = {
     "f32": torch.arange(6.0).reshape(2, 3), "f64": torch.tensor([0.1], dtype=torch.float64), "f16": torch.tensor([[0.25]]).half(),
     "bf16": torch.tensor([1.5, 2.5, 3.5]).bfloat16(), "i64": torch.tensor(-7), "u8": torch.arange(5, dtype=torch.uint8),
-    "empty": torch.empty(0, 4),
-    "flag": torch.tensor([True, False]), "turned": torch.arange(6.0).reshape(2, 3).T,
+    "empty": torch.empty(0, 4), "flag": torch.tensor([True, False]), "turned": torch.arange(6.0).reshape(2, 3).T,
 }
 
 

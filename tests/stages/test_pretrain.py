@@ -79,6 +79,12 @@ def test_rows_of_another_kind_are_refused(data: Path, tmp_path: Path, changes: d
     assert said in errors(planned(settings(other, tmp_path / "out")))
 
 
+def test_shards_that_cannot_be_mapped_are_refused_and_the_way_out_is_named(data: Path, tmp_path: Path) -> None:
+    other = altered(data, tmp_path / "other", train__shards=[{"name": "train/shard-00000.parquet", "digest": "blake3:00"}])
+    said = errors(planned(settings(other, tmp_path / "out")))
+    assert "names train/shard-00000.parquet" in said and "pack again" in said
+
+
 def test_validation_rows_of_another_split_or_of_training_are_refused(data: Path, tmp_path: Path) -> None:
     """U-6: the validation came from another data set."""
     other = altered(data, tmp_path / "other", lineage="blake3:11")

@@ -36,4 +36,5 @@ def test_what_was_read_after_the_step_gone_on_from_is_cut_off(tmp_path: Path, ta
     assert wrote(path, 5, range(6, 8)) == list(range(1, 8))
     with path.open("ab") as file:
         file.write(tail)
+    assert wrote(path, 7, range(8, 9)) == list(range(1, 9))
     assert wrote(path, 0, range(1, 3)) == [1, 2]
