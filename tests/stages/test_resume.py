@@ -83,7 +83,8 @@ def test_the_corpus_is_read_in_several_epochs(data: Path) -> None:
 
 
 @pytest.mark.parametrize(("place", "number", "goes_on_from"), [
-    ("step", 5, 0), ("weights", 1, 0), ("before-sync", 2, 5), ("saved", 1, 5), ("before-rename", 3, 10),
+    pytest.param("step", 5, 0, marks=pytest.mark.soak), ("weights", 1, 0), pytest.param("before-sync", 2, 5, marks=pytest.mark.soak),
+    ("saved", 1, 5), ("before-rename", 3, 10),
 ])
 def test_ten_steps_are_five_a_kill_and_five_more(
     data: Path, tmp_path: Path, undisturbed: dict[str, bytes], place: str, number: int, goes_on_from: int,
