@@ -48,7 +48,7 @@ test-fast: setup
 	$(BIN)/python -m pytest -m 'not torch and not slow and not soak'
 
 test: setup editor tools
-	$(BIN)/python -m pytest -m 'not soak'
+	tests/run-both $(BIN)/python -m 'not soak'
 
 test-all: setup editor tools
 	$(BIN)/python -m pytest

@@ -114,7 +114,10 @@ class Flow:
         if self._there is None or not machine.is_local or machine.workdir is not None or not isinstance(task, Task):
             return
         span = resource.spans.get("config") or resource.spans.get("stage") or resource.span
+        brought = self._inputs.moving(key)
         for path in paths:
+            if path in brought or any(path.startswith(folder + "/") for folder in brought):
+                continue
             if path not in self._there and path not in task.inputs and self._unmade(key.machine, path):
                 message = f"the config of `{resource.id}` reads `{path}`, which is not there and which nothing makes"
                 yield self._warning(message, key, path, span)

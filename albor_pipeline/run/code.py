@@ -165,5 +165,6 @@ def _files(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         names: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         if any(isinstance(name, ast.Name) and name.id == "FILES" for name in names) and isinstance(node, ast.Assign | ast.AnnAssign):
-            value = ast.literal_eval(node.value) if node.value is not None else ()
-            yield from (item for item in value if isinstance(item, str))
+            # A name of the user's own may hold anything: only a tuple or a list of texts names data files.
+            items = node.value.elts if isinstance(node.value, ast.Tuple | ast.List) else []
+            yield from (item.value for item in items if isinstance(item, ast.Constant) and isinstance(item.value, str))

@@ -189,6 +189,7 @@ def test_a_stage_runs_elsewhere_from_its_snapshot_in_the_interpreter_that_it_nam
     assert said.exit == 1 and "`staged`, a stage, is on lambda and does not say which Python it runs in there" in said.err, said
 
 
+@pytest.mark.soak
 def test_wheels_of_the_project_are_sent_along_and_are_all_that_is_installed_from(project: Project, network: Network) -> None:
     box = network.add("lambda")
     wheel(project.root / "wheels", "1.0")

@@ -94,6 +94,7 @@ def test_nothing_to_do_in_under_a_second_beside_the_floor(root: Path) -> None:
     assert took < max(1.0, 60 * floor)
 
 
+@pytest.mark.soak
 def test_the_table_at_the_end_names_artifacts_figures_and_the_next_command(root: Path) -> None:
     config = "config: { model: models/quickstart/base,"
     replace(root / MANIFEST, config, f"env: {{ ONCE: more }}\n    {config}")
@@ -102,6 +103,7 @@ def test_the_table_at_the_end_names_artifacts_figures_and_the_next_command(root:
         assert text in done.stdout
 
 
+@pytest.mark.soak
 def test_a_changed_learning_rate_runs_pretrain_and_what_follows(root: Path) -> None:
     before = next(line for line in (root / PRETRAIN).read_text().splitlines() if line.startswith("  lr: ")).split()[1]
     shrink(root / PRETRAIN, "lr", "5e-4")

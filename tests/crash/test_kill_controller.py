@@ -97,7 +97,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 10))])
 def test_fifty_random_moments(tmp_path: Path, seed: int, undisturbed: list[tuple[object, ...]]) -> None:
     moments = random.Random(seed)
     write_manifest(tmp_path, 0.15)
@@ -143,7 +143,7 @@ def test_five_kills_in_each_window_of_an_attempt(tmp_path: Path, window: str, un
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("turn", range(5))
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.soak) for turn in range(1, 5))])
 def test_killed_between_journal_and_snapshot(tmp_path: Path, turn: int, undisturbed: list[tuple[object, ...]]) -> None:
     write_manifest(tmp_path, 0.0)
     process = start(tmp_path, code=DIES_BEFORE_SNAPSHOT)

@@ -258,7 +258,7 @@ def histories(count: int, steps: int) -> settings:
 
 @pytest.mark.slow
 class TestPipeline(Pipeline.TestCase):  # type: ignore[misc, name-defined]
-    settings = histories(5, 10)
+    settings = histories(3, 10)
 
 
 @pytest.mark.soak

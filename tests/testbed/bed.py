@@ -18,10 +18,14 @@ SECOND_DESK = Address(2)
 
 
 class Bed:
-    """Machines by name, switched on together; the folder is emptied at the end."""
+    """Machines by name, switched on together; the folder is emptied at the end.
 
-    def __init__(self, folder: Path, names: Sequence[str] = NAMES, sshd: str = "") -> None:
+    `lent` is a folder of this host that all of them see as LENT, for reading only: what is too much to copy or to install.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str] = NAMES, sshd: str = "", lent: Path | None = None) -> None:
         self.folder = folder
+        self._lent = lent
         self.machines: dict[str, Machine] = {}
         self._names = names
         self._sshd = sshd
@@ -48,7 +52,7 @@ class Bed:
         addresses = {name: Address(FIRST_NUMBER + number) for number, name in enumerate(self._names)}
         near = {"laptop": self.desk.address, "tower": SECOND_DESK, **addresses}
         for name, address in addresses.items():
-            machine = self.machines[name] = Machine(name, address, self.folder, root, self.desk)
+            machine = self.machines[name] = Machine(name, address, self.folder, root, self.desk, self._lent)
             machine.prepare(Path(f"{self.key}.pub").read_text().strip(), near, self._sshd)
             self.network.expect(address)
             machine.start()

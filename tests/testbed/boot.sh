@@ -1,6 +1,6 @@
 #!/bin/sh
 # Turns a process in fresh namespaces into a machine and ends as its systemd. Told by the environment: NAME, BASE, FOLDER, OVERLAY (1 or 0),
-# IP, IP6, NEIGHBOURS ("ip=mac ..."), CAPABILITIES (those to lose); a line on stdin says that eth0 is there.
+# IP, IP6, NEIGHBOURS ("ip=mac ..."), CAPABILITIES (those to lose), LENT (a folder to show at LENT_AT, or nothing); a line on stdin says that eth0 is there.
 set -eu
 mount --make-rprivate /
 root=$FOLDER/root
@@ -9,6 +9,11 @@ if [ "$OVERLAY" = 1 ]; then
   mount -t overlay overlay -o "lowerdir=$BASE,upperdir=$FOLDER/upper,workdir=$FOLDER/work" "$root"
 else
   mount --bind "$FOLDER/upper" "$root"
+fi
+if [ -n "$LENT" ]; then
+  mkdir -p "$root/$LENT_AT"
+  mount --bind "$LENT" "$root/$LENT_AT"
+  mount -o remount,bind,ro "$root/$LENT_AT"
 fi
 read -r _there
 ip link set lo up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def the_bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         build()
     except BedError as error:
         pytest.skip(f"the machines' file system cannot be made: {error}")
-    with Bed(tmp_path_factory.mktemp("bed") / "bed", sshd=SHORT_LEASE) as made:
+    with Bed(tmp_path_factory.mktemp("bed") / "bed", sshd=SHORT_LEASE, lent=Path(sysconfig.get_path("purelib"))) as made:
         yield made
 
 

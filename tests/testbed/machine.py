@@ -24,18 +24,20 @@ LOSE = ",".join(f"-{name}" for name in ("sys_time", "sys_module", "sys_rawio", "
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOMES = {"root": Path("root"), USER: Path("home", USER)}
 NO_LIMIT = "-1"
+LENT = "/opt/lent"
 
 
 class Machine:
     """A Debian machine with systemd and sshd; its disk outlives reboots until the test bed is taken down."""
 
-    def __init__(self, name: str, address: Address, folder: Path, base: Path, desk: Desk) -> None:
+    def __init__(self, name: str, address: Address, folder: Path, base: Path, desk: Desk, lent: Path | None = None) -> None:
         self.name = name
         self.address = address
         self.link = Link(desk, address)
         self._desk = desk
         self._folder = folder / name
         self._base = base
+        self._lent = lent
         self._groups = [root / f"albor-testbed-{os.getpid()}" / name for root in cgroup_roots()]
         self._process: subprocess.Popen[str] | None = None
         self._neighbours: Sequence[Address] = ()
@@ -108,7 +110,7 @@ class Machine:
         told = {
             "NAME": self.name, "BASE": str(self._base), "FOLDER": str(self._folder), "OVERLAY": str(int(self.overlay)),
             "IP": self.address.ip, "IP6": self.address.ip6, "NEIGHBOURS": near, "CAPABILITIES": LOSE,
-            "GROUPS_OF_IT": " ".join(map(str, self._groups)), "PATH": PATH,
+            "LENT": str(self._lent or ""), "LENT_AT": LENT.lstrip("/"), "GROUPS_OF_IT": " ".join(map(str, self._groups)), "PATH": PATH,
         }  # fmt: skip
         with (self._folder / "console").open("a") as console:
             self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=console, stderr=console, text=True, env=told, cwd="/")

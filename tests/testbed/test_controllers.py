@@ -90,7 +90,7 @@ def test_a_second_controller_is_refused_with_the_name_of_the_first(make: Make, t
     assert laptop.starts() == {"before": 1, "first": 1, "second": 1, "third": 1}
 
 
-@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_two_that_begin_at_the_same_moment_start_each_task_once(make: Make, tmp_path: Path, turn: int) -> None:
     laptop, tower = two(make, tmp_path)
     laptop.go()

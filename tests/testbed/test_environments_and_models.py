@@ -29,6 +29,7 @@ def hub(box: Machine) -> Iterator[str]:
     box.do("cat /srv/kept > /etc/environment; kill $(cat /srv/hub.pid); rm -rf /srv/hub.* /srv/kept /srv/fakehub.py /srv/models")
 
 
+@pytest.mark.soak
 def test_an_environment_and_a_model_are_made_left_alone_healed_and_destroyed(make: Make, box: Machine, hub: str) -> None:
     project = make()
     for version in ("1.0", "1.1"):

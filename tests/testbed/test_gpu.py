@@ -78,6 +78,7 @@ def says_of_a_reboot(tale: Pipeline, box: Machine) -> None:
     box.do(f"rm {KEPT}/mismatch")
 
 
+@pytest.mark.soak
 @pytest.mark.effect("gpu.driver_version", "gpu.cuda_version", "gpu.persistence_mode", "gpu.compute_mode", "gpu.devices", "gpu.state")
 def test_a_driver_comes_in_its_version_is_set_healed_and_taken_away(make: Make, box: Machine) -> None:
     """6.3: the version was not enforced, any that worked was accepted; `absent` failed on an unset variable."""

@@ -25,7 +25,9 @@ LD_PRELOAD=/usr/local/lib/wrong_clock.so WRONG_S=%d exec /usr/bin/python3 "$@"
 """
 
 
-@pytest.mark.parametrize("shell", ["exec {}", "{} && true"], ids=["instead of its shell", "below its shell"])
+@pytest.mark.parametrize(
+    "shell", [pytest.param("exec {}", id="instead of its shell", marks=pytest.mark.soak), pytest.param("{} && true", id="below its shell")]
+)
 def test_a_task_that_the_kernel_kills_for_memory_is_named_so(make: Make, box: Machine, shell: str) -> None:
     project = make().tasks(task("first", "lambda", shell.format(HOG), "outputs: [first.txt]"))
     box.limit_memory(MEMORY_BYTES)
@@ -105,6 +107,7 @@ def test_a_clock_that_is_an_hour_ahead_and_then_put_right_decides_nothing(
     project.goes_on().ends_as(undisturbed)
 
 
+@pytest.mark.soak
 def test_a_clock_that_goes_back_an_hour_under_a_running_task_decides_nothing(
     project: Pipeline, wrong_clock: Callable[[int], None], undisturbed: Rows
 ) -> None:

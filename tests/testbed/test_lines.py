@@ -68,6 +68,7 @@ def roaming(bed: Bed) -> Iterator[Callable[[], None]]:
     move(there, here)
 
 
+@pytest.mark.soak
 def test_a_laptop_that_changes_networks_waits_until_its_machine_knows(
     project: Pipeline, roaming: Callable[[], None], undisturbed: Rows
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_laptop_that_changes_networks_waits_until_its_machine_knows(
     project.ends_as(undisturbed)
 
 
+@pytest.mark.soak
 def test_a_connection_of_which_only_one_end_is_left_is_given_up(impatient: Pipeline, box: Machine, undisturbed: Rows) -> None:
     """The machine's end is killed while nothing that it says can arrive, not even a reset."""
     process = impatient.begin()
@@ -106,6 +108,7 @@ def test_a_restarted_sshd_does_not_disturb_a_run(project: Pipeline, box: Machine
     project.ends_as(undisturbed)
 
 
+@pytest.mark.soak
 def test_losses_and_delay_change_nothing_but_the_time(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
     box.link.slow(rtt_ms=40, rate_mbit=20, loss_percent=2)
     process = project.begin()

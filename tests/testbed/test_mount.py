@@ -30,6 +30,7 @@ def lines(box: Machine) -> str:
     return text.removeprefix(FSTAB)
 
 
+@pytest.mark.soak
 @pytest.mark.effect("mount.source", "mount.path", "mount.fstype", "mount.options", "mount.state")
 def test_each_field_of_a_mount_is_brought_about_and_kept(make: Make, clean: Machine) -> None:
     """The known defect: a line was missing or deleted by a substring of another's path."""

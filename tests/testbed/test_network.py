@@ -50,6 +50,7 @@ def test_each_field_of_a_rule_of_ufw_is_brought_about_and_the_firewall_stays_off
     assert added(ufw) == FOREIGN and ufw.do("ufw status") == "Status: inactive\n"
 
 
+@pytest.mark.soak
 def test_an_active_ufw_denies_what_comes_from_one_address_before_it_allows_all(make: Make, ufw: Machine) -> None:
     ufw.do("ufw allow 22/tcp; ufw --force enable")
     try:
@@ -64,6 +65,7 @@ def test_an_active_ufw_denies_what_comes_from_one_address_before_it_allows_all(m
         ufw.do("ufw --force disable")
 
 
+@pytest.mark.soak
 def test_each_field_of_a_rule_of_nftables_is_brought_about_and_there_after_a_restart(make: Make, nft: Machine) -> None:
     one = One(make(), "network", port=8080, action="deny", name=HOSTILE).applies().settled()
     listed = nft.do("nft list table inet albor")

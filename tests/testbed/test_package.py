@@ -43,6 +43,7 @@ def packages(project: Pipeline, **resources: str) -> Pipeline:
     return project.manifest("".join(lines), head)
 
 
+@pytest.mark.soak
 @pytest.mark.effect("package.provider", "package.packages", "package.version", "package.state")
 def test_packages_are_installed_held_healed_and_removed(make: Make, debs: Debs, box: Machine, pip: Path) -> None:
     for name in ("bed-one", "bed-pin", "bed-late", "bed-gone"):

@@ -39,6 +39,7 @@ def says(box: Machine, name: str) -> list[str]:
     return box.do(f"systemctl is-active {name}; systemctl is-enabled {name}; :").split()
 
 
+@pytest.mark.soak
 @pytest.mark.effect("service.name", "service.state", "service.enabled")
 def test_each_state_of_a_unit_is_brought_about_and_kept(make: Make, units: Machine) -> None:
     """The known defect: `state: disabled` enabled the unit."""

@@ -94,6 +94,7 @@ def test_a_machine_that_only_another_may_reach_is_reached_through_it(
         box.do(f"rm {ONLY_FROM_INTEL} && systemctl reload ssh")
 
 
+@pytest.mark.soak
 def test_machines_are_reached_over_ipv6(project: Pipeline, box: Machine, undisturbed: Rows) -> None:
     project.kill(reached_by(project, v6=True).begin())
     project.goes_on().ends_as(undisturbed)

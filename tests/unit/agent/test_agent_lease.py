@@ -54,11 +54,11 @@ def test_nothing_starts_without_it(box: Any) -> None:
 
 
 def test_a_controller_that_is_silent_loses_it_and_may_not_go_on_once_another_had_it(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALBOR_TEST_LEASE_S", "0.3")
+    monkeypatch.setenv("ALBOR_TEST_LEASE_S", "1")
+    second = box.connect()
     first = box.lead(box.connect())
     running = box.start("sleep 60")
-    second = box.connect()
-    time.sleep(0.1)
+    first.request("lease", holder="first")
     assert not takes(second)
     box.until(lambda: takes(second))
     with pytest.raises(AgentError, match="other since"):
@@ -77,10 +77,10 @@ def test_a_silence_alone_costs_nothing(box: Any, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_long_request_is_no_silence(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALBOR_TEST_LEASE_S", "0.2")
-    first = box.lead(box.connect())
+    monkeypatch.setenv("ALBOR_TEST_LEASE_S", "0.5")
     second = box.connect()
-    working = first.submit("sh", script="sleep 1")
+    first = box.lead(box.connect())
+    working = first.submit("sh", script="sleep 1.5")
     while not (replies := [message for message in first.poll(0.05) if message.id == working]):
         assert not takes(second)
     assert replies[0].error is None

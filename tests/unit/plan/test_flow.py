@@ -121,6 +121,15 @@ def test_a_stage_config_that_names_a_file_nobody_writes_is_a_warning(tmp_path: P
     assert told == [("warning", message, "did you mean `data/mixed`, an output of `mix`?")]
 
 
+@pytest.mark.parametrize(("inputs", "told"), [("[mix]", []), ("[data/other]", ["data/mixed/train"])])
+def test_what_is_brought_from_another_machine_is_there_for_a_stage(tmp_path: Path, inputs: str, told: list[str]) -> None:
+    train = f"  train: {{ type: task, machine: localhost, stage: pretrain, config: {{ lr: 1 }}, inputs: {inputs}, depends_on: [mix] }}\n"
+    manifest = manifest_of(tmp_path, MIX + train)
+    found = plan_of(manifest, stages={Key("train", "localhost"): StageAnswer(reads=("data/mixed/train",))}, project_files=[]).diagnostics
+    reads = [item.message.split("`")[3] for item in found if item.code == "unmade-path"]
+    assert reads == told
+
+
 def with_mount(manifest: Manifest, machine: str, source: str, path: str) -> Manifest:
     share = Resource("share", "mount", (machine,), SimpleNamespace(source=source, path=path, state="mounted"))
     return replace(manifest, resources={**manifest.resources, "share": share})

@@ -48,7 +48,7 @@ def index(folder: Path, *packages: Path) -> Iterator[str]:
             """Nothing is logged."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://someone:secret@127.0.0.1:{server.server_port}/simple"
         server.shutdown()
 

@@ -81,6 +81,12 @@ def test_a_changed_statement_or_data_file_is_the_only_file_that_differs(root: Pa
     assert {path for path in after if after[path] != before[path]} == {name}
 
 
+@pytest.mark.parametrize("value", ["sorted(Path('x').glob('*'))", "5", "{'stages/table.txt': 1}", "[name, 7]"])
+def test_a_variable_of_that_name_which_lists_no_texts_names_no_data_file(root: Path, value: str) -> None:
+    edit(root, "stages/lib/used.py", "('stages/table.txt',)", value)
+    assert "stages/table.txt" not in closure(root)
+
+
 def test_a_file_that_does_not_parse_counts_by_its_bytes(root: Path) -> None:
     (root / "stages/lib/late.py").write_text("def (:\n")
     before = closure(root)
