@@ -61,6 +61,7 @@ class Session:
         self.watch = Watch(self.config)
         self.watch.restore(_mapping(self.state.counters.get("watch")))
         self._found: Gradients | None = None
+        self._told_mfu = False
         self._quick_rows = _spread(self.val_rows, self.config.training.eval_rows)
 
     @property
@@ -122,6 +123,7 @@ class Session:
 
     def _go_back(self, step: int, decision: RollBack) -> None:
         self._say(step, decision.reason, rolled_back_to=decision.to_step)
+        self.trainer.skip()
         self.writer.wait()
         if decision.to_step == 0:
             self.begin_anew()
@@ -134,7 +136,7 @@ class Session:
             self.history, self.full = list(there.state.history), list(there.state.full)
         self.writer.drop_after(decision.to_step)
         self.watch.go_back(_mapping(counters.get("watch")))
-        self.trainer.skip()
+        self.saved = decision.to_step
         if self.row_log is not None:
             self.row_log.cut(decision.to_step)
 
@@ -169,6 +171,9 @@ class Session:
             shown["eta_s"] = left
         if share is not None:
             shown |= {"mfu": share.share, "mfu_of": share.text}
+            if share.fault is not None and not self._told_mfu:
+                self._told_mfu = True
+                self._say(step, share.fault[1])
         if self.watch.noise is not None and self.watch.noise.value is not None:
             shown["noise_scale"] = self.watch.noise.value
         self.run.progress(step, training.max_steps, **shown)

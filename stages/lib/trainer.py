@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Gradients:
     """What the gradients of one step showed: mean loss in nats a token, norm before clipping, tokens they come from.
 
-    `overflowed`: an fp16 scale was too large for them, so that there is no update and the scale falls. `micro_norm`: that of the first
+    `overflowed`: an fp16 scale over 1 was too large for them, so that there is no update and the scale falls. `micro_norm`: that of the first
     micro-batch alone, where it was asked for, each gradient a mean over tokens.
     """
 
@@ -85,8 +86,8 @@ class Trainer:
                 self.scaler.unscale_(optimizer)
         self._norm = optim.norm(self.model)
         norm, loss_now = float(self._norm), float(total) / tokens
-        return Gradients(loss_now, norm, tokens, self.compute.half and not torch.isfinite(self._norm).item(),
-                         None if first is None else float(first))
+        overflowed = self.compute.half and math.isfinite(loss_now) and not math.isfinite(norm) and self.scaler.get_scale() > 1
+        return Gradients(loss_now, norm, tokens, overflowed, None if first is None else float(first))
 
     def update(self, lr: float, max_norm: float | None) -> None:
         """Learns from the gradients at hand, scaled down to `max_norm` where they are longer."""

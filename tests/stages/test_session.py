@@ -89,6 +89,29 @@ def test_weights_after_going_back_are_those_of_a_run_that_never_saw_the_bad_rows
     assert a["model.safetensors"] == b["model.safetensors"]
 
 
+def test_a_stop_after_going_back_saves_what_is_made_anew(
+    data: Path, tmp_path: Path, breaking: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The checkpoint of step 15 was made, gone back from, and is asked for again by a signal while step 15 is validated."""
+    import os
+    import signal
+
+    breaking(loss={16: 99.0, 17: 99.0})
+    validate = Trainer.validate
+    seen: list[int] = []
+
+    def stopped(self: Trainer, batches: Any) -> float:
+        seen.append(1)
+        if len(seen) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate(self, batches)
+
+    monkeypatch.setattr(Trainer, "validate", stopped)
+    with pytest.raises(SystemExit):
+        pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
+    assert checkpoint.names(tmp_path / "run/work/checkpoints")[0] == "step-00000015"
+
+
 def test_a_spike_before_the_first_checkpoint_begins_anew(data: Path, tmp_path: Path, breaking: Any) -> None:
     asked = breaking(loss={3: 99.0})
     pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")

@@ -12,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
+from stages.lib import optim  # noqa: E402
 from stages.lib.device import Compute  # noqa: E402
 from stages.lib.loader import Loader  # noqa: E402
 from stages.lib.model import Llama  # noqa: E402
@@ -119,6 +120,16 @@ def test_an_fp16_scale_that_is_too_large_skips_the_step_and_falls() -> None:
     half.skip()
     assert all(torch.equal(before[name], value) for name, value in weights(half).items())
     assert half.scaler.state_dict()["scale"] == 2.0**59
+
+
+def test_fp16_gradients_that_no_scale_makes_finite_are_broken_and_not_a_matter_of_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every step would be skipped, in silence, to the end of the run."""
+    half = trainer(compute=Compute(CPU, True, True))
+    monkeypatch.setattr(optim, "norm", lambda model: torch.tensor(math.inf))
+    for scale, overflowed in ((2.0, True), (1.0, False)):
+        half.scaler.load_state_dict({**half.scaler.state_dict(), "scale": scale})
+        assert half.gradients(1).overflowed is overflowed
+        half.skip()
 
 
 def test_fp16_gradients_are_those_of_fp32_once_unscaled_and_the_scale_is_remembered() -> None:
