@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Gradients:
     """What the gradients of one step showed: mean loss in nats a token, norm before clipping, tokens they come from.
 
-    `overflowed`: an fp16 scale over 1 was too large for them, so that there is no update and the scale falls. `micro_norm`: that of the first
-    micro-batch alone, where it was asked for, each gradient a mean over tokens.
+    `overflowed`: an fp16 scale over 1 was too large for them, so that there is no update and the scale falls. `micro_norm`: that of the
+    first micro-batch alone, where it was asked for, each gradient a mean over tokens.
     """
 
     loss: float
