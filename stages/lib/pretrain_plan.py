@@ -65,8 +65,9 @@ def _rate(config: PretrainConfig, target: Target | None, device: Device, dtype: 
 
 def _memory_lines(config: PretrainConfig, needed: Memory, device: Device, dtype: str) -> tuple[str, ...]:
     training, layers = config.training, needed.layers
-    notes = {"weights": "fp32", "activations": f"{len(layers)} layers of {size(layers[0])}, micro-batch {training.batch_size} x "
-             f"{config.data.seq_len:,}"}
+    one = size(layers[0])
+    whole = f"{one} of one layer at a time" if training.activation_checkpointing else f"{len(layers)} layers of {one}"
+    notes = {"weights": "fp32", "activations": f"{whole}, micro-batch {training.batch_size} x {config.data.seq_len:,}"}
     shown = [f"{part} {size(value)}" + (f" ({notes[part]})" if part in notes else "") for part, value in needed.parts.items() if value]
     total, there = needed.total_bytes, device.memory_bytes
     fits = f"of {size(there)} ({total / there:.1%}), headroom {size(max(0, there - total))}" if there else "of an unknown memory"
