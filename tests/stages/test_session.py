@@ -96,7 +96,7 @@ def test_a_stop_after_going_back_saves_what_is_made_anew(
     import os
     import signal
 
-    breaking(loss={16: 99.0, 17: 99.0})
+    breaking(loss={16: 99.0})
     validate = Trainer.validate
     seen: list[int] = []
 
@@ -109,7 +109,9 @@ def test_a_stop_after_going_back_saves_what_is_made_anew(
     monkeypatch.setattr(Trainer, "validate", stopped)
     with pytest.raises(SystemExit):
         pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
-    assert checkpoint.names(tmp_path / "run/work/checkpoints")[0] == "step-00000015"
+    newest = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000015")
+    guard: Any = newest.state.counters["watch"]
+    assert guard["guard"]["rollbacks"] == 1, "it is the one from before going back"
 
 
 def test_a_spike_before_the_first_checkpoint_begins_anew(data: Path, tmp_path: Path, breaking: Any) -> None:
@@ -210,11 +212,14 @@ def test_phases_that_do_not_follow_one_another_are_refused(
 
 
 def test_a_phase_that_asks_for_more_than_its_rows_is_refused_by_the_plan(data: Path, tmp_path: Path) -> None:
-    values = settings(data, tmp_path / "out", training__max_steps=12, training__epochs=1,
-                      data__curriculum=[{"train": str(altered_copy(data, tmp_path / "other") / "packed/train"), "until_step": 11}])
-    rows = json.loads((data / "packed/manifest.json").read_text())["train"]["rows"]
-    found = plan(config_of("pretrain", values))
-    assert (rows // 8 < 11) is any("cannot be reached" in check.text for check in found.checks)
+    other = altered_copy(data, tmp_path / "other") / "packed/train"
+    reachable = json.loads((data / "packed/manifest.json").read_text())["train"]["rows"] // 8
+    for steps in (reachable, reachable + 1):
+        found = plan(config_of("pretrain", settings(
+            data, tmp_path / "out", training__max_steps=steps + 1, training__epochs=1,
+            data__curriculum=[{"train": str(other), "until_step": steps}])))
+        told = [check.text for check in found.checks if "cannot be reached" in check.text]
+        assert [text.startswith(f"the {steps} steps on {other} cannot be reached") for text in told] == [True] * (steps > reachable)
 
 
 def test_an_alert_that_stops_leaves_a_checkpoint_of_its_step(data: Path, tmp_path: Path) -> None:

@@ -154,11 +154,11 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
     before = weights(one)
     one.gradients(1)
     one.update(0.01, None)
-    name = "model.layers.0.mlp.up_proj.weight"
+    name = "model.layers.0.mlp.down_proj.weight"
     moved = (weights(one)[name] - before[name] * (1 - 0.01 * 0.1)) / 0.01
-    # An orthogonal matrix of this shape has singular values of 1, scaled by 0.2 sqrt(48); five iterations leave them within (0.5, 1.5).
+    # An orthogonal matrix of this shape has singular values of 1, scaled by 0.2 sqrt(48); five iterations leave them near that.
     sizes = torch.linalg.svdvals(moved) / (0.2 * math.sqrt(48))
-    assert float(sizes.min()) > 0.5 and float(sizes.max()) < 1.5
+    assert float(sizes.min()) > 0.6 and float(sizes.max()) < 1.25
     other = trainer(OptimizerConfig(name="muon", lr=0.01))
     other.restore(one.tensors(), one.counters())
     assert steps(one, 2, 3) == steps(other, 2, 3)
