@@ -138,7 +138,8 @@ OTHER: dict[str, dict[str, Any]] = {
                  "special_tokens": ["<|endoftext|>", "<|pad|>"], "eos_token": "<|fim_prefix|>",
                  "pad_token": "<|fim_suffix|>"},
     "pack": {"train": "text3", "val": "text3", "tokenizer": "tok2", "out": "u11/other", "seq_len": 24,
-             "rows_per_shard": 3, "remainder": "drop", "eos_token": "<|fim_prefix|>", "pad_token": "<|fim_middle|>"},
+             "rows_per_shard": 3, "remainder": "drop", "eos_token": "<|fim_prefix|>", "pad_token": "<|fim_middle|>",
+             "fim": {"rate": 0.7}},
 }
 
 
