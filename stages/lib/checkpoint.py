@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -122,15 +123,28 @@ class Writer:
             if not self._thread.is_alive():
                 self._thread = None
 
-    def _stage(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        devices = {tensor.device for group in tensors.values() for tensor in group.values() if tensor.device.type == "cuda"}
-        self._staged = {stem: staged for stem, staged in self._staged.items() if stem in tensors}
+    def prepare(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Takes the room for a save of such tensors while training goes on, so that the first save stalls it no longer than others."""
+        def take() -> None:
+            with suppress(MemoryError, RuntimeError):  # the save asks for the room again, and says so where there is none
+                self._take_room(tensors)
+
+        self.wait()
+        self._thread = Thread(target=take, name="checkpoint")
+        self._thread.start()
+
+    def _take_room(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        pinned = bool(_cards(tensors))
+        self._staged = {stem: staged for stem, staged in self._staged.items() if stem in tensors and staged.fits(tensors[stem])}
         for stem, group in tensors.items():
-            if stem not in self._staged or not self._staged[stem].fits(group):
-                self._staged.pop(stem, None)
-                self._staged[stem] = tensors_file.Staged(group, pinned=bool(devices))
+            if stem not in self._staged:
+                self._staged[stem] = tensors_file.Staged(group, pinned=pinned)
+
+    def _stage(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self._take_room(tensors)
+        for stem, group in tensors.items():
             self._staged[stem].copy(group)
-        for device in devices:
+        for device in _cards(tensors):
             torch.cuda.current_stream(device).synchronize()
 
     def _run(self, state: TrainState, wanted: int | None) -> None:
@@ -210,6 +224,10 @@ def prune(folder: Path, keep: int, history: Sequence[Evaluation], wanted: int | 
     for name in there[keep:]:
         if name not in (best, None if wanted is None else name_of(wanted)):
             remove(folder / name)
+
+
+def _cards(tensors: Mapping[str, Mapping[str, Tensor]]) -> set[torch.device]:
+    return {tensor.device for group in tensors.values() for tensor in group.values() if tensor.device.type == "cuda"}
 
 
 def _steps_left_over(folder: Path) -> set[str]:

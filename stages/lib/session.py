@@ -93,6 +93,8 @@ class Session:
         if isinstance(decision, Go) and not found.overflowed:
             self._learn(step, found)
             made = True
+            if not self.rate.steps:
+                self.writer.prepare(trainer.tensors())
         else:
             trainer.skip()
             self.skipped += 1

@@ -238,6 +238,29 @@ def test_other_tensors_than_last_time_are_written_as_they_are(tmp_path: Path) ->
             stem: {name: value.tolist() for name, value in group.items()} for stem, group in groups.items()}
 
 
+def test_the_first_save_finds_the_room_it_needs_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking it stalled training for as long as half a torch.save."""
+    writer = checkpoint.Writer(tmp_path, 9)
+    writer.prepare(tensors(1.0))
+    writer.wait()
+    monkeypatch.setattr(tensors_file, "Staged", lambda *_args, **_named: pytest.fail("room is taken while training waits"))
+    writer.save(state(10), tensors(2.0))
+    writer.wait()
+    assert torch.equal(checkpoint.load(tmp_path / "step-00000010").tensors["weights"]["w"], torch.full((3, 2), 2.0))
+
+
+def test_room_that_cannot_be_taken_is_told_by_the_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: Any, **_named: Any) -> None:
+        raise MemoryError("no room")
+
+    writer = checkpoint.Writer(tmp_path, 9)
+    monkeypatch.setattr(tensors_file, "Staged", full)
+    writer.prepare(tensors(1.0))
+    writer.wait()
+    with pytest.raises(MemoryError, match="no room"):
+        writer.save(state(10), tensors(2.0))
+
+
 def test_the_checkpoint_gone_on_from_is_never_written_again(tmp_path: Path) -> None:
     """ALB-132: its weights were replaced by others."""
     path = saved(tmp_path, state(10), tensors(1.0))
