@@ -6,8 +6,9 @@
 The shape has 8.0 M parameters (6 layers, 256 wide, vocabulary 8,192, rows of 256, 8 a step), the rows are random words of a fixed
 distribution, the same for all. Ours is `albor-stage pretrain apply` with loader, log, clipping, checkpoints and compiling on; its tokens
 are those of metrics.jsonl. A peer is a plain loop over the same rows: Hugging Face's LlamaForCausalLM with AdamW, and with --litgpt
-LitGPT's model, compiled, in an environment of its own. All run at once and take turns of some seconds by SIGSTOP, so that a busy
-neighbour meets each alike; what is counted is the processor time of the whole process tree from a step past compiling to the last.
+LitGPT's model, compiled, in an environment of its own (PIP_CONSTRAINT=constraints.txt keeps its torch ours). All run at once and take
+turns of some seconds by SIGSTOP, so that a busy neighbour meets each alike; what is counted is the processor time of the whole process
+tree from a step past compiling to the last.
 `auto` is bf16 where the processor computes it, else fp32: it says which. Limits: 1.35 x the Hugging Face loop, 0.95 x LitGPT compiled.
 """
 
@@ -30,6 +31,7 @@ from benchmarks.common import ROOT, folder, peer, row
 SHAPE = {"layers": 6, "d_model": 256, "heads": 8, "kv_heads": 4, "ffn": 1024, "vocab_size": 8192, "context": 256}
 ROW, BATCH, WARM = 257, 8, 20
 TURN_S = 4.0
+END = "<|endoftext|>"
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Racer:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    errors: Path
     marks: list[tuple[int, float]] = field(default_factory=list)
     read: int = 0
     peak: int = 0
@@ -107,7 +110,7 @@ def race(racers: list[Racer]) -> None:
             signal_all(one.process.pid, signal.SIGSTOP)
     for one in racers:
         if one.process.returncode != 0:
-            raise SystemExit(f"{one.name} failed")
+            raise SystemExit(f"{one.name} failed: {one.errors.read_text()[-800:]}")
 
 
 def signal_all(pid: int, number: signal.Signals) -> None:
@@ -136,17 +139,18 @@ def packed(where: Path, vocabulary: int, train_rows: int) -> Path:
             drawn[follows, column] = leaning[drawn[follows, column - 1]]
         shards = RowShards(where / side, ROW, "uint16", 1024)
         shards.write(drawn.astype(np.uint16))
+        np.save(where / f"{side}.npy", drawn)
         shards.close()
         sides[side] = {"rows": rows, "tokens": rows * ROW, "bytes_covered": rows * ROW * 3, "pad_tokens": 0,
                        "shards": [{"name": f"{side}/{name}", "digest": digest_path(where / side / name)} for name in shards.names]}
     tokenizer = where / "tok"
     tokenizer.mkdir()
-    words = {f"w{number}": number for number in range(vocabulary)}
+    words = {END: 0, **{f"w{number}": number for number in range(1, vocabulary)}}
     (tokenizer / "tokenizer.json").write_text(json.dumps({
-        "version": "1.0", "added_tokens": [{"id": 0, "content": "w0", "single_word": False, "lstrip": False, "rstrip": False,
+        "version": "1.0", "added_tokens": [{"id": 0, "content": END, "single_word": False, "lstrip": False, "rstrip": False,
                                             "normalized": False, "special": True}],
         "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None, "truncation": None, "padding": None,
-        "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"}}))
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": END}}))
     manifest = {"version": 1, "seq_len": ROW, "vocab_size": vocabulary, "eos_id": 0, "pad_id": None, "dtype": "uint16",
                 "tokenizer": digest_path(tokenizer / "tokenizer.json"), "lineage": "drawn", **sides}
     (where / "manifest.json").write_text(json.dumps(manifest))
@@ -172,7 +176,7 @@ def ours(where: Path, name: str, values: dict[str, Any]) -> Racer:
     config, run = where / f"{name}.json", where / name
     config.write_text(json.dumps(values))
     argv = [sys.executable, "-m", "stages.lib.cli", "pretrain", "apply", str(config), "--out", str(run)]
-    return Racer(name, started(argv), run / "metrics.jsonl")
+    return Racer(name, started(argv, errors := where / f"{name}.err"), run / "metrics.jsonl", errors)
 
 
 def theirs(where: Path, name: str, python: Path | str, values: dict[str, Any]) -> Racer:
@@ -180,13 +184,14 @@ def theirs(where: Path, name: str, python: Path | str, values: dict[str, Any]) -
     config, log = where / f"{name}.json", where / f"{name}.jsonl"
     config.write_text(json.dumps(values))
     argv = [str(python), str(Path(__file__).with_name("pretrain_peers.py")), name, str(config), str(log)]
-    return Racer(name, started(argv), log)
+    return Racer(name, started(argv, errors := where / f"{name}.err"), log, errors)
 
 
-def started(argv: list[str]) -> subprocess.Popen[bytes]:
-    """With one thread, idle ones asleep, and quiet."""
+def started(argv: list[str], errors: Path) -> subprocess.Popen[bytes]:
+    """With one thread, idle ones asleep, and what it complains of in a file."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with errors.open("wb") as file:
+        return subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=file)
 
 
 def speed(steps: int, dtype: str, litgpt: bool) -> None:

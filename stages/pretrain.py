@@ -88,6 +88,7 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
     from stages.lib.session import Session
     from stages.lib.trainer import Trainer
 
+    hf.end_of_text(Path(config.data.tokenizer))  # without it the model could not be written, in the end
     model = Llama(config.model)
     compiled = _compiled(config, compute)
     random_state.seed(training.seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.lib.files import digest_path
-from stages.lib.folders import model_checks, shape_in
+from stages.lib.folders import END_OF_TEXT, model_checks, shape_in
 from stages.lib.loader import Packed, manifest_of, read_packed
 from stages.lib.settings import PretrainConfig
 from stages.lib.stage import Check, StageError
@@ -66,7 +66,7 @@ def reachable_steps(config: PretrainConfig, sides: Sides) -> int:
 
 
 def tokenizer_check(folder: str, vocab_size: int, packed: Packed | None) -> Check:
-    """The tokenizer has as many entries as the model, and is the one the rows were packed with."""
+    """The tokenizer has as many entries as the model and an end of text, and is the one the rows were packed with."""
     file = Path(folder) / "tokenizer.json"
     if not file.is_file():
         return Check("tokenizer", "when-ready", f"{file} is not there yet")
@@ -78,6 +78,9 @@ def tokenizer_check(folder: str, vocab_size: int, packed: Packed | None) -> Chec
     if len(ids) != vocab_size or max(ids) >= vocab_size:
         return Check("tokenizer", "error", f"{file} has {len(ids):,} entries up to id {max(ids):,}; "
                      f"model.vocab_size is {vocab_size:,}")
+    if not any(token.get("content") == END_OF_TEXT for token in content["added_tokens"]):
+        return Check("tokenizer", "error", f"{file} has no {END_OF_TEXT}, with which the model that is written begins and ends a text; "
+                     "tokenize adds it as a special token")
     if packed is not None and digest_path(file) != packed.tokenizer:
         return Check("tokenizer", "error", f"{file} is not the tokenizer that the rows were packed with")
     return Check("tokenizer", "ok", f"{file}: {len(ids):,} entries, as the model")

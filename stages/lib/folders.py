@@ -8,6 +8,7 @@ from stages.lib.shape import Shape, shape_of_hf
 from stages.lib.stage import Check, StageError
 from stages.lib.strict_json import read_object
 
+END_OF_TEXT = "<|endoftext|>"
 _NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from stages.lib.files import canonical_json
+from stages.lib.folders import END_OF_TEXT
 from stages.lib.model import Llama
 from stages.lib.shape import Shape, shape_of_hf
 from stages.lib.stage import StageError
@@ -91,9 +92,9 @@ def fill(model: Llama, folder: Path) -> None:
 def end_of_text(tokenizer: Path) -> int:
     """The id of <|endoftext|>; StageError when the tokenizer has none."""
     for token in read_object(tokenizer / "tokenizer.json").get("added_tokens", []):
-        if token.get("content") == "<|endoftext|>":
+        if token.get("content") == END_OF_TEXT:
             return int(token["id"])
-    raise StageError(f"{tokenizer / 'tokenizer.json'} has no <|endoftext|>")
+    raise StageError(f"{tokenizer / 'tokenizer.json'} has no {END_OF_TEXT}")
 
 
 def _drop_tied_copy(saved: dict[str, Tensor], wanted: Mapping[str, Tensor], folder: Path) -> None:

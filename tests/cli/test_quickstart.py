@@ -123,7 +123,7 @@ def test_a_statement_in_export_runs_export_only_and_a_comment_nothing(root: Path
 
 
 def test_one_flipped_byte_of_one_shard_is_named(root: Path) -> None:
-    shard = next((root / "data" / "quickstart" / "packed" / "train").glob("shard-*.parquet"))
+    shard = next((root / "data" / "quickstart" / "packed" / "train").glob("shard-*.arrow"))
     body = bytearray(shard.read_bytes())
     body[len(body) // 2] ^= 1
     shard.write_bytes(bytes(body))
@@ -137,7 +137,7 @@ def test_one_flipped_byte_of_one_shard_is_named(root: Path) -> None:
     assert refused.returncode == 1
     assert "--yes" in refused.stderr and name in refused.stderr
     assert applied(root) == ["pack"]
-    kept = list((root / ".albor" / "kept").rglob("shard-*.parquet"))
+    kept = list((root / ".albor" / "kept").rglob("shard-*.arrow"))
     assert [path.read_bytes() for path in kept if path.name == shard.name] == [bytes(body)]
 
 

@@ -70,6 +70,19 @@ def test_what_does_not_fit_together_is_refused(data: Path, tmp_path: Path, chang
     assert said in errors(planned(settings(data, tmp_path / "out", **changes)))
 
 
+def test_a_tokenizer_with_which_no_model_can_be_written_is_refused_before_training(data: Path, tmp_path: Path) -> None:
+    """It was found out after the last step."""
+    (tmp_path / "tok").mkdir()
+    text = (data / "tok/tokenizer.json").read_text().replace("<|endoftext|>", "<|end|>")
+    (tmp_path / "tok/tokenizer.json").write_text(text)
+    values = settings(data, tmp_path / "out", data__tokenizer=str(tmp_path / "tok"))
+    assert "has no <|endoftext|>" in errors(planned(values))
+    pytest.importorskip("torch")
+    with pytest.raises(StageError, match=r"has no <\|endoftext\|>"):
+        pretrain(values, tmp_path / "run")
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize(("changes", "said"), [
     ({"seq_len": 15}, "train rows have 15"), ({"vocab_size": 300}, "packed with 300"),
     ({"tokenizer": "blake3:00"}, "is not the tokenizer that the rows were packed with"), ({"val": {}}, "does not describe val"),
