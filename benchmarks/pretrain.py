@@ -42,6 +42,7 @@ class Racer:
     process: subprocess.Popen[bytes]
     log: Path
     errors: Path
+    steps: int
     marks: list[tuple[int, float]] = field(default_factory=list)
     read: int = 0
     peak: int = 0
@@ -53,7 +54,8 @@ class Racer:
         text = self.log.read_text()
         steps = [json.loads(line)["step"] for line in text[self.read :].splitlines() if '"loss"' in line and line.endswith("}")]
         self.read = text.rfind("\n") + 1
-        if steps and steps[-1] >= WARM:
+        steps = [step for step in steps if WARM <= step < self.steps]  # before the last one is told, ours validates
+        if steps:
             self.marks.append((steps[-1], tree_seconds(self.process.pid)))
         self.peak = max(self.peak, peak_bytes(self.process.pid))
 
@@ -176,7 +178,7 @@ def ours(where: Path, name: str, values: dict[str, Any]) -> Racer:
     config, run = where / f"{name}.json", where / name
     config.write_text(json.dumps(values))
     argv = [sys.executable, "-m", "stages.lib.cli", "pretrain", "apply", str(config), "--out", str(run)]
-    return Racer(name, started(argv, errors := where / f"{name}.err"), run / "metrics.jsonl", errors)
+    return Racer(name, started(argv, errors := where / f"{name}.err"), run / "metrics.jsonl", errors, values["training"]["max_steps"])
 
 
 def theirs(where: Path, name: str, python: Path | str, values: dict[str, Any]) -> Racer:
@@ -184,7 +186,7 @@ def theirs(where: Path, name: str, python: Path | str, values: dict[str, Any]) -
     config, log = where / f"{name}.json", where / f"{name}.jsonl"
     config.write_text(json.dumps(values))
     argv = [str(python), str(Path(__file__).with_name("pretrain_peers.py")), name, str(config), str(log)]
-    return Racer(name, started(argv, errors := where / f"{name}.err"), log, errors)
+    return Racer(name, started(argv, errors := where / f"{name}.err"), log, errors, values["training"]["max_steps"])
 
 
 def started(argv: list[str], errors: Path) -> subprocess.Popen[bytes]:

@@ -103,8 +103,9 @@ class _Head(torch.autograd.Function):
         whole, loss = states.new_zeros((), dtype=wide), states.new_zeros((), dtype=wide)
         ctx.states = torch.empty_like(states) if way_back else None
         ctx.head = torch.zeros_like(head) if way_back else None
-        for begin in range(0, len(states), CHUNK_TOKENS):
-            end = begin + CHUNK_TOKENS
+        count = CHUNK_TOKENS[states.device.type]
+        for begin in range(0, len(states), count):
+            end = begin + count
             found = of_chunk(states[begin:end].to(low.dtype), low, targets[begin:end], weight, z_loss, way_back)
             whole += found[0]
             loss += found[1]

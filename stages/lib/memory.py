@@ -17,7 +17,7 @@ _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 340_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.15, 0.5, 0.85
+_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.2, 0.5, 0.95
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def memory(
     """The peak of a run, by part. Weights, gradients, averaged weights (`ema`) and each moment are fp32: 4P bytes; AdamW has two moments,
     Muon one.
 
-    logits: those of CHUNK_TOKENS tokens and their exponentials, 8V bytes a token, live at once.
+    logits: those of a chunk of tokens and their exponentials, 8V bytes a token, live at once.
     head: the gradient of the head grows chunk by chunk (8Vd bytes at the most), that of its inputs is kept (4d a token).
     activations: with `activation_checkpointing` each layer keeps its input alone, and one layer at a time is computed again.
     validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
@@ -80,7 +80,7 @@ def memory(
         outer += training.batch_size * count * count * (2 if bf16 else 4)
     layers = shape.num_hidden_layers
     kept = outer + (layers * 4 * wide * tokens + one if training.activation_checkpointing else layers * one)
-    logits = 8 * min(tokens, CHUNK_TOKENS) * vocabulary
+    logits = 8 * min(tokens, CHUNK_TOKENS["cpu" if on_cpu else "cuda"]) * vocabulary
     head = 8 * vocabulary * wide + 4 * wide * tokens
     judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
     share = _HEAP_AGAIN if training.accumulation > 1 else _HEAP_MASKED if training.document_mask else _HEAP_ALWAYS

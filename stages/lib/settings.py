@@ -15,8 +15,8 @@ from stages.lib.watch_settings import MonitoringConfig, WatchConfig
 
 Count = Annotated[HumanInt, Field(ge=1)]
 Positive = Annotated[HumanFloat, Field(gt=0)]
-# Tokens whose logits are made at a time.
-CHUNK_TOKENS = 1024
+# Tokens whose logits are made at a time: what a processor's caches hold, and enough to fill a card.
+CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
 Share = Annotated[HumanFloat, Field(ge=0, lt=1)]
 
 

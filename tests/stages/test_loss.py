@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_whole_logits(
     monkeypatch: pytest.MonkeyPatch, rows_at_a_time: int, z_loss: float, tied: bool,
 ) -> None:
     """Whatever the size of the pieces, the last of which is short; targets that do not count give nothing."""
-    monkeypatch.setattr(module, "CHUNK_TOKENS", rows_at_a_time)
+    monkeypatch.setattr(module, "CHUNK_TOKENS", {"cpu": rows_at_a_time})
     model, (inputs, targets) = model_of(tied=tied).double(), batch()
     weight = torch.tensor(0.25, dtype=torch.float64)
     whole, loss = loss_sum(model, inputs, targets, Compute(CPU, False), weight=weight, z_loss=z_loss)
@@ -92,7 +92,7 @@ def test_no_tensor_of_all_logits_is_made(monkeypatch: pytest.MonkeyPatch) -> Non
                 self.numbers = max(self.numbers, made.numel())
             return made
 
-    monkeypatch.setattr(module, "CHUNK_TOKENS", 10)
+    monkeypatch.setattr(module, "CHUNK_TOKENS", {"cpu": 10})
     model, (inputs, targets) = model_of(), batch()
     with Largest() as seen:
         loss_sum(model, inputs, targets, Compute(CPU, False))[0].backward()
