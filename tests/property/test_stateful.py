@@ -76,8 +76,11 @@ class Pipeline(RuleBasedStateMachine):
             inputs = dict.fromkeys(self.names[maker] if maker else path for maker, path in zip(makers, reads, strict=True))
             lines += [f"  {self.names[name]}:", "    type: task", "    command: |-", f"      {command(name, words[name])}"]
             lines += [f"    inputs: [{', '.join(inputs)}]", f"    outputs: ['{DECLARES[name]}']"]
-        (self.root / "p.yaml").write_text("\n".join(lines) + "\n")
-        (self.root / "tool.sh").write_text(f"echo {self.model.words[IN_TOOL]}\n")
+        texts = {"p.yaml": "\n".join(lines) + "\n", "tool.sh": f"echo {self.model.words[IN_TOOL]}\n"}
+        for name, text in texts.items():
+            file = self.root / name
+            if not file.exists() or file.read_text() != text:  # a task that is running may just be reading it
+                file.write_text(text)
 
     def quiet(self) -> None:
         """Wait until no attempt is alive; twice, because a start may still be on its way through a dying agent."""
