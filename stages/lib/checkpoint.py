@@ -52,11 +52,6 @@ class TrainState(Config):
     made_with: dict[str, str]
     counters: dict[str, JsonValue] = Field(default_factory=dict)
 
-    @property
-    def best(self) -> Evaluation | None:
-        """The validation with the lowest loss so far."""
-        return min(self.history, key=lambda e: e.loss, default=None)
-
 
 @dataclass(frozen=True)
 class Checkpoint:

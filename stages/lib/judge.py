@@ -35,7 +35,12 @@ class Judge:
             self.best_loss, self.best_step, self.misses = loss, step, 0
         else:
             self.misses += 1
-        return Verdict(best, self.patience > 0 and self.misses >= self.patience)
+        return Verdict(best, self.ended)
+
+    @property
+    def ended(self) -> bool:
+        """Whether patience is at its end."""
+        return self.patience > 0 and self.misses >= self.patience
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, as JSON."""

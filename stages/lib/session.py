@@ -72,8 +72,7 @@ class Session:
     @property
     def out_of_patience(self) -> bool:
         """Whether so many validations in a row were no better that the run ends."""
-        judge = self.watch.judge
-        return judge.patience > 0 and judge.misses >= judge.patience
+        return self.watch.judge.ended
 
     def advance(self, step: int) -> int:
         """Makes `step`, or goes back because of it; gives the step after which the weights now stand.
