@@ -1,6 +1,7 @@
 """Watches: what a plan that found nothing to do had looked at, kept with its stamps, so that the next look is a stat a path.
 
-    .albor/watch/<lineage>    {"version", "id", "boot", "attempts", "paths": [[path, stamp]], "again": [[probe item, answer]]}
+    .albor/watch/<lineage>    {"version", "id", "boot", "attempts", "paths": [[path, stamp]], "again": [probe item],
+                              "answers": digest of the answers}
 
 Everything is as it was when every path has its stamp, every other question has its answer, and no attempt was begun since.
 A change within 2 s of the look could leave the same stamp: then nothing is kept. Reads no bytes of a file, decides nothing.
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Any]]]
 
-VERSION = 1
+VERSION = 2
 ABSENT = "-"
 
 
@@ -70,7 +71,8 @@ class Watch:
             "boot": liveness.boot_id(),
             "attempts": self._attempts,
             "paths": sorted(self._paths.items()),
-            "again": self._again,
+            "again": [item for item, _answer in self._again],
+            "answers": _digest([answer for _item, answer in self._again]),
         }
         path = _place(self._layout, lineage)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -85,8 +87,15 @@ def holds(layout: Layout, lineage: str, name: str, answer: Answer) -> bool:
         return False
     if body["attempts"] != _begun(layout) or any(_now(layout.path(path)) != stamp for path, stamp in body["paths"]):
         return False
-    items = [item for item, _answer in body["again"]]
-    return not items or list(answer(items)) == [known for _item, known in body["again"]]
+    items = body["again"]
+    return not items or _digest(answer(items)) == body["answers"]
+
+
+def _digest(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Answers may hold what is nobody's business, and much of it; that they are the same is told by less."""
+    from hashlib import sha256  # an agent that watches nothing starts without it
+
+    return sha256(to_json(answers)).hexdigest()
 
 
 def _place(layout: Layout, lineage: str) -> str:

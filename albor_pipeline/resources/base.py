@@ -43,7 +43,8 @@ class Instance:
     """One resource on one machine, with the project folder that its `source` and the like are read from.
 
     `secret`: its content holds one. `deep`: what is costly to look at is looked at too. `gpu_needed`: a task that uses it needs a GPU.
-    `memo` is for its kind, to read what it needs once.
+    `memo` is for its kind, to read what it needs once. `looked_for` is told each path of the project that is looked at; one of a
+    folder whose names count ends with `/`.
     """
 
     resource: Resource
@@ -53,6 +54,7 @@ class Instance:
     deep: bool = False
     gpu_needed: bool = False
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    looked_for: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @cached_property
     def fields(self) -> Any:
@@ -65,6 +67,7 @@ class Instance:
 
     def read(self, field: str, path: str) -> bytes:
         """The bytes of a file of the project that a field names; ManifestError with its place when it cannot be read."""
+        self.looked_for.add(path)
         try:
             return (self.root / path).read_bytes()
         except OSError as error:

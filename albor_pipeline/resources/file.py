@@ -173,11 +173,13 @@ def _read_tree(one: Instance) -> dict[str, Item]:
     if not root.is_dir():
         raise ManifestError.of("unreadable", f"`{one.resource.id}` reads `{fields.source}`, which is no folder", span=one.place("source"))
     found: dict[str, Item] = {}
+    one.looked_for.add(f"{fields.source}/")
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
             found[name] = {"type": "link", "target": str(path.readlink())}
         elif path.is_dir():
+            one.looked_for.add(f"{fields.source}/{name}/")
             found[name] = {"type": "dir"}
         else:
             mode = "0755" if path.stat().st_mode & 0o100 else "0644"

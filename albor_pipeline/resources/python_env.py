@@ -255,7 +255,9 @@ def _constraints(one: Instance) -> bytes | None:
 
 def _wheels(one: Instance, path: str) -> str:
     """A digest of the names, which hold versions, and sizes of the wheels."""
-    found = sorted(f"{wheel.name} {wheel.stat().st_size}" for wheel in (one.root / path).glob("*.whl"))
+    wheels = list((one.root / path).glob("*.whl"))
+    one.looked_for.update((f"{path}/", *(f"{path}/{wheel.name}" for wheel in wheels)))
+    found = sorted(f"{wheel.name} {wheel.stat().st_size}" for wheel in wheels)
     if not found:
         raise ManifestError.of("no-wheels", f"`{one.resource.id}` installs from `{path}`, which holds no wheel", span=one.place("wheels"))
     return digest_bytes("\n".join(found).encode())

@@ -59,7 +59,7 @@ class Found:
 
 
 class Observer:
-    """Looks at the machines and the project on behalf of one manifest; `looked_for` are paths of the project, found or not."""
+    """Looks at the machines and the project on behalf of one manifest; `looked_for`: paths of the project, as in Instance."""
 
     def __init__(
         self, manifest: Manifest, graph: Graph, fleet: Fleet, vault: Vault, state_dir: Path, *, deep: bool = False
@@ -293,7 +293,7 @@ class Observer:
         declared = self.manifest.resources.get(name)
         if declared is None or not isinstance(declared.fields_on(key.machine), PythonEnv):
             return {"interpreter": name}
-        asked = contents(Instance(declared, self.manifest.machines[key.machine], self.root))
+        asked = contents(Instance(declared, self.manifest.machines[key.machine], self.root, looked_for=self.looked_for))
         return {name: fingerprint.of_fields(asked).digest(digest_bytes)[:16]}
 
     def instance(self, key: Key) -> Instance:
@@ -301,7 +301,7 @@ class Observer:
         declared = self.manifest.resources[key.resource]
         resource = self._vault.resource(declared)
         machine, gpu = self.manifest.machines[key.machine], key in self._with_gpu
-        return Instance(resource, machine, self.root, resource is not declared, self.deep, gpu)
+        return Instance(resource, machine, self.root, resource is not declared, self.deep, gpu, looked_for=self.looked_for)
 
     @cached_property
     def _with_gpu(self) -> frozenset[Key]:

@@ -41,15 +41,25 @@ FIXED = {
 
 def start(machine: Machine, root: str, workdir: str, lineage: str) -> AgentClient:
     """A client of a second agent there, which may still be on its way; for arguments see SshTransport. Raises Unusable."""
+    return reach(login(route(machine, root)), machine.name, machine.workdir or workdir, lineage)
+
+
+def login(hops: Sequence[Hop]) -> list[str]:
+    """The command line that logs in at the end of a way. Raises Unusable."""
     program = shutil.which(PROGRAM)
     if program is None:
         raise Unusable(f"the program {PROGRAM} is not installed here")
+    return words(program, hops)
+
+
+def reach(login: Sequence[str], name: str, workdir: str, lineage: str) -> AgentClient:
+    """The agent of a machine that it was put on before, by a command line that logs in there. Raises Unusable."""
     try:
-        command = arrival.command(machine.workdir or workdir, lineage, machine.name, again=True)
-        channel = ProcessChannel([*words(program, route(machine, root)), command], hang_up_wait_s=0.0)
+        command = arrival.command(workdir, lineage, name, again=True)
+        channel = ProcessChannel([*login, command], hang_up_wait_s=0.0)
     except OSError as error:
-        raise Unusable(f"{PROGRAM} cannot be started: {error}") from None
-    return AgentClient(channel, machine.name, first=FIRST_REQUEST)
+        raise Unusable(f"{login[0]} cannot be started: {error}") from None
+    return AgentClient(channel, name, first=FIRST_REQUEST)
 
 
 def words(program: str, hops: Sequence[Hop]) -> list[str]:

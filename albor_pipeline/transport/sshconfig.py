@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,23 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
     return host.strip("[]"), {"user": user or None, "port": int(port) if port else None}
 
 
-def read_config() -> Any:
-    """What the configuration files say, included files in their place; a file that is not there says nothing. Raises Unusable."""
+def config_texts() -> dict[Path, str]:
+    """The configuration files, included files in their place; a file that is not there is empty."""
     chosen = os.environ.get("ALBOR_SSH_CONFIG")
     paths = [Path(name).expanduser() for name in ((chosen,) if chosen else CONFIG)]
     left = [MAX_INCLUDES]
-    files = {path: "\n".join([*_lines(path, left), ""]) for path in paths}
-    config = _reader(any(MATCH_EXEC.search(text) for text in files.values()))()
+    return {path: "\n".join([*_lines(path, left), ""]) for path in paths}
+
+
+def runs_programs(texts: Iterable[str]) -> bool:
+    """Whether a program decides what the configuration says."""
+    return any(MATCH_EXEC.search(text) for text in texts)
+
+
+def read_config() -> Any:
+    """What the configuration files say. Raises Unusable."""
+    files = config_texts()
+    config = _reader(runs_programs(files.values()))()
     for path, text in files.items():
         try:
             config.parse(io.StringIO(text))
@@ -133,9 +143,9 @@ def read_config() -> Any:
     return config
 
 
-def _reader(runs_programs: bool) -> Any:
+def _reader(with_invoke: bool) -> Any:
     """The library's reader. It needs `invoke` for `Match exec` alone, which takes nearly as long to import as all the rest of it."""
-    if not runs_programs and "paramiko" not in sys.modules:
+    if not with_invoke and "paramiko" not in sys.modules:
         sys.modules["invoke"] = None  # type: ignore[assignment]  # so that its import fails, which the library allows for
         try:
             import paramiko
@@ -143,7 +153,7 @@ def _reader(runs_programs: bool) -> Any:
             sys.modules.pop("invoke", None)
     import paramiko.config
 
-    if runs_programs and paramiko.config.invoke is None:
+    if with_invoke and paramiko.config.invoke is None:
         import invoke
 
         paramiko.config.invoke = invoke
