@@ -65,7 +65,7 @@ def _train(session: Session) -> None:
             session.show_if_due(step)
             last = step == training.max_steps or session.out_of_patience
             if step and (last or step % training.checkpoint_interval == 0):
-                session.save(step)
+                session.save(step, goes_on=not last)
             if not last:
                 session.asked.check()
     except interrupts.InterruptedRunError:

@@ -83,16 +83,21 @@ class Writer:
         for step in _steps_left_over(folder):
             remove_leftovers(folder / step)
 
-    def save(self, state: TrainState, tensors: Mapping[str, Mapping[str, Tensor]], wanted: int | None = None) -> None:
+    def save(
+        self, state: TrainState, tensors: Mapping[str, Mapping[str, Tensor]], *, wanted: int | None = None, goes_on: bool = True
+    ) -> None:
         """Returns when `tensors` are copied and may change again; a save that is still under way is waited for.
 
-        The checkpoint of the step `wanted` is kept whatever its age.
+        Where training does not go on nothing is copied: they may change after wait(). The checkpoint of the step `wanted` is kept
+        whatever its age.
         """
         self.wait()
         if state.step == self.resumed_from:
             return
-        self._stage(tensors)
-        self._thread = Thread(target=self._run, args=(state, wanted), name="checkpoint")
+        if goes_on:
+            self._stage(tensors)
+        parts = self._staged if goes_on else {stem: tensors_file.Live(group) for stem, group in tensors.items()}
+        self._thread = Thread(target=self._run, args=(state, parts, wanted), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -142,25 +147,24 @@ class Writer:
         for device in _cards(tensors):
             torch.cuda.current_stream(device).synchronize()
 
-    def _run(self, state: TrainState, wanted: int | None) -> None:
+    def _run(self, state: TrainState, parts: Mapping[str, tensors_file.Staged | tensors_file.Live], wanted: int | None) -> None:
         try:
-            self._write(state)
+            self._write(state, parts)
             prune(self.folder, self.keep, state.history, wanted)
         except OSError as fault:
-            self._fault = StageError(self._told(state.step, fault))
+            self._fault = StageError(self._told(state.step, sum(part.size_bytes for part in parts.values()), fault))
         except Exception as fault:
             self._fault = fault
 
-    def _write(self, state: TrainState) -> None:
+    def _write(self, state: TrainState, parts: Mapping[str, tensors_file.Staged | tensors_file.Live]) -> None:
         with output_folder(self.folder / name_of(state.step)) as partial:
-            files = {f"{stem}{_TENSORS}": staged.write(partial / f"{stem}{_TENSORS}") for stem, staged in self._staged.items()}
+            files = {f"{stem}{_TENSORS}": part.write(partial / f"{stem}{_TENSORS}") for stem, part in parts.items()}
             text = canonical_json(state.model_dump(mode="json"))
             (partial / _STATE).write_bytes(text)
             files[_STATE] = digest_bytes(text)
             (partial / _INDEX).write_bytes(canonical_json({"version": 1, "files": files}))
 
-    def _told(self, step: int, fault: OSError) -> str:
-        needed = sum(staged.size_bytes for staged in self._staged.values())
+    def _told(self, step: int, needed: int, fault: OSError) -> str:
         there = names(self.folder)
         kept = f"{', '.join(there)} lie there unharmed" if there else "there is none before it"
         return (f"the checkpoint of step {step} could not be written: {fault.strerror or fault}; it needs {size(needed)} free on the disk "

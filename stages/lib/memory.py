@@ -69,7 +69,8 @@ def memory(
     fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
     the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
     runtime: libraries; on a GPU the driver's context. staging: the host copy of weights, averages and moments from which checkpoints are
-    written while training goes on. Packed rows are mapped files, which a system takes back when memory is short.
+    written while training goes on; a run that saves only at its end has none. Packed rows are mapped files, which a system takes back
+    when memory is short.
     A compiled run keeps less; it is counted as if it were not compiled.
     """
     count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
@@ -88,18 +89,19 @@ def memory(
     kind = optimizer.name if optimizer is not None else "adamw"
     moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
     average = 4 * numbers if training.ema is not None else 0
+    standing = 4 * numbers + moments + average
+    staging = standing if training.saves_before_the_end() else 0
     parts = {
         "weights": 4 * numbers, "gradients": 4 * numbers, _NAMES[kind]: moments, "average": average, "activations": kept,
         "logits": logits, "head": head, "validation": max(0, judged - kept - again),
-        "staging": 4 * numbers + moments + average if on_cpu else 0,
+        "staging": staging if on_cpu else 0,
     }
     rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
     parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
     # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
-    standing = 4 * numbers + moments + average
     at_the_loss = standing + (4 * numbers if training.accumulation > 1 else 0) + kept + logits + head
     live = max(at_the_loss, standing + 4 * numbers + 4 * vocabulary * wide)
-    return Memory(parts, (one,) * layers, 0 if on_cpu else standing, live)
+    return Memory(parts, (one,) * layers, 0 if on_cpu else staging, live)
 
 
 def _matrix_numbers_of_a_layer(shape: Shape) -> int:

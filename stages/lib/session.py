@@ -92,7 +92,7 @@ class Session:
         if isinstance(decision, Go) and not found.overflowed:
             self._learn(step, found)
             made = True
-            if not self.rate.steps:
+            if not self.rate.steps and self.config.training.saves_before_the_end(step):
                 self.writer.prepare(trainer.tensors())
         else:
             trainer.skip()
@@ -153,7 +153,7 @@ class Session:
         for fired in self.watch.alerts.see(values):
             self._say(step, f"alert: {fired.text}")
             if fired.action == "stop":
-                self.save(step)
+                self.save(step, goes_on=False)
                 self.writer.wait()
                 raise StageError(f"stopped after step {step} by the alert {fired.text}; its checkpoint is saved")
 
@@ -237,8 +237,8 @@ class Session:
             self.run.beat()
             yield batch
 
-    def save(self, step: int) -> None:
-        """A checkpoint after `step`, copied here and written while training goes on."""
+    def save(self, step: int, *, goes_on: bool) -> None:
+        """A checkpoint after `step`, written by a thread: of a copy where training `goes_on`, else of the tensors themselves."""
         with self._timed("checkpoints"):
             epoch, rows = self.trainer.loader.position(step + self.watch.guard.data_offset)
             state = TrainState(
@@ -248,7 +248,7 @@ class Session:
             )
             if self.row_log is not None:
                 self.row_log.sync()
-            self.writer.save(state, self.trainer.tensors(), wanted=self.watch.guard.good_step)
+            self.writer.save(state, self.trainer.tensors(), wanted=self.watch.guard.good_step, goes_on=goes_on)
         self.saved = step
 
     def take_best(self) -> int:
@@ -266,7 +266,7 @@ class Session:
     def leave(self, step: int) -> None:
         """Saves what is done, waits until it is on the disk, and says that the run is interrupted."""
         if step not in (0, self.saved):
-            self.save(step)
+            self.save(step, goes_on=False)
         self.writer.wait()
         found = self._found
         figures = {"loss": found.loss, "lr": self._lr(step), "grad_norm": found.norm} if found is not None else {}

@@ -127,6 +127,10 @@ class TrainingConfig(Config):
         """Rows that one optimizer step reads."""
         return self.batch_size * self.accumulation
 
+    def saves_before_the_end(self, step: int = 0) -> bool:
+        """Whether a checkpoint is due after `step` and before the last."""
+        return step + self.checkpoint_interval - step % self.checkpoint_interval < self.max_steps
+
     def reachable_steps(self, rows: int) -> int:
         """Steps that `epochs` passes over `rows` rows give, epochs x floor(rows / (batch_size x accumulation)).
 

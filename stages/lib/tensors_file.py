@@ -1,4 +1,4 @@
-"""Tensors as safetensors files: laid out in one host buffer, written and digested in one pass, mapped and proven in one; knows no model.
+"""Tensors as safetensors files: from a host buffer or as they lie, written and digested in one pass, mapped and proven in one.
 
 The format is 8 bytes of length, a JSON header, then the bytes of every tensor without a gap; the widest types stand first, so that each
 tensor lies at a multiple of its own width.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -64,20 +65,26 @@ class Staged:
         return len(self.header) + len(self._bytes)
 
     def write(self, path: Path) -> str:
-        """Writes the file and returns its digest, made of the bytes as they were handed to the system."""
-        from blake3 import blake3
+        """Writes the file and returns its digest."""
+        return _write(path, (self.header, self._bytes.numpy()))
 
-        hasher = blake3()
-        with path.open("wb", buffering=0) as file:
-            for part in (memoryview(self.header), memoryview(self._bytes.numpy())):
-                for start in range(0, len(part), _CHUNK_BYTES):
-                    chunk = part[start : start + _CHUNK_BYTES]
-                    hasher.update(chunk)
-                    _write_whole(file.fileno(), chunk)
-                    # The disk begins with this chunk while the next is digested, so that the fsync at the end waits for little. Pages
-                    # that are not yet on the disk are not dropped.
-                    os.posix_fadvise(file.fileno(), file.tell() - len(chunk), len(chunk), os.POSIX_FADV_DONTNEED)
-        return f"blake3:{hasher.hexdigest()}"
+
+class Live:
+    """A group of tensors that do not change until they are written: no copy of all of them is made."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._header, self._places = _header(tensors)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the file."""
+        return len(self._header) + max((end for _, end in self._places.values()), default=0)
+
+    def write(self, path: Path) -> str:
+        """Writes the file, the same as of a host copy, and returns its digest."""
+        bodies = (_bytes_of(self._tensors[name].detach().cpu().contiguous()) for name in self._places)
+        return _write(path, chain((self._header,), bodies))
 
 
 def read(path: Path, digest: str) -> dict[str, Tensor]:
@@ -102,6 +109,23 @@ def read(path: Path, digest: str) -> dict[str, Tensor]:
         }
     except (ValueError, KeyError, TypeError, RuntimeError) as fault:
         raise StageError(f"{path} holds no tensors as they are written here: {type(fault).__name__} {fault}") from None
+
+
+def _write(path: Path, parts: Iterable[bytes | np.ndarray[Any, Any]]) -> str:
+    """Writes these bytes one after the other and returns their digest, made of them as they were handed to the system."""
+    from blake3 import blake3
+
+    hasher = blake3()
+    with path.open("wb", buffering=0) as file:
+        for part in map(memoryview, parts):
+            for start in range(0, len(part), _CHUNK_BYTES):
+                chunk = part[start : start + _CHUNK_BYTES]
+                hasher.update(chunk)
+                _write_whole(file.fileno(), chunk)
+                # The disk begins with this chunk while the next is digested, so that the fsync at the end waits for little. Pages
+                # that are not yet on the disk are not dropped.
+                os.posix_fadvise(file.fileno(), file.tell() - len(chunk), len(chunk), os.POSIX_FADV_DONTNEED)
+    return f"blake3:{hasher.hexdigest()}"
 
 
 def _bytes_of(tensor: Tensor) -> np.ndarray[Any, Any]:

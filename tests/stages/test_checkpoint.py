@@ -249,6 +249,17 @@ def test_the_first_save_finds_the_room_it_needs_taken(tmp_path: Path, monkeypatc
     assert torch.equal(checkpoint.load(tmp_path / "step-00000010").tensors["weights"]["w"], torch.full((3, 2), 2.0))
 
 
+def test_the_last_save_takes_no_room_and_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of weights and moments beside them was the fullest moment of a run that saves once, at its end."""
+    groups = {"weights": {"w": torch.arange(6.0).reshape(2, 3).t(), "b": torch.ones(3, dtype=torch.int8)}, "empty": {}}
+    staged = saved(tmp_path / "staged", state(10), groups)
+    monkeypatch.setattr(tensors_file, "Staged", lambda *_args, **_named: pytest.fail("room is taken"))
+    writer = checkpoint.Writer(tmp_path / "live", 9)
+    writer.save(state(10), groups, goes_on=False)
+    writer.wait()
+    assert files.digest_path(tmp_path / "live" / "step-00000010") == files.digest_path(staged)
+
+
 def test_room_that_cannot_be_taken_is_told_by_the_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: Any, **_named: Any) -> None:
         raise MemoryError("no room")

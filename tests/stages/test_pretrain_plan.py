@@ -180,7 +180,7 @@ def test_memory_beyond_the_device_is_an_error_that_names_the_largest_part(tmp_pa
 def test_the_parts_of_the_memory_add_up_to_its_total(data: Path) -> None:
     from stages.lib.memory import memory
 
-    config = config_of("pretrain", settings(data, data / "out"))
+    config = config_of("pretrain", settings(data, data / "out", training__max_steps=40, training__checkpoint_interval=39))
     needed = memory(config.model, config.training, 16, bf16=True, on_cpu=False)
     numbers = config.model.parameters()
     assert (needed.parts["weights"], needed.parts["gradients"], needed.parts["AdamW"]) == (4 * numbers, 4 * numbers, 8 * numbers)
@@ -188,6 +188,8 @@ def test_the_parts_of_the_memory_add_up_to_its_total(data: Path) -> None:
     assert needed.staging_bytes == 12 * numbers and len(needed.layers) == 2
     on_cpu = memory(config.model, config.training, 16, bf16=False, on_cpu=True)
     assert on_cpu.parts["staging"] == 12 * numbers and on_cpu.staging_bytes == 0
+    at_the_end = config.training.model_copy(update={"checkpoint_interval": 40})
+    assert memory(config.model, at_the_end, 16, bf16=False, on_cpu=True).parts["staging"] == 0
 
 
 def test_operations_are_those_of_the_paper() -> None:
