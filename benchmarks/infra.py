@@ -1,18 +1,23 @@
 """20 directories and 100 small files with a mode over SSH, from nothing and with nothing to do: ours beside pyinfra, Ansible and tar.
 
-    python -m benchmarks.infra [--rounds 3] [--pyinfra] [--ansible]
+    python -m benchmarks.infra [--rounds 3] [--pyinfra] [--ansible] [--machines 8] [--rtt-ms 50]
 
 Against one sshd of its own, on loopback. Ours must converge from nothing in 1.0 s, and in twice what one tar stream that was written
 by hand takes, and find nothing to do in 0.6 s; pyinfra may take no less than 20 times as long, Ansible 80 times. Both are installed
-into environments of their own under build/, and measured once: they take a minute.
+into environments of their own under build/, and measured once: they take a minute. --machines compares that many, of 50 things each, with
+one: they may take twice as long. --rtt-ms is a machine of the test bed (root) so far away; there nothing to do may take 4 round trips
+and 0.3 s more than a bare `ssh` and what nothing to do takes without a connection.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +25,11 @@ from benchmarks.common import BIN, OURS, ROOT, folder, in_turns, peer, row, seco
 
 sys.path.insert(0, str(ROOT / "tests"))
 from sshd import Network
+from testbed.base import obstacle
+from testbed.bed import Bed
 
-FOLDERS, FILES = 20, 100
+FOLDERS, FILES, EACH = 20, 100, 50
+SETTLED_S = 2.2  # what is younger is looked at anew
 LIMITS_S = {"from nothing": 1.0, "nothing to do": 0.6}
 
 
@@ -106,6 +114,8 @@ def compare(bench: Bench, rounds: int, peers: dict[str, list[str]]) -> None:
     ways["python, import paramiko"] = lambda: seconds([str(BIN / "python"), "-c", "import paramiko"], bench.root)
     made = in_turns(ways, rounds)
     bench.timed(ours)()
+    time.sleep(SETTLED_S)
+    seconds(ours, bench.root, bench.env)
     nothing = in_turns({"albor-pipeline": lambda: seconds(ours, bench.root, bench.env)}, rounds)["albor-pipeline"]
     tar = made["tar over ssh"]
     beside = f"limit {LIMITS_S['from nothing']} s; {made['albor-pipeline'] / tar:.1f} x tar (2)"
@@ -119,15 +129,90 @@ def compare(bench: Bench, rounds: int, peers: dict[str, list[str]]) -> None:
         row(f"nothing to do, {name}", f"{again:.1f} s", f"{again / nothing:.0f} x ours")
 
 
+def machines(network: Network, where: Path, count: int, rounds: int) -> None:
+    """`count` machines beside one."""
+    for number in range(count):
+        network.add(f"box{number}")
+    env = {"ALBOR_SSH_CONFIG": str(network.config), "XDG_CACHE_HOME": str(where / "cache")}
+    roots = {size: where / f"machines{size}" for size in (1, count)}
+    for size, root in roots.items():
+        root.mkdir()
+        names = [f"box{number}" for number in range(size)]
+        lines = [f"  f{n}: {{type: file, machine: [{', '.join(names)}], path: ~/made{size}/f{n}, content: '{n}'}}" for n in range(EACH)]
+        head = f"machines: {{{', '.join(f'{name}: {{addr: {name}}}' for name in names)}}}\nresources:\n"
+        (root / "bench.yaml").write_text(f'version: "1.0"\nname: bench{size}\n{head}' + "\n".join(lines) + "\n")
+
+    def fresh(size: int) -> float:
+        shutil.rmtree(roots[size] / "state", ignore_errors=True)
+        shutil.rmtree(roots[size] / ".albor", ignore_errors=True)
+        for box in network.boxes.values():
+            shutil.rmtree(box.home / f"made{size}", ignore_errors=True)
+        return seconds([OURS, "apply", "bench.yaml"], roots[size], env)
+
+    made = in_turns({str(size): lambda size=size: fresh(size) for size in roots}, rounds)  # type: ignore[misc]
+    time.sleep(SETTLED_S)
+    for root in roots.values():
+        seconds([OURS, "apply", "bench.yaml"], root, env)
+    same = in_turns({str(n): lambda root=root: seconds([OURS, "apply", "bench.yaml"], root, env) for n, root in roots.items()}, rounds)  # type: ignore[misc]
+    for what, times in (("from nothing", made), ("nothing to do", same)):
+        one, all_ = times["1"], times[str(count)]
+        row(f"{count} machines of {EACH} things, {what}", f"{all_:.2f} s", f"one {one:.2f} s: {all_ / one:.1f} x (limit 2)")
+
+
+def far_away(rtt_ms: float, rounds: int) -> None:
+    """The same on a machine of the test bed, `rtt_ms` of round trip away."""
+    reason = obstacle()
+    if reason:
+        sys.exit(f"infra: {reason}")
+    with folder() as where, Bed(where / "bed", names=("box",)) as bed:
+        bed.machines["box"].link.slow(rtt_ms, 100)
+        options = ("--rounds", str(rounds), "--rtt-ms", str(rtt_ms), "--desk", str(where))
+        words = bed.desk.words(sys.executable, "-m", "benchmarks.infra", *options)
+        subprocess.run(words, cwd=ROOT, env={**os.environ, "ALBOR_SSH_CONFIG": str(bed.config)}, check=True)
+
+
+def at_the_desk(where: Path, rtt_ms: float, rounds: int) -> None:
+    """One line; run where the machine is reached over the slow line."""
+    config = os.environ["ALBOR_SSH_CONFIG"]
+    for name, addr in (("far", "box"), ("here", "localhost")):
+        root = where / name
+        root.mkdir()
+        lines = [f"  f{n}: {{type: file, machine: box, path: {root}/made/f{n}, content: '{n}'}}" for n in range(FOLDERS + FILES)]
+        head = f'version: "1.0"\nname: bench\nmachines: {{box: {{addr: {addr}}}}}\nresources:\n'
+        (root / "bench.yaml").write_text(head + "\n".join(lines) + "\n")
+        seconds([OURS, "apply", "bench.yaml"], root)
+    time.sleep(SETTLED_S)
+    ways = {name: lambda name=name: seconds([OURS, "apply", "bench.yaml"], where / name) for name in ("far", "here")}  # type: ignore[misc]
+    ways["ssh"] = lambda: seconds(["ssh", "-F", config, "box", "true"], where)
+    for way in ways.values():
+        way()
+    times = in_turns(ways, rounds)
+    more, limit = times["far"] - times["here"] - times["ssh"], 4 * rtt_ms / 1000 + 0.3
+    beside = f"{times['here']:.2f} s without a connection, bare ssh {times['ssh']:.2f} s: {more:.2f} s more (limit {limit:.2f})"
+    row(f"nothing to do, {rtt_ms:.0f} ms away", f"{times['far']:.2f} s", beside)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pyinfra", action="store_true")
     parser.add_argument("--ansible", action="store_true")
+    parser.add_argument("--machines", type=int, default=0)
+    parser.add_argument("--rtt-ms", type=float, default=0.0)
+    parser.add_argument("--desk", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.desk:
+        at_the_desk(Path(args.desk), args.rtt_ms, args.rounds)
+        return
+    if args.rtt_ms:
+        far_away(args.rtt_ms, args.rounds)
+        return
     with folder() as where:
         network = Network(where / "net")
         try:
+            if args.machines:
+                machines(network, where, args.machines, args.rounds)
+                return
             network.add("box")
             bench = Bench(network, where)
             peers = {"pyinfra": bench.pyinfra()} if args.pyinfra else {}
