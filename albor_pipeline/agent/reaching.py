@@ -65,6 +65,8 @@ class Reach:
         self._number = 0
         self._fed = 0
         self._limit_s = time.monotonic() + PATIENCE_S
+        self._meanwhile: Callable[[], None] = lambda: None
+        self._told_s = time.monotonic()
         self._known, self._errors = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("known_hosts", "errors"))
         self._socket, theirs = socket.socketpair()
         try:
@@ -107,13 +109,12 @@ class Reach:
 
         Raises Refused; AttemptError as the giver does and `no-way`; OSError.
         """
+        self._begin("take", request)
+        self._write(giver.listing())
+        first = self._fed
         last: dict[str, Any] = {}
-        told_s = 0.0
-        begun = 0
 
         def asked() -> Iterator[bytes]:
-            nonlocal begun
-            begun = self._fed
             while not last:
                 reply = self._reply()
                 if reply.get("done"):
@@ -122,16 +123,8 @@ class Reach:
                     tell({"files": reply["files"], "size_bytes": reply["size_bytes"]})
                     yield json.dumps(reply["wants"]).encode() + b"\n"
 
-        def write(data: bytes) -> None:
-            nonlocal told_s
-            self._write(data)
-            if time.monotonic() - told_s >= PROGRESS_S:
-                told_s = time.monotonic()
-                tell({"passed_bytes": max(0, self._fed - self._link.waiting(self._number) - begun)})
-
-        self._begin("take", request)
-        self._write(giver.listing())
-        giver.serve(asked(), write)
+        self._meanwhile = lambda: tell({"passed_bytes": max(0, self._fed - self._link.waiting(self._number) - first)})
+        giver.serve(asked(), self._write)
         return {name: value for name, value in last.items() if name not in ("id", "ok")}
 
     def _begin(self, verb: str, args: Mapping[str, Any]) -> None:
@@ -157,6 +150,9 @@ class Reach:
             raise AttemptError(NO_WAY, "the controller was not heard any more")
         if time.monotonic() > self._limit_s:
             raise AttemptError(NO_WAY, "it did not answer in %.0f s" % PATIENCE_S)
+        if time.monotonic() - self._told_s >= PROGRESS_S:
+            self._told_s = time.monotonic()
+            self._meanwhile()
         data = self._link.output()
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if data else 0))

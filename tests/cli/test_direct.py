@@ -131,7 +131,7 @@ def logins(box: Box, key: Key) -> int:
 
 
 def test_by_a_key_of_its_own_a_machine_sends_past_the_controller(
-    project: Project, boxes: tuple[Box, Box], program: Program, key: Key, passed: Passed
+    project: Project, boxes: tuple[Box, Box], program: Program, key: Key, passed: Passed, agent: None
 ) -> None:
     project.manifest(BIG, DIRECT)
     assert applied(project) == ("direct", "", SIZE) and same(boxes)

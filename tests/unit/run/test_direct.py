@@ -188,6 +188,8 @@ def test_one_that_is_stopped_ends_at_once_and_the_next_goes_on_with_its_part(pai
     pair.stands_still()
     carried = pair.begin()
     pair.drive(carried, lambda: pair.part_bytes > 4_000_000)
+    pair.drive(carried, lambda: carried.sent.passed_bytes > 4_000_000)
+    assert carried.asked and carried.sent.passed_bytes < carried.sent.size_bytes == SIZE
     carried.stop()
     carried.stop()
     pair.drive(carried)
