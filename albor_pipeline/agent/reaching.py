@@ -91,15 +91,11 @@ class Reach:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def ask(self, verb: str, **args: Any) -> dict[str, Any]:
-        """The reply to a request. Raises Refused, AttemptError `no-way`."""
-        self._begin(verb, args)
-        return self._reply()
-
     def settle(self, verb: str, **args: Any) -> None:
         """Ask for what the rest needs, and wait no longer than a login may take. Raises AttemptError `no-way`."""
         try:
-            self.ask(verb, **args)
+            self._begin(verb, args)
+            self._reply()
         except Refused as error:
             raise AttemptError(NO_WAY, error.message) from None
         self._limit_s = float("inf")
