@@ -2,10 +2,11 @@
 
     python -m benchmarks.moves [--size-mib 1024] [--files 20000] [--rounds 3] [--first-way]
 
-Two sshd play two machines. `here -> a` is beside `scp` and `rsync` from here; `a -> b` goes through this process as `scp -3` does. Data
-goes over the system's `ssh`, with `--first-way` over paramiko, as where there is no `ssh`. Our connections are open before, theirs are
-made by each command. One big file cold, cut at 60 % and gone on with, unchanged; many small files cold, unchanged, one of them
-changed. A program that is not installed is named, and its rows are left out; so are those of a size or a count of 0.
+Two sshd play two machines. `here -> a` is beside `scp` and `rsync` from here; `a -> b` goes through this process as `scp -3` does, and
+directly, as `ssh a scp` to b does, by a key that a has for this. Data goes over the system's `ssh`, with `--first-way` over paramiko, as
+where there is no `ssh`. Our connections are open before, theirs are made by each command. One big file cold, cut at 60 % and gone on
+with, unchanged; many small files cold, unchanged, one of them changed. A program that is not installed is named, and its rows are left
+out; so are those of a size or a count of 0.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from albor_pipeline.agent import hashing, trees
 from albor_pipeline.agent.layout import Layout
 from albor_pipeline.model.manifest import Machine
+from albor_pipeline.run.direct import Direct
 from albor_pipeline.run.relay import Errand, Relay
 from albor_pipeline.transport import openssh
 from albor_pipeline.transport.client import AgentClient
@@ -34,14 +36,14 @@ from sshd import Network
 
 CUT_AT = 0.6
 AGE_S = 2.1  # files younger than that are read again, whatever is known of them
+BESIDE = {"ours": "scp", "direct": "scp there"}
 LIMITS = {"big": "limit 0.8", "again": "limit 41 %", "same": "limit 0.3 s", "small": "limit 1", "one": "limit 1"}
 
 
-def carried(errand: Errand, source: AgentClient, target: AgentClient, until: float = 1.0) -> tuple[float, int]:
-    """Seconds that an errand takes, and the bytes that were sent; `until` ends it at that part of them."""
+def carried(begin: Callable[[], Relay | Direct], ends: dict[str, AgentClient], until: float = 1.0) -> tuple[float, int]:
+    """Seconds that a transfer takes, and the bytes that were sent; `until` ends it at that part of them."""
     began = time.perf_counter()
-    relay = Relay(errand, source, target)
-    ends = {errand.source: source, errand.target: target}
+    relay = begin()
     while not relay.over:
         wait_readable(list(ends.values()), 0.5)
         for name, client in ends.items():
@@ -67,6 +69,7 @@ class Bench:
         self.folders = {name: where / name for name in ("here", "a", "b")}
         self.clients: dict[str, AgentClient] = {}
         self.firsts: dict[str, AgentClient] = {}
+        self.tokens: dict[str, str] = {}
         for name in self.folders:
             self.folders[name].mkdir()
             self.connect(name)
@@ -76,30 +79,40 @@ class Bench:
         for client in [clients[name] for clients in (self.clients, self.firsts) if name in clients]:
             client.close()
         place = str(self.folders[name])
-        machine = Machine(name, "localhost" if name == "here" else name, name, workdir=place)
+        machine = self.machine(name)
         first = LocalTransport().connect(machine, place, "L") if name == "here" else SshTransport().connect(machine, place, "~/none", "L")
         token = first.request("lease", holder="a benchmark")["token"]
+        self.tokens[name] = token
         self.firsts[name] = self.clients[name] = first
         if name != "here" and not self.first_way:
             self.clients[name] = openssh.start(machine, place, "~/none", "L")
             self.clients[name].request("lease", token=token)
 
-    def move(self, source: str, target: str, path: str, until: float = 1.0) -> tuple[float, int]:
+    def machine(self, name: str) -> Machine:
+        """One of the three as a manifest declares it."""
+        return Machine(name, "localhost" if name == "here" else name, name, workdir=str(self.folders[name]))
+
+    def move(self, source: str, target: str, path: str, until: float = 1.0, direct: bool = False) -> tuple[float, int]:
         """Seconds, and the bytes that were sent; `until` ends it at that part of them."""
         found = trees.read_tree(str(self.folders[source] / path), lambda where, _info: hashing.digest_file(where))
         assert found is not None
         trees.record(Layout(str(self.folders[source])), found)  # as an attempt's end does
         self.firsts[target].request("lease", holder="a benchmark")
-        return carried(Errand(source, path, target, path, found.root, "use", "0001"), self.clients[source], self.clients[target], until)
+        errand = Errand(source, path, target, path, found.root, "use", "0001")
+        if direct:
+            to = openssh.crossing(self.machine(target), str(self.folders[target]), "~/none", "L")
+            return carried(lambda: Direct(errand, self.firsts[source], to, self.tokens[target]), {source: self.firsts[source]}, until)
+        ends = {name: self.clients[name] for name in (source, target)}
+        return carried(lambda: Relay(errand, ends[source], ends[target]), ends, until)
 
-    def cold(self, source: str, target: str, path: str) -> float:
+    def cold(self, source: str, target: str, path: str, direct: bool = False) -> float:
         """Seconds of a move to where nothing is."""
         for name in (path, ".albor/store", ".albor/incoming"):
             shutil.rmtree(self.folders[target] / name, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             (self.folders[target] / path).unlink()
         os.sync()
-        return self.move(source, target, path)[0]
+        return self.move(source, target, path, direct=direct)[0]
 
     def name(self, machine: str, path: str) -> str:
         """A path as `scp` and `rsync` take it."""
@@ -142,12 +155,19 @@ def big(bench: Bench, size: int, rounds: int, scp: Words) -> None:
         if source == "here":
             (bench.folders["a"] / "big").rename(bench.folders["a"] / "kept")
         what["ours"] = lambda source=source, target=target: bench.cold(source, target, "big")  # type: ignore[misc]
+        if target == "b":
+            what["direct"] = lambda source=source, target=target: bench.cold(source, target, "big", True)  # type: ignore[misc]
         words = scp([*more, bench.name(source, "big"), bench.name(target, "theirs/big")])
         if words is not None:
             what["scp"] = lambda words=words, target=target: bench.command(words, target, True)  # type: ignore[misc]
+        if words is not None and target == "b":
+            there = ["ssh", "-F", str(bench.network.config), "a", *words[:-2], str(bench.folders["a"] / "big"), words[-1]]
+            there.remove("-3")
+            what["scp there"] = lambda words=there: bench.command(words, "b", True)  # type: ignore[misc]
         times = in_turns(what, rounds)
         for name, took in times.items():
-            ratio = f"{times['scp'] / took:.2f} x its rate, {LIMITS['big']}" if name == "ours" and "scp" in times else ""
+            peer = BESIDE.get(name)
+            ratio = f"{times[peer] / took:.2f} x the rate of {peer}, {LIMITS['big']}" if peer in times else ""
             row(f"{size >> 20} MiB {source} -> {target}, {name}", f"{took:.2f} s", f"{size / took / 1e6:.0f} MB/s  {ratio}")
         cut(bench, source, target, size)
         time.sleep(AGE_S)
@@ -211,6 +231,9 @@ def main() -> None:
         try:
             network.add("a")
             network.add("b")
+            program = network.boxes["a"].folder / "bin/ssh"
+            program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -i {network.key.path} "$@"\n')
+            program.chmod(0o755)
             measure(Bench(where, network, args.first_way), args.size_mib << 20, args.files, args.rounds)
         finally:
             network.close()

@@ -24,7 +24,7 @@ from albor_pipeline.agent.layout import Layout
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.run import sending
 from albor_pipeline.run.project import Project
-from albor_pipeline.run.relay import Errand
+from albor_pipeline.run.relay import Errand, Relay
 from albor_pipeline.transport import openssh
 from albor_pipeline.transport.client import AgentClient
 from albor_pipeline.transport.local import LocalTransport
@@ -67,7 +67,8 @@ class Ends:
         found = trees.read_tree(str(self.here / "big"), lambda where, _info: hashing.digest_file(where))
         assert found is not None
         trees.record(Layout(str(self.here)), found)
-        return carried(Errand("here", "big", BOX, "big", found.root, "use", "0001"), self.source, target)[0]
+        errand = Errand("here", "big", BOX, "big", found.root, "use", "0001")
+        return carried(lambda: Relay(errand, self.source, target), {"here": self.source, BOX: target})[0]
 
     def project(self) -> float:
         """Seconds of the file as the only one of a project."""

@@ -33,7 +33,7 @@ class Lease:
 
     def __init__(self, layout: Layout, lineage: str, clock: Callable[[], float] = boot_time) -> None:
         self._path = os.path.join(layout.leases, quote(lineage or "none"))
-        self._limit_s = float(os.environ.get("ALBOR_TEST_LEASE_S") or LEASE_S)
+        self.limit_s = float(os.environ.get("ALBOR_TEST_LEASE_S") or LEASE_S)
         self._clock = clock
         self._heard_s = clock()
         self._holder = ""
@@ -92,7 +92,7 @@ class Lease:
             return None
         if busy:
             self.heard()
-        left = self._heard_s + self._limit_s - self._clock()
+        left = self._heard_s + self.limit_s - self._clock()
         if left <= 0:
             self._unlock()
             return None

@@ -10,7 +10,7 @@ import time
 
 from albor_pipeline.agent import attempts, files, liveness, scripts, wire
 from albor_pipeline.agent.layout import BadName, Layout
-from albor_pipeline.agent.lease import Lease
+from albor_pipeline.agent.lease import Lease, boot_time
 from albor_pipeline.agent.link import Link
 from albor_pipeline.agent.probe import Prober, new_cache
 from albor_pipeline.agent.project import Project
@@ -39,6 +39,11 @@ class Stream:
         self.inbox: queue.SimpleQueue[memoryview | ConnectionError | None] = queue.SimpleQueue()
         self.sends = False
         self.ended = False
+        self._heard_s = boot_time()
+
+    def is_wanted(self) -> bool:
+        """False once the other side wants no more of it, or has sent nothing on this stream for as long as a lease lasts."""
+        return not self.ended and boot_time() - self._heard_s <= self._server.lease.limit_s
 
     def read(self) -> Iterator[memoryview]:
         """The request's data, part by part. Raises ConnectionError when the other side goes away in between."""
@@ -53,6 +58,7 @@ class Stream:
 
     def put(self, part: memoryview | ConnectionError | None) -> None:
         """Data of the request came, or its end; after the end nobody waits for what this stream still sends."""
+        self._heard_s = boot_time()
         self.ended = part is None or isinstance(part, ConnectionError)
         self.inbox.put(part)
 

@@ -15,6 +15,7 @@ import time
 from albor_pipeline.agent import attempts, child, converging, facts, files, hashing, liveness, logs, scripts, slots
 from albor_pipeline.agent.giving import Giver
 from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
+from albor_pipeline.agent.reaching import Reach, Refused
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
 from albor_pipeline.agent.sweep import Sweep
@@ -291,6 +292,29 @@ def give(server: Server, stream: Stream, body: Mapping[str, Any]) -> None:
     giver.serve(stream.read(), stream.write)
 
 
+def send(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree at `path` whose digest is `root` to another machine: `to` is how this one reaches it, `take` what is asked of it there.
+
+    The controller stays on the stream: it sends something now and then, and its end is the transfer's. Replies {"files", "size_bytes"}
+    as often as something is asked for, {"passed_bytes"} meanwhile, and at last what the other said last, or {"refused"} with its error.
+    """
+    _need_digests()
+    giver = Giver(server.layout, server.prober, body["path"], body["root"])
+    with Reach(body["to"], stream.is_wanted) as there:
+        there.settle("lease", token=body["token"])
+        try:
+            return there.give(giver, body["take"], lambda reply: server.answer(stream.number, reply))
+        except Refused as error:
+            return {"refused": {"code": error.code, "message": error.message}}
+
+
+def reach(_server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether this machine reaches another by itself (`to`): an error says why not. Changes nothing there."""
+    with Reach(body["to"], stream.is_wanted) as there:
+        there.settle("slots", wants=[])
+    return {}
+
+
 def take(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the tree with this `root` to `path`, or into the store (`keep`), out of what another agent's `give` says.
 
@@ -376,6 +400,8 @@ VERBS: dict[str, tuple[Verb, bool]] = {
     "restore": (restore, True),
     "give": (give, True),
     "take": (take, True),
+    "send": (send, True),
+    "reach": (reach, True),
     "store_list": (store_list, True),
     "store_rename": (store_rename, True),
     "store_verify": (store_verify, True),

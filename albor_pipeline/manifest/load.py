@@ -227,7 +227,7 @@ def _machine(name: str, fields: MachineFields | None, span: Span) -> Machine:
         name=name, addr=fields.addr, hostname=fields.hostname or name, user=fields.user, arch=fields.arch,
         workdir=fields.workdir, slots={key: value for key, value in slots.items() if value is not None},
         env=fields.env, port=fields.port, ssh_key=fields.ssh_key, jump=fields.jump, known_hosts=fields.known_hosts,
-        transport=fields.transport, roles=fields.roles, span=span,
+        transport=fields.transport, roles=fields.roles, direct=fields.direct, forward_agent=fields.forward_agent, span=span,
     )  # fmt: skip
 
 

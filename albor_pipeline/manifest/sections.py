@@ -80,6 +80,12 @@ class MachineFields(Fields):
         tuple[Text, ...], Field(description="who may change it; everybody when nobody is named")
     ] = ()
     jump: Annotated[Text | None, Field(description="the host to reach it through")] = None
+    direct: Annotated[
+        Flag, Field(description="whether it may log in at other machines by itself, with a key that it has, to send them artifacts")
+    ] = False
+    forward_agent: Annotated[
+        Flag, Field(description="whether it may do that with the keys of this controller's ssh-agent, which it then can use")
+    ] = False
     options: Annotated[Mapping[str, str], Field(description="further options of the SSH connection")] = Field(
         default_factory=dict
     )

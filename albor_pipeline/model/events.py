@@ -37,7 +37,10 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class Moved:
-    """A tree that is brought from one machine to another: the files and bytes that had to be sent for it, and the time that took."""
+    """A tree that is brought from one machine to another: the files and bytes that had to be sent for it, and the time that took.
+
+    `way`: direct (from machine to machine) or relayed (through this process), then with `why` when the other was tried.
+    """
 
     path: str
     source: str
@@ -45,6 +48,8 @@ class Moved:
     files: int
     size_bytes: int
     seconds: float
+    way: str = "relayed"
+    why: str = ""
 
 
 @dataclass(frozen=True)

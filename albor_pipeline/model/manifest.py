@@ -56,6 +56,8 @@ class Machine:
     jump: str | None = None
     known_hosts: str | None = None
     transport: str | None = None
+    direct: bool = False
+    forward_agent: bool = False
     roles: tuple[str, ...] = ()
     span: Span | None = None
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
@@ -63,6 +65,11 @@ class Machine:
     @property
     def is_local(self) -> bool:
         return self.transport == "local" or (self.transport is None and self.addr in LOCAL_ADDRESSES)
+
+    @property
+    def may_reach(self) -> bool:
+        """Whether it may log in at other machines by itself, by a key that it has or by those of our agent."""
+        return (self.direct or self.forward_agent) and not self.is_local
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def examine(manifest: Manifest, fleet: Fleet, name: str) -> list[Finding]:
     return [
         Finding("reached", FINE, f"{round_trip_s * 1000:.1f} ms, {facts['user']}@{facts['hostname']}, in {facts['workdir']}"),
         *_line(fleet, machine),
+        *_direct(fleet, manifest, machine),
         Finding("system", FINE, f"{facts['platform']}, Python {facts['python']}"),
         *_folder(facts),
         clock,
@@ -73,6 +74,19 @@ def _line(fleet: Fleet, machine: Machine) -> Iterator[Finding]:
         yield Finding("transfers", WARNING, f"over paramiko, which is slower for much data; the system's `ssh`: {why}", way)
     else:
         yield Finding("transfers", FINE, "over the system's `ssh`")
+
+
+def _direct(fleet: Fleet, manifest: Manifest, machine: Machine) -> Iterator[Finding]:
+    """Whether a machine that may reach others by itself gets through to them."""
+    for other in manifest.machines.values() if machine.may_reach else ():
+        if other.name == machine.name or other.is_local or other.name not in fleet.agents:
+            continue
+        why = fleet.without_way(machine.name, other.name)
+        if why:
+            way = f"let {other.name} take a key that {machine.name} {'or the ssh-agent here ' if machine.forward_agent else ''}has"
+            yield Finding("direct", WARNING, f"to {other.name} only through here: {why}", way)
+        else:
+            yield Finding("direct", FINE, f"to {other.name} without a way through here")
 
 
 def _interpreters(manifest: Manifest, machine: Machine) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from albor_pipeline.agent.layout import quote
 from albor_pipeline.errors import Diagnostic, UnreachableError
 from albor_pipeline.model.manifest import Machine, Manifest
 from albor_pipeline.run.lines import Lines
-from albor_pipeline.transport.client import AgentClient, Message
+from albor_pipeline.transport.client import AgentClient, AgentError, Message
 from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
@@ -23,7 +23,8 @@ MAX_CLOSING = 16
 class Fleet:
     """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do.
 
-    `tokens`: what each machine's lease is known by, once it is held. `lines`: second connections, for much data.
+    `tokens`: what each machine's lease is known by, once it is held. `lines`: second connections, for much data. `indirect`: why a machine,
+    named first, does not get through to another by itself.
     """
 
     def __init__(self, manifest: Manifest, lineage: str) -> None:
@@ -31,6 +32,7 @@ class Fleet:
         self.errors: dict[str, str] = {}
         self.faults: dict[str, Diagnostic] = {}
         self.tokens: dict[str, str] = {}
+        self.indirect: dict[tuple[str, str], str] = {}
         self.lines = Lines(self._start_line)
         self._loading: dict[str, AgentClient] = {}
         self._manifest = manifest
@@ -80,6 +82,45 @@ class Fleet:
         if not self._manifest.machines[name].is_local and self.lines.has(name, self.tokens[name]):
             return self.lines.ready(name)
         return self.agents[name]
+
+    def crossing(self, source: str, target: str) -> Mapping[str, Any] | None:
+        """How an opened machine reaches another by itself, for its agent; None where it may not, or did not get through in this run."""
+        here, there = self._manifest.machines[source], self._manifest.machines[target]
+        if not here.may_reach or there.is_local or (source, target) in self.indirect:
+            return None
+        from albor_pipeline.transport import openssh
+
+        try:
+            return openssh.crossing(there, self._manifest.root, folder_of(self._manifest, there), self.lineage)
+        except Unusable as error:
+            self.indirect[source, target] = error.text
+            return None
+
+    def teller(self, name: str) -> AgentClient | None:
+        """The agent to tell that it is to reach others: where ours is forwarded that of the line; None while the line is made."""
+        return self.carrier(name) if self._manifest.machines[name].forward_agent else self.agents[name]
+
+    def without_way(self, source: str, target: str) -> str:
+        """Why an opened machine that may reach another does not get through to it; empty where it does."""
+        to = self.crossing(source, target)
+        if to is None:
+            return self.indirect[source, target]
+        try:
+            if not self._manifest.machines[source].forward_agent:
+                self.agents[source].request("reach", to=to)
+                return ""
+            line = greeted(self._start_line(source), "none")
+            try:
+                line.request("reach", to=to)
+            finally:
+                line.close()
+        except Unusable as error:
+            return error.text
+        except AgentError as error:
+            return error.message
+        except UnreachableError as error:
+            return error.diagnostics[0].message
+        return ""
 
     def lose(self, name: str, error: UnreachableError) -> None:
         """Note that a machine does not answer, or not any more."""
@@ -152,7 +193,7 @@ class Fleet:
         else:
             for agent in leaving:
                 agent.close()
-        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens):
+        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.indirect):
             known.clear()
 
 

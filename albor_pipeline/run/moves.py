@@ -2,8 +2,8 @@
 
 A step that needs something waits among the running ones until all of it has come; then it is judged anew, as ready as any.
 Two steps that need the same tree at the same place wait for one transfer. A few transfers at once use a machine, so that an agent
-has workers left for everything else. Much data goes over a connection of its own where there can be one (fleet.carrier);
-when that breaks, the transfer goes on at the byte over the first one.
+has workers left for everything else. Much data goes past this process where its source may reach its target by itself (fleet.crossing),
+else over a connection of its own where there can be one (fleet.carrier); when either breaks, it goes on at the byte over what is left.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from albor_pipeline.model.observed import Tree
 from albor_pipeline.model.plan import Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan.moves import needed
+from albor_pipeline.run.direct import Direct
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.run.relay import Errand, Relay
 from albor_pipeline.transport.client import AgentError, Message
@@ -41,7 +42,7 @@ class _Trip:
 
     errand: Errand
     keys: list[Key]
-    relay: Relay | None = None
+    relay: Relay | Direct | None = None
     told_s: float = 0.0
 
 
@@ -133,12 +134,23 @@ class Moves:
             if gone is not None:
                 self._later += self._unreachable(trip, f"{gone} does not answer")
                 continue
-            ends = [self._run.fleet.carrier(name) if trip.errand.size_bytes >= MUCH_BYTES else agents[name] for name in (source, target)]
-            if ends[0] is None or ends[1] is None:
+            trip.relay = self._way(trip.errand)
+            if trip.relay is None:
                 continue
-            trip.relay = Relay(trip.errand, ends[0], ends[1])
             self._relays.update(dict.fromkeys(trip.relay.ends, trip))
             under_way.update((source, target))
+
+    def _way(self, errand: Errand) -> Relay | Direct | None:
+        """The transfer over the best way that there is; None while a connection for it is made."""
+        fleet, names = self._run.fleet, (errand.source, errand.target)
+        if errand.size_bytes < MUCH_BYTES:
+            return Relay(errand, *(fleet.agents[name] for name in names))
+        to = fleet.crossing(*names)
+        if to is not None:
+            teller = fleet.teller(errand.source)
+            return Direct(errand, teller, to, fleet.tokens[errand.target]) if teller is not None else None
+        source, target = map(fleet.carrier, names)
+        return Relay(errand, source, target) if source is not None and target is not None else None
 
     def take(self, machine: str, message: Message) -> list[Outcome] | None:
         """What follows from a message, None when it belongs to no transfer."""
@@ -179,7 +191,9 @@ class Moves:
     def _tell(self, trip: _Trip, word: str) -> None:
         assert trip.relay is not None
         sent, errand = trip.relay.sent, trip.errand
-        moved = Moved(errand.path, errand.source, errand.target, sent.files, sent.size_bytes, sent.seconds)
+        why = self._run.fleet.indirect.get((errand.source, errand.target), "")
+        way = "direct" if isinstance(trip.relay, Direct) else "relayed"
+        moved = Moved(errand.path, errand.source, errand.target, sent.files, sent.size_bytes, sent.seconds, way, why)
         self._run.report(MoveEvent(trip.keys[0], word, self._run.clock(), moved))
         if word == "moved":
             self.done.append(moved)
@@ -188,6 +202,11 @@ class Moves:
         """A transfer is over: those who wait for nothing else go on, or all of them learn what went wrong."""
         relay, errand = trip.relay, trip.errand
         assert relay is not None
+        if isinstance(relay, Direct) and relay.no_way:
+            self._run.fleet.indirect[errand.source, errand.target] = relay.no_way
+            self._let_go(trip)
+            self._start()
+            return []
         reply, outcomes = relay.reply, list[Outcome]()
         if reply is not None:
             self._note(trip, reply)

@@ -37,6 +37,11 @@ class Errand:
         """What two steps that need the same have in common."""
         return self.target, self.path, self.root, self.keep
 
+    @property
+    def taking(self) -> dict[str, Any]:
+        """What the target's `take` is asked."""
+        return {"path": self.path, "root": self.root, "resource": self.resource, "run": self.run, "keep": self.keep}
+
 
 @dataclass
 class Sent:
@@ -65,9 +70,7 @@ class Relay:
         self._source, self._target = source, target
         self._give = source.queue("give", path=errand.source_path, root=errand.root)
         source.hold(self._give)
-        self._take = target.queue(
-            "take", path=errand.path, root=errand.root, resource=errand.resource, run=errand.run, keep=errand.keep
-        )
+        self._take = target.queue("take", **errand.taking)
         self._passed = 0
         self._granted = 0
         self._listing = 0

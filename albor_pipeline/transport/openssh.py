@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.transport import arrival
 from albor_pipeline.transport.client import AgentClient
 from albor_pipeline.transport.faults import Unusable
+from albor_pipeline.transport.knownhosts import recorded
 from albor_pipeline.transport.process import ProcessChannel
 from albor_pipeline.transport.ssh import ANSWER_S, QUIET_S
 from albor_pipeline.transport.sshconfig import Hop, route
 
 PROGRAM = "ssh"
+CROSSING_S = 5  # how long a machine tries to connect to another before the way through here is taken
 FIRST_REQUEST = 1 << 31  # so that both connections' requests of one machine are told apart by their numbers
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr", "aes128-ctr")
 FIXED = {
@@ -41,15 +43,15 @@ FIXED = {
 
 def start(machine: Machine, root: str, workdir: str, lineage: str) -> AgentClient:
     """A client of a second agent there, which may still be on its way; for arguments see SshTransport. Raises Unusable."""
-    return reach(login(route(machine, root)), machine.name, machine.workdir or workdir, lineage)
+    return reach(login(route(machine, root), forward_agent=machine.forward_agent), machine.name, machine.workdir or workdir, lineage)
 
 
-def login(hops: Sequence[Hop]) -> list[str]:
+def login(hops: Sequence[Hop], *, forward_agent: bool = False) -> list[str]:
     """The command line that logs in at the end of a way. Raises Unusable."""
     program = shutil.which(PROGRAM)
     if program is None:
         raise Unusable(f"the program {PROGRAM} is not installed here")
-    return words(program, hops)
+    return words(program, hops, forward_agent=forward_agent)
 
 
 def reach(login: Sequence[str], name: str, workdir: str, lineage: str) -> AgentClient:
@@ -62,17 +64,30 @@ def reach(login: Sequence[str], name: str, workdir: str, lineage: str) -> AgentC
     return AgentClient(channel, name, first=FIRST_REQUEST)
 
 
-def words(program: str, hops: Sequence[Hop]) -> list[str]:
+def crossing(machine: Machine, root: str, workdir: str, lineage: str) -> dict[str, str | list[str]]:
+    """How another machine's agent reaches this one (agent/reaching.py): `words` for its `ssh`, and the `known_hosts` that we go by.
+
+    Without hosts on the way, which are ours. Raises Unusable.
+    """
+    last = route(machine, root)[-1]
+    keys = recorded(last.key_name, last.known_hosts)
+    try:
+        command = arrival.command(machine.workdir or workdir, lineage, machine.name, again=True)
+    except OSError as error:
+        raise Unusable(f"the agent program cannot be made: {error}") from None
+    options = _options(last) | {"ConnectTimeout": f"{CROSSING_S}", "IdentitiesOnly": "no"}
+    lines = [f"{line.mark} {last.key_name} {line.key.kind} {line.key.base64}".strip() for line in keys]
+    return {"words": [*_login(last, options), command], "known_hosts": "".join(f"{line}\n" for line in lines)}
+
+
+def words(program: str, hops: Sequence[Hop], *, forward_agent: bool = False) -> list[str]:
     """The command line of a login at the last of these hops, through the others; what is to be run there is to be put after it."""
     *before, last = hops
     options = {
-        **FIXED,
+        **_options(last),
         "ConnectTimeout": f"{max(1, round(last.connect_s))}",
-        "GlobalKnownHostsFile": "/dev/null",
-        "HostKeyAlias": last.key_name,
+        "ForwardAgent": "yes" if forward_agent else "no",
         "IdentitiesOnly": "yes" if last.only_these_keys else "no",
-        "ServerAliveCountMax": f"{max(1, round(ANSWER_S / QUIET_S))}",
-        "ServerAliveInterval": f"{max(1, round(QUIET_S))}",
         "UserKnownHostsFile": " ".join(_quoted(str(Path(file).expanduser())) for file in last.known_hosts),
     }
     if before:
@@ -80,9 +95,23 @@ def words(program: str, hops: Sequence[Hop]) -> list[str]:
         options["ProxyCommand"] = _plain(inner)
     elif last.proxy_command is not None:
         options["ProxyCommand"] = _plain(last.proxy_command)
-    settings = [*options.items(), *(("IdentityFile", _quoted(key)) for key in last.keys)]
-    given = [word for name, value in settings for word in ("-o", f"{name}={value}")]
-    return [program, "-F", "/dev/null", "-T", *given, "-l", last.user, "-p", str(last.port), "--", last.host]
+    return [program, *_login(last, options, [f"IdentityFile={_quoted(key)}" for key in last.keys])]
+
+
+def _options(hop: Hop) -> dict[str, str]:
+    """What every login at a server says, from wherever."""
+    return {
+        **FIXED,
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": hop.key_name,
+        "ServerAliveCountMax": f"{max(1, round(ANSWER_S / QUIET_S))}",
+        "ServerAliveInterval": f"{max(1, round(QUIET_S))}",
+    }
+
+
+def _login(hop: Hop, options: Mapping[str, str], more: Sequence[str] = ()) -> list[str]:
+    given = [word for setting in (*(f"{name}={value}" for name, value in options.items()), *more) for word in ("-o", setting)]
+    return ["-F", "/dev/null", "-T", *given, "-l", hop.user, "-p", str(hop.port), "--", hop.host]
 
 
 def _plain(text: str) -> str:

@@ -100,7 +100,7 @@ def of_report(report: RunReport) -> Document:
         "moves": [
             {
                 "path": move.path, "from": move.source, "to": move.target, "files": move.files, "size_bytes": move.size_bytes,
-                "seconds": round(move.seconds, 3),
+                "seconds": round(move.seconds, 3), "way": move.way, **({"not_direct": move.why} if move.why else {}),
             }
             for move in report.moves
         ],

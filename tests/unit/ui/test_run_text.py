@@ -61,8 +61,11 @@ def test_a_move_is_a_line_when_it_begins_and_one_with_time_and_rate_when_it_is_d
     assert LINES.of(MoveEvent(TRAIN, "moved", AT, moved)) == [f"{head}moved      41 s    {what}    41 files, 4.1 GB    100 MB/s"]
     nothing = replace(moved, files=0, size_bytes=0, seconds=0.2)
     assert LINES.of(MoveEvent(TRAIN, "moved", AT, nothing)) == [f"{head}moved      0.2 s    {what}    nothing had to be sent"]
-    document = documents.of_report(replace(DONE, moves=(moved,)))["moves"]
-    assert document == [{"path": "data/mixed", "from": "lambda", "to": "intel", "files": 41, "size_bytes": 4_100_000_000, "seconds": 41.0}]
+    documented = {"path": "data/mixed", "from": "lambda", "to": "intel", "files": 41, "size_bytes": 4_100_000_000, "seconds": 41.0}
+    tried = replace(moved, why="no key")
+    document = documents.of_report(replace(DONE, moves=(moved, tried, replace(moved, way="direct"))))["moves"]
+    ways = [{"way": "relayed"}, {"way": "relayed", "not_direct": "no key"}, {"way": "direct"}]
+    assert document == [{**documented, **way} for way in ways]
 
 
 @pytest.mark.parametrize(
