@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError, Span
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
@@ -43,6 +44,7 @@ class Instance:
     """One resource on one machine, with the project folder that its `source` and the like are read from.
 
     `secret`: its content holds one. `deep`: what is costly to look at is looked at too. `gpu_needed`: a task that uses it needs a GPU.
+    `lineage` keys the digests of what may be secret: the same value elsewhere has another.
     `memo` is for its kind, to read what it needs once.
     """
 
@@ -52,6 +54,7 @@ class Instance:
     secret: bool = False
     deep: bool = False
     gpu_needed: bool = False
+    lineage: str = ""
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -154,6 +157,11 @@ class Convergent(Described, ABC):
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """What the results of `forecasts` say against it, a sentence each."""
         return []
+
+
+def keyed(one: Instance, value: str) -> str:
+    """The digest of something that may be secret, as it may be shown and recorded."""
+    return digest_bytes(f"{one.lineage} {value}".encode("utf-8", "surrogateescape"))
 
 
 def sh(*commands: Script, timeout_s: float = SH_TIMEOUT_S) -> Item:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import marks, needs
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
@@ -233,8 +234,9 @@ class CronKind(Convergent):
         return self.converge(one, observed)
 
     def remove(self, one: Instance) -> list[Item]:
-        """The line and its mark; of a crontab that holds nothing else, all of it."""
-        return [sh(_WITHOUT, _written(one, ""))]
+        """The line and its mark; of a crontab that holds nothing else, all of it. A password is no part of what is recorded."""
+        fields: Cron = one.fields
+        return [sh(_WITHOUT, fixed(_WRITE, fields.owner, _marked(one), fields.name, shown(_line(fields)), "", "name"))]
 
 
 def _marked(one: Instance) -> str:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, POLICY, Fields, PathText, Text
@@ -185,13 +186,14 @@ def _source(one: Instance) -> dict[str, Any]:
     hub = HUB.fullmatch(source) is not None
     suffixes = (*ONE_FILE, f".{fields.format.lower()}") if fields.format else ONE_FILE
     single = path.lower().endswith(suffixes) if hub else bool(path) and not path.endswith("/")
-    asked = json.dumps([source, fields.revision, fields.format, fields.quantization, single])
+    asked = json.dumps([shown(source), fields.revision, fields.format, fields.quantization, single])
     cached = f"{fields.cache_dir.rstrip('/')}/{digest_bytes(asked.encode())[:16]}" if fields.cache_dir else ""
-    return {"source": source, "revision": fields.revision or "", "hub": hub, "single": single, "cache": cached}
+    return {"source": source, "shown": shown(source), "revision": fields.revision or "", "hub": hub, "single": single, "cache": cached}
 
 
 def _asked(fields: Model) -> dict[str, str]:
-    return {name: value for name, value in (("source", fields.source), ("revision", fields.revision)) if value is not None}
+    source = None if fields.source is None else shown(fields.source)
+    return {name: value for name, value in (("source", source), ("revision", fields.revision)) if value is not None}
 
 
 def _origin(fields: Model, seen: Mapping[str, Any]) -> dict[str, str]:
@@ -200,7 +202,7 @@ def _origin(fields: Model, seen: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(record, Mapping):
         return {"source": "unknown", "files": "not fetched for this resource"}
     changed = [str(name) for name in seen.get("changed") or ()]
-    found = {name: str(record.get(name) or "none") for name in _asked(fields)}
+    found = {name: shown(str(record.get(name) or "none")) for name in _asked(fields)}
     return {**found, "files": f"changed: {', '.join(changed[:5])}" if changed else AS_FETCHED}
 
 

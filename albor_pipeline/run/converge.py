@@ -90,11 +90,10 @@ class Convergence:
         return Outcome(self._step.key, "converged", entry, events=(event,), word=word)
 
     def _as_the_kind_sees(self) -> Observation:
-        """What was observed, with the digest of a content that holds a secret as its kind knows it."""
-        seen, wanted = self._observed.values, self._work.wanted.parts.get("fields", {})
-        if not self._one.secret or "content" not in seen or seen["content"] != wanted.get("content"):
-            return self._observed
-        return replace(self._observed, values={**seen, "content": self._kind.wanted(self._one)["content"]})
+        """What was observed, with what is as wanted in the kind's own words: a secret is recorded in others."""
+        seen, wanted, own = self._observed.values, self._work.wanted.parts.get("fields", {}), self._kind.wanted(self._one)
+        same = {name: value for name, value in own.items() if name in seen and seen[name] == wanted.get(name)}
+        return replace(self._observed, values={**seen, **same})
 
     def _was_there(self) -> bool:
         """Whether the thing was there before anything of ours made it; then it is not ours to take away."""

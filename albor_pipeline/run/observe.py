@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import Problems, UnreachableError
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
 from albor_pipeline.model.resource import Key
@@ -20,7 +21,7 @@ from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
-from albor_pipeline.resources.base import Convergent, Instance, Item
+from albor_pipeline.resources.base import Convergent, Instance, Item, keyed
 from albor_pipeline.resources.python_env import PythonEnv, contents, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
@@ -301,7 +302,7 @@ class Observer:
         declared = self.manifest.resources[key.resource]
         resource = self._vault.resource(declared)
         machine, gpu = self.manifest.machines[key.machine], key in self._with_gpu
-        return Instance(resource, machine, self.root, resource is not declared, self.deep, gpu)
+        return Instance(resource, machine, self.root, resource is not declared, self.deep, gpu, self.fleet.lineage)
 
     @cached_property
     def _with_gpu(self) -> frozenset[Key]:
@@ -317,13 +318,15 @@ class Observer:
     def seen(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """What a probe found of a resource, as it may be recorded."""
         found = convergent(one.resource.kind).observe(one, results)
-        return replace(found, values=self._recordable(one, found.values))
+        error = None if found.error is None else self._vault.mask(found.error)
+        return replace(found, values=self._recordable(one, found.values), error=error)
 
     def _recordable(self, one: Instance, values: Mapping[str, str]) -> Mapping[str, str]:
-        """The digest of a content with a secret is keyed by the lineage: the same secret elsewhere has another."""
+        """No password of an address; the digest of a content with a secret keyed by the lineage: the same secret elsewhere has another."""
+        values = {name: shown(value) for name, value in values.items()}
         if not one.secret or "content" not in values:
             return values
-        return {**values, "content": digest_bytes(f"{self.fleet.lineage} {values['content']}".encode())}
+        return {**values, "content": keyed(one, values["content"])}
 
     def infra_items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
         """The probe items of a resource that is no task; none for a task."""
