@@ -44,7 +44,8 @@ class Instance:
     """One resource on one machine, with the project folder that its `source` and the like are read from.
 
     `secret`: its content holds one. `deep`: what is costly to look at is looked at too. `gpu_needed`: a task that uses it needs a GPU.
-    `lineage` keys the digests of what may be secret: the same value elsewhere has another.
+    `lineage` keys the digests of what may be secret: the same value elsewhere has another. `before` are the values that it was proven with
+    last, and `ours` names of what is inside it those that we made, None for all.
     `memo` is for its kind, to read what it needs once.
     """
 
@@ -55,6 +56,8 @@ class Instance:
     deep: bool = False
     gpu_needed: bool = False
     lineage: str = ""
+    before: Mapping[str, str] = field(default_factory=dict)
+    ours: frozenset[str] | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -141,6 +144,14 @@ class Convergent(Described, ABC):
     def was_there(self, observed: Observation, wanted: Mapping[str, str]) -> bool:
         """Whether something that exists and is not as wanted was there before us, so that it stays when ours is taken away."""
         return observed.exists
+
+    def made(self, one: Instance, observed: Observation) -> list[str]:
+        """The names of what is inside it and ours, when what was observed is brought to what is wanted."""
+        return []
+
+    def leaves(self, one: Instance, observed: Observation) -> list[str]:
+        """What is declared no more and stays all the same, a sentence each."""
+        return []
 
     def again(self, one: Instance, observed: Observation) -> list[Item]:
         """The operations that do it once more although nothing differs, because a resource that triggers it changed."""
