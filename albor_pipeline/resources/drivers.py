@@ -47,6 +47,7 @@ fi
   echo "apt knows no package for $what (it would be one of: $*): add the maker's package source first, by a file resource" >&2
   exit 1
 }}
+trap 'exit 143' TERM
 pins=$(mktemp) && trap 'rm -f "$pins"' EXIT && chmod 644 "$pins"
 [ -z "$pinned" ] || [ -z "$version" ] || printf 'Package: %s\\nPin: version %s*\\nPin-Priority: 1001\\n' "$pinned" "${{found#*=}}" >"$pins"
 get -o Dir::Etc::Preferences="$pins" --allow-downgrades install "$found"
