@@ -87,6 +87,16 @@ def test_a_row_that_was_begun_can_be_dropped_by_hand(project: Project) -> None:
     project.does("state", "rm", "conf").does("apply").does("destroy", "--yes").holds("conf", "one")
 
 
+def test_a_machine_that_is_lost_in_the_middle_is_not_said_to_go_on_by_itself(project: Project) -> None:
+    project.manifest(CONF.replace("echo ran >> ran", "kill -9 $PPID"))
+    said = project.run("apply")
+    half = "its agent was killed by SIGKILL; what was begun there may be half done: the next apply looks, and finishes it"
+    assert said.exit == 6 and half in said.err and "goes on by itself" not in said.err, said
+    project.edit("kill -9 $PPID", "echo ran >> ran")
+    assert step(project)[1] == "interrupted in run 0001"
+    project.does("apply").holds("ran", "ran\n").does("destroy", "--yes").holds("conf", None)
+
+
 @pytest.mark.slow
 def test_a_controller_that_is_killed_in_the_middle_leaves_nothing_that_is_nobodys(project: Project) -> None:
     project.manifest(CONF.replace("echo ran >> ran", "touch began; sleep 60"))
