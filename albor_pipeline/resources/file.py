@@ -16,7 +16,7 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Convergent, Instance, Item, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
 from albor_pipeline.resources.formats import Mode, Owner
-from albor_pipeline.resources.shell import Script, fixed, join
+from albor_pipeline.resources.shell import Script, fixed, join, place
 
 STATES = {"dir": "directory", "link": "symlink"}
 META = ("mode", "owner", "group")
@@ -244,10 +244,10 @@ def _withdrawn(one: Instance, observed: Observation) -> list[Item]:
     """The operations for what left the source: files first, then the folders that are empty by then, the innermost first."""
     names = [name for name in sorted(_dropped(one), reverse=True) if _may_go(one, name, observed)]
     folders = [name for name in names if f"{KEYS_INSIDE['state']}.{name}" in one.before]
-    empty = 'if [ -d "$1" ] && [ ! -L "$1" ]; then rmdir -- "$1" 2>/dev/null || :; fi'
+    empty = fixed('if [ -d "$1" ] && [ ! -L "$1" ]; then rmdir -- "$1" 2>/dev/null || :; fi')
     return [
         *(_gone(_below(one, name)) for name in names if name not in folders),
-        *([sh(*(fixed(empty, _below(one, name)) for name in folders))] if folders else []),
+        *([sh(*(each for name in folders for each in (join(["set", "--", place(_below(one, name))]), empty)))] if folders else []),
     ]
 
 
@@ -261,9 +261,9 @@ def _data(one: Instance) -> bytes | None:
 def _meta(fields: File) -> list[Script]:
     commands = []
     if fields.owner is not None:
-        commands.append(join(["chown", "--", fields.owner, fields.path]))
+        commands.append(join(["chown", "--", fields.owner, place(fields.path)]))
     if fields.group is not None:
-        commands.append(join(["chgrp", "--", fields.group, fields.path]))
+        commands.append(join(["chgrp", "--", fields.group, place(fields.path)]))
     if fields.mode is not None:
-        commands.append(join(["chmod", "--", fields.mode, fields.path]))
+        commands.append(join(["chmod", "--", fields.mode, place(fields.path)]))
     return commands

@@ -22,7 +22,7 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, POLICY, Fields, PathText, Text
 from albor_pipeline.resources.formats import Account, matching
-from albor_pipeline.resources.shell import Script, fixed, join
+from albor_pipeline.resources.shell import Script, fixed, join, place
 
 FETCH_TIMEOUT_S = 86400.0
 LOOK_TIMEOUT_S = 60.0
@@ -128,12 +128,12 @@ class ModelKind(Convergent):
         result, path = f"{places['part']}/result", places["path"]
         request = {**places, **_source(one), "token": fields.token or ""}
         operations = [sh(*_program("model_fetch.py", request), timeout_s=FETCH_TIMEOUT_S)]
-        spoilt = join(["rm", "-rf", "--", places["part"], *([request["cache"]] if request["cache"] else [])])
+        spoilt = join(["rm", "-rf", "--", place(places["part"]), *([place(request["cache"])] if request["cache"] else [])])
         if fields.format is not None or fields.quantization is not None:
             check, program = _program("model_look.py", {**places, "path": result, "expect": True})
             operations.append(sh(check, fixed("check() {"), program, fixed("}"), fixed("check || {"), spoilt, fixed("exit 1; }")))
         kept = _program("model_look.py", {**places, "keep": result, "proven": fields.checksum is not None})
-        last = [join(["mv", "-f", "--", f"{places['part']}/record.json", places["record"]])]
+        last = [join(["mv", "-f", "--", place(f"{places['part']}/record.json"), place(places["record"])])]
         operations.append(sh(*([_chown(fields, result)] if fields.owner is not None else []), *kept, *last))
         digest = None if fields.checksum is None else _hex(fields.checksum)
         discard = [places["part"], *([request["cache"]] if request["cache"] else [])]
@@ -229,7 +229,7 @@ def _hex(checksum: str) -> str:
 
 
 def _chown(fields: Model, path: str) -> Script:
-    return join(["chown", "-R", "--", fields.owner or "", path])
+    return join(["chown", "-R", "--", fields.owner or "", place(path)])
 
 
 @cache

@@ -329,6 +329,7 @@ def begin(asked: Any, wish: Any, folder: str) -> None:
 def main() -> None:
     """Get what stdin asks for."""
     asked = json.load(sys.stdin)
+    asked.update({name: os.path.expanduser(asked[name]) for name in ("path", "part", "record", "cache") if asked.get(name)})
     source, single, commit = asked["source"], bool(asked["single"]), None
     wish = {"source": asked["shown"], **{name: asked.get(name) for name in ("revision", "format", "quantization", "single")}}
     folder = asked.get("cache") or os.path.join(asked["part"], "files")

@@ -69,6 +69,8 @@ class PythonEnv(Fields):
 
     @model_validator(mode="after")
     def _fitting(self) -> PythonEnv:
+        if self.path.startswith("~"):
+            raise wrong("given a `path` without `~`, which its tasks could not follow: an absolute one, or one in the machine's workdir")
         if any(ODD.search(item) for item in self.requirements):
             raise wrong("given `requirements` such as numpy>=1.26, one each; options belong in `requirements_file`")
         if self.wheels is not None and (self.index is not None or self.extra_index_url is not None):

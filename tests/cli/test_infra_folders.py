@@ -72,3 +72,17 @@ def test_a_source_that_is_declared_no_more_takes_its_files_along_and_another_pat
     filled.edit("path: conf", "path: moved").does("apply").holds("conf/a.txt", "a.txt\n").holds("moved/a.txt", "a.txt\n")
     filled.edit(", source: from", "").does("apply").holds("moved/a.txt", None).holds("conf/a.txt", "a.txt\n")
     assert list((filled.root / "moved").iterdir()) == []
+
+
+def test_a_folder_in_the_home_folder_is_changed_and_emptied_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(project.root / "home"))
+    (project.root / "home").mkdir()
+    project.file("from/in/a.txt", "a\n").file("from/b.txt", "b\n")
+    more = 'f: {type: file, path: ~/f, content: x, mode: "0600"}'
+    project.manifest(f"{CONF.replace('path: conf', 'path: ~/conf')}\n{more}")
+    project.does("apply").holds("home/conf/in/a.txt", "a\n").edit("0600", "0640")
+    drop(project, "in/a.txt")
+    (project.root / "from/in").rmdir()
+    project.does("apply")
+    assert [path.name for path in (project.root / "home/conf").iterdir()] == ["b.txt"]
+    assert (project.root / "home/f").stat().st_mode & 0o777 == 0o640

@@ -216,3 +216,8 @@ def test_an_index_is_recorded_without_its_password_and_another_password_asks_for
     assert recorded("secret") == recorded("other") == "https://ann:***@index.test/simple"
     plain = bench(tmp_path, {"path": "e", "index": "https://index.test/simple"})
     assert plain.kind.wanted(plain.one)["index"] == "https://index.test/simple"
+
+
+def test_a_path_that_its_tasks_could_not_follow_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="without `~`, which its tasks could not follow"):
+        bench(tmp_path, {"path": "~/env"})
