@@ -124,7 +124,8 @@ case $code,$said in
 esac
 """
 # The line under a mark of this job goes when it has the command that the mark was written for, and one that is the same without a
-# mark; what is kept goes through read and printf, which take any text as it is.
+# mark; what is kept goes through read and printf, which take any text as it is. forjar's marks hold nothing that a line could be known by:
+# the one right below them is what it wrote, and with anything in between it is somebody's.
 _WRITE = r"""
 owner=$1 marked=$2 forjar=$3 line=$4 new_line=$5 whose=$6
 tab() { if [ "$(id -un)" = "$owner" ]; then crontab "$@"; else crontab -u "$owner" "$@"; fi; }
@@ -142,7 +143,7 @@ check_of() {
 is_ours() {
   set -- "${1% \[*\]}"
   case $1 in
-    "# forjar:$forjar"|"# forjar-cmd:$forjar") return 0 ;;
+    "# forjar:$forjar"|"# forjar-cmd:$forjar") [ "$whose" = name ] ;;
     "# albor-pipeline "*": "*) if [ "$whose" = name ]; then [ "${1#*": "}" = "${marked#*": "}" ]; else [ "$1" = "$marked" ]; fi ;;
     *) return 1 ;;
   esac
@@ -153,9 +154,10 @@ tab -l >"$old" 2>"$new" || case $(cat "$new") in
   *"no crontab for"*|*"can't open"*) : >"$old" ;;
   *) cat "$new" >&2; exit 1 ;;
 esac
-above=
+above= check=
 while IFS= read -r text || [ -n "$text" ]; do
   if is_ours "$text"; then above=ours check=$text; continue; fi
+  case $above,$check,$text in ours,"# forjar"*,\#*|ours,"# forjar"*,) above= ;; esac
   case $above,$text in
     ours,\#*|ours,|theirs,*) ;;
     *)
@@ -267,6 +269,8 @@ def _jobs(fields: Cron, lines: Sequence[str]) -> tuple[list[tuple[str, str]], in
         if _is_mark(fields, line):
             above, mark = "ours", line
             continue
+        if mark.startswith("# forjar") and (not line or line.startswith("#")):
+            above = "" if above == "ours" else above
         is_below = above == "ours" and bool(line) and not line.startswith("#")
         text = line.lstrip(" \t")
         words = re.split("[ \t]+", text, maxsplit=1 if text.startswith("@") else len(PARTS))
