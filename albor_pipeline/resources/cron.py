@@ -154,10 +154,9 @@ tab -l >"$old" 2>"$new" || case $(cat "$new") in
   *"no crontab for"*|*"can't open"*) : >"$old" ;;
   *) cat "$new" >&2; exit 1 ;;
 esac
-above= check=
+above=
 while IFS= read -r text || [ -n "$text" ]; do
   if is_ours "$text"; then above=ours check=$text; continue; fi
-  case $above,$check,$text in ours,"# forjar"*,\#*|ours,"# forjar"*,) above= ;; esac
   case $above,$text in
     ours,\#*|ours,|theirs,*) ;;
     *)
@@ -269,8 +268,6 @@ def _jobs(fields: Cron, lines: Sequence[str]) -> tuple[list[tuple[str, str]], in
         if _is_mark(fields, line):
             above, mark = "ours", line
             continue
-        if mark.startswith("# forjar") and (not line or line.startswith("#")):
-            above = "" if above == "ours" else above
         is_below = above == "ours" and bool(line) and not line.startswith("#")
         text = line.lstrip(" \t")
         words = re.split("[ \t]+", text, maxsplit=1 if text.startswith("@") else len(PARTS))
