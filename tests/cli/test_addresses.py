@@ -69,13 +69,14 @@ def test_a_failing_fetch_and_a_wrong_manifest_do_not_tell_it(project: Project, s
     assert written(project) == ["manifests/albor.yaml"]
 
 
-def test_what_a_machine_says_of_it_is_masked(project: Project) -> None:
+@pytest.mark.parametrize("password", [PASSWORD, "p1"])
+def test_what_a_machine_says_of_it_is_masked(project: Project, password: str) -> None:
     project.manifest(f"""
-        conf: {{type: file, path: conf, content: x, pre_apply: "echo cannot reach https://ann:{PASSWORD}@host.test >&2; exit 1"}}
+        conf: {{type: file, path: conf, content: x, pre_apply: "echo cannot reach https://ann:{password}@host.test >&2; exit 1"}}
     """)
     said = project.run("apply")
     assert said.exit == 3 and "cannot reach https://ann:***@host.test" in said.err, said
-    assert PASSWORD not in said.out and written(project) == ["manifests/albor.yaml"]
+    assert f":{password}@" not in said.out + said.err and set(written(project)) <= {"manifests/albor.yaml"}
 
 
 @pytest.mark.parametrize("fields", [
