@@ -41,6 +41,7 @@ class Hub:
         self.branches: dict[str, str] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.token = ""
+        self.account = ""
         self.ranges = True
         self.etags = True
         self.cut_after: list[int] = []
@@ -79,6 +80,8 @@ class Hub:
         self.asked.append((path, wanted))
         if self.token and handler.headers.get("Authorization") != f"Bearer {self.token}":
             return self._say(handler, 401, b"{}")
+        if self.account and handler.headers.get("Authorization") != f"Basic {self.account}":
+            return self._say(handler, 401, b"")
         words = path.strip("/").split("/")
         if words[0] == "api":
             return self._listing(handler, "/".join(words[2:4]), words[5])

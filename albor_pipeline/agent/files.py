@@ -193,10 +193,17 @@ def _refuse_mounts(path: str) -> None:
     """What is mounted below a folder is not a part of it, and may be the data of another machine."""
     below = os.path.realpath(path) + "/"
     with open("/proc/self/mounts", "rb") as file:
-        points = [os.fsdecode(line.split(b" ")[1]).replace("\\040", " ") for line in file]
+        points = [os.fsdecode(_plain(line.split(b" ")[1])) for line in file]
     found = next((point for point in points if point.startswith(below)), None)
     if found is not None and not os.path.islink(path):
         raise FileError("refused", "%s is not removed: %s is mounted below it" % (path, found))
+
+
+def _plain(word: bytes) -> bytes:
+    """A path of the kernel's list, in which blanks and backslashes are written as octal numbers."""
+    import re
+
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), word)
 
 
 def read(path: str, start: int, limit: int | None) -> Iterator[bytes]:

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 OUTPUT_LIMIT_BYTES = 1 << 20
 DEFAULT_TIMEOUT_S = 60.0
 LINGER_S = 0.3
+GRACE_S = 5.0
+LEAVE_S = 1.0
+# Without it a shell that is asked to end leaves out what it was told to do at its end.
+ASKED = "trap 'exit 143' TERM; "
 _running: set[int] = set()
 
 
 def run_script(script: str, timeout_s: float | None, env: Mapping[str, str] | None, cwd: str) -> dict[str, Any]:
     """Run `script` with /bin/sh: {"exit", "signal", "stdout", "stderr", "timed_out", "truncated"}.
 
-    `exit` is None when a signal or the time limit ended it. Its session is killed at the limit, and when it has ended.
+    `exit` is None when a signal or the time limit ended it. At the limit its group is asked to end, so that an EXIT trap clears up, and
+    killed some seconds later; what it left running is killed when it has ended.
     The shell reads the script from a file without a name, so that nothing of it shows in a list of processes and its size has no limit.
     Raises OSError.
     """
@@ -33,7 +38,7 @@ def run_script(script: str, timeout_s: float | None, env: Mapping[str, str] | No
     limit_s = timeout_s or DEFAULT_TIMEOUT_S
     text = os.memfd_create("script", os.MFD_CLOEXEC)
     try:
-        write_all(text, script.encode("utf-8", "surrogateescape"))
+        write_all(text, (ASKED + script).encode("utf-8", "surrogateescape"))
         os.lseek(text, 0, os.SEEK_SET)
         process = subprocess.Popen(
             ["/bin/sh", "/dev/fd/%d" % text],
@@ -78,9 +83,11 @@ def _collect(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[b
         poll.register(descriptor, select.POLLIN)
     while open_ends:
         left = deadline - time.monotonic()
-        if left <= 0:
-            timed_out = not _ended(process.pid)
+        if left <= 0 and (timed_out or _ended(process.pid)):
             break
+        if left <= 0:
+            timed_out, deadline = True, _asked_to_end(process.pid)
+            continue
         if _ended(process.pid):
             deadline = min(deadline, time.monotonic() + LINGER_S)
             left = min(left, LINGER_S)
@@ -91,8 +98,11 @@ def _collect(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[b
                 open_ends.discard(descriptor)
             totals[descriptor] += len(data)
             streams[descriptor] += data[: max(0, OUTPUT_LIMIT_BYTES - len(streams[descriptor]))]
-    while not timed_out and not _ended(process.pid):
-        timed_out = time.monotonic() >= deadline
+    while not _ended(process.pid):
+        if time.monotonic() >= deadline and timed_out:
+            break
+        if time.monotonic() >= deadline:
+            timed_out, deadline = True, _asked_to_end(process.pid)
         time.sleep(0.002)
     process.stdout.close()
     process.stderr.close()
@@ -105,14 +115,29 @@ def _ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def _asked_to_end(pid: int) -> float:
+    """Ask the group of a script to end; until when it may take."""
+    _signal(pid, signal.SIGTERM)
+    return time.monotonic() + GRACE_S
+
+
 def _kill(pid: int) -> None:
+    _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: int) -> None:
     try:
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         pass
 
 
 def kill_all() -> None:
-    """End every script that still runs; the agent is about to go."""
+    """End every script that still runs, with a moment to clear up; the agent is about to go."""
+    for pid in list(_running):
+        _signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + LEAVE_S
+    while _running and time.monotonic() < deadline:
+        time.sleep(0.005)
     for pid in list(_running):
         _kill(pid)

@@ -1,4 +1,4 @@
-"""`template`: one resource with everything resolved, as YAML. Touches no machine and no state."""
+"""`template`: one resource with everything resolved, as YAML, without the passwords of addresses. Touches no machine and no state."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from albor_pipeline.errors import EXIT_OK, ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.names import closest
 from albor_pipeline.manifest.resolved import as_yaml
+from albor_pipeline.model.addresses import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     if args.machine is not None:
         machines = (args.machine,)
     groups = [(name,) for name in machines] if resource.fields_by_machine else [machines]
-    common.out(["---\n".join(as_yaml(resource, group) for group in groups).rstrip("\n")])
+    common.out([shown("---\n".join(as_yaml(resource, group) for group in groups).rstrip("\n"))])
     return EXIT_OK

@@ -12,6 +12,9 @@ from albor_pipeline.resources.file import File
 from albor_pipeline.resources.places import MAGIC, Place, Places, fixed, folders, overlaps, parts
 from albor_pipeline.resources.task import Task
 
+FILES = ("file", "wasm_bundle")
+FROM = ("content", "source")
+SAME = ("state", *FROM, "target", "mode", "owner", "group")
 MAX_COMPARED = 100_000  # globs against other paths in one manifest; thousands of them in one folder would take minutes
 
 
@@ -29,16 +32,17 @@ class _Made(NamedTuple):
 
 
 def check_outputs(resources: Mapping[str, Resource], places: Places, problems: Problems) -> None:
-    """Note two tasks whose outputs are the same or nested in one place, an input in one's own outputs, a file declared twice."""
+    """Note two tasks whose outputs are the same or nested in one place, an input in one's own outputs, a file declared in two ways."""
     taken = _Taken()
-    files: dict[Place, Resource] = {}
+    files: dict[Place, tuple[Resource, File]] = {}
     for resource in resources.values():
         for key in resource.copies():
             task = resource.fields_on(key.machine)
-            if isinstance(task, File) and resource.kind == "file":
-                first = files.setdefault(places.of(key.machine, task.path), resource)
-                if first is not resource:
-                    _note_same_file(resource, first, task.path, problems)
+            if isinstance(task, File) and resource.kind in FILES:
+                first, declared = files.setdefault(places.of(key.machine, task.path), (resource, task))
+                fields = () if first is resource else _contradict(declared, task)
+                if fields:
+                    _note_same_file(resource, first, task.path, fields[0], problems)
             if not isinstance(task, Task):
                 continue
             for index, output in enumerate(task.outputs):
@@ -114,10 +118,17 @@ def _note(made: _Made, other: _Made, same: bool, problems: Problems) -> None:
     problems.error("output-overlap", f"output `{made.text}` of `{made.key.resource}` {what} `{whom}`{line}", made.span)
 
 
-def _note_same_file(resource: Resource, first: Resource, path: str, problems: Problems) -> None:
-    message = f"`{resource.id}` and `{first.id}` are one file, `{path}`: each run would undo what the other one did"
-    note = f"`{first.id}` is declared at {first.span}"
-    problems.warning("same-file", message, resource.spans.get("path", resource.span), "", (note,))
+def _contradict(one: File, two: File) -> tuple[str, ...]:
+    """The fields that cannot both be as two declarations of one file say; what only one of them names is no contradiction."""
+    pairs = ((name, getattr(one, name), getattr(two, name)) for name in SAME)
+    several = len({name for name in FROM for each in (one, two) if getattr(each, name) is not None}) > 1
+    return (*(name for name, first, second in pairs if None not in (first, second) and first != second), *(FROM if several else ()))
+
+
+def _note_same_file(resource: Resource, first: Resource, path: str, field: str, problems: Problems) -> None:
+    message = f"`{resource.id}` and `{first.id}` are one file, `{path}`, with another `{field}`: each would undo what the other one did"
+    note = f"`{first.id}` is declared at {first.span}; leave one of them, or let both say the same"
+    problems.error("same-file", message, resource.spans.get(field, resource.spans.get("path", resource.span)), "", (note,))
 
 
 def _check_inputs(resource: Resource, key: Key, task: Task, places: Places, problems: Problems) -> None:

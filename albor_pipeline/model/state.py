@@ -67,7 +67,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Current:
-    """The attempt that is under way or went wrong; `ended` is None while it is under way."""
+    """The attempt that is under way or went wrong; `ended` is None while it is under way.
+
+    `removal` is as of a result: noted before a thing is made, so that what a run made that was cut off is known as ours.
+    """
 
     fingerprint: Fingerprint
     run: str
@@ -78,6 +81,7 @@ class Current:
     detail: str = ""
     log: str = ""
     ended_utc: str | None = None
+    removal: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -96,6 +100,13 @@ class Entry:
         if self.current is not None:
             return self.current.status
         return Status.CONVERGED if self.in_force is not None else Status.PENDING
+
+    @property
+    def removal(self) -> Mapping[str, Any]:
+        """How the thing is taken away: as it was recorded when it was proven, else as it was noted when it was begun."""
+        if self.in_force is not None:
+            return self.in_force.removal
+        return self.current.removal if self.current is not None else {}
 
 
 @dataclass(frozen=True)

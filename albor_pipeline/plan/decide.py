@@ -109,7 +109,7 @@ def _undeclared(f: Facts) -> Decision | None:
         return _decision(Action.HOLD, "undeclared-alive", "still running, no longer declared", attempt=live)
     if f.kind == "task":
         return _decision(Action.FORGET, "undeclared", "no longer declared")
-    removal = f.entry.in_force.removal if f.entry is not None and f.entry.in_force is not None else {}
+    removal = f.entry.removal if f.entry is not None else {}
     if f.foreign:
         return _decision(Action.FORGET, "foreign", f"{f.key.machine} is another machine; nothing of it is touched")
     if f.declared_as:
@@ -258,8 +258,14 @@ def masked(seen: Observation | None, wanted: Fingerprint | None, entry: Entry | 
     return replace(seen, values={**seen.values, **left})
 
 
-def is_elsewhere(wanted: Fingerprint, result: Result) -> bool:
-    """Whether what was proven is another thing than what is wanted now: another path, another account."""
+def begun(wanted: Fingerprint, entry: Entry | None) -> Current | None:
+    """What was begun of this very thing and never proven: the run was cut off, or it failed."""
+    current = entry.current if entry is not None else None
+    return None if current is None or is_elsewhere(wanted, current) else current
+
+
+def is_elsewhere(wanted: Fingerprint, result: Result | Current) -> bool:
+    """Whether what was proven or begun is another thing than what is wanted now: another path, another account."""
     before = result.fingerprint.parts.get("place")
     return before is not None and before != wanted.parts.get("place")
 
@@ -345,9 +351,15 @@ def _found_otherwise(f: Facts) -> bool:
     seen = f.observation.values if f.observation is not None else {}
     result = f.entry.in_force if f.entry is not None and not f.foreign else None
     known = result is not None and result.run != "" and f.wanted is not None and not is_elsewhere(f.wanted, result)
-    ours = result.observed if known and result is not None else {}
+    ours, meant = result.observed if known and result is not None else {}, _meant(f)
     names = (name for name in wanted if name.partition(".")[0] in f.precious and name in seen)
-    return any(seen[name] not in (wanted[name], ours.get(name), "absent") for name in names)
+    return any(seen[name] not in (wanted[name], ours.get(name), meant.get(name), "absent") for name in names)
+
+
+def _meant(f: Facts) -> Mapping[str, str]:
+    """The values that a run which was cut off, or failed, was about to bring about."""
+    current = begun(f.wanted, f.entry) if f.wanted is not None and not f.foreign else None
+    return current.fingerprint.parts.get("fields", {}) if current is not None else {}
 
 
 def _infra_now(f: Facts) -> Decision:
@@ -358,19 +370,20 @@ def _infra_now(f: Facts) -> Decision:
     off = {name: value for name, value in wanted.items() if seen.values.get(name) != value}
     result = f.entry.in_force if f.entry and not f.foreign else None
     moved = result is not None and is_elsewhere(f.wanted, result)
+    meant = _meant(f)
     stays = f"; {_places(result)} stays as it is" if moved and result is not None else ""
     result = None if moved else result
     if f.force:
         return _decision(Action.UPDATE if seen.exists else Action.CREATE, "forced", "--force")
     if f.upstream and result is not None and not off:
         return _decision(Action.MAY_RUN, "upstream", f"if {' or '.join(f.upstream)} changes", Action.SKIP, Action.UPDATE)
-    broken = f.entry.current if f.entry is not None and not f.foreign and not moved else None
+    broken = None if f.foreign else begun(f.wanted, f.entry)
     if result is None:
         if not off and f.stirred:
             stirred = tuple(PartChange("triggers", name, None, "now") for name in f.stirred)
             return Decision(Action.UPDATE, (Action.UPDATE,), Reason("changed", reasons.of_changes(stirred)), None, stirred)
         if not off and broken is not None:
-            return _decision(Action.UPDATE, "failed", f"failed in run {broken.run}: {broken.detail}")
+            return _gone_on_with(broken)
         if not off:
             return _decision(Action.ADOPT, "already-there", f"already there{stays}")
         if not seen.exists:
@@ -378,15 +391,22 @@ def _infra_now(f: Facts) -> Decision:
         return _decision(Action.UPDATE, "differs", difference(off, seen, "wanted") + stays)
     changes = tuple(change for change in f.wanted.changes(result.fingerprint) if change.group != "place")
     if changes:
-        edited = {name: value for name, value in result.observed.items() if seen.exists and seen.values.get(name) != value}
+        known = {name: (value, meant.get(name)) for name, value in result.observed.items()}
+        edited = {name: known[name][0] for name in known if seen.exists and seen.values.get(name) not in known[name]}
         text = reasons.of_changes(changes) + (f"; {difference(edited, seen, 'recorded')}" if edited else "")
         return Decision(Action.UPDATE, (Action.UPDATE,), Reason("drifted" if edited else "changed", text), None, changes)
     if off:
         text = difference(off, seen, "recorded") if seen.exists else "deleted"
         return _decision(Action.UPDATE if seen.exists else Action.CREATE, "drifted", text)
     if broken is not None:
-        return _decision(Action.UPDATE, "failed", f"failed in run {broken.run}: {broken.detail}")
+        return _gone_on_with(broken)
     return _decision(Action.SKIP, "unchanged", "unchanged")
+
+
+def _gone_on_with(broken: Current) -> Decision:
+    if broken.status is Status.RUNNING:
+        return _decision(Action.UPDATE, "interrupted", f"interrupted in run {broken.run}")
+    return _decision(Action.UPDATE, "failed", f"failed in run {broken.run}: {broken.detail}")
 
 
 def _places(result: Result) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.resource import Key, Resource
@@ -11,13 +12,16 @@ from albor_pipeline.resources.task import Task
 
 
 def of_task(resource: Resource, key: Key, observed: Observed, inputs: Mapping[str, str | None]) -> Fingerprint:
-    """The parts of a task; `inputs` maps each path to its root digest, or to None while it is not known."""
+    """The parts of a task; `inputs` maps each path to its root digest, or to None while it is not known.
+
+    An address counts without its password, as it is shown and recorded.
+    """
     task: Task = resource.fields_on(key.machine)
     groups: dict[str, Mapping[str, str]] = {
-        "command": _command(task),
-        "config": observed.configs.get(key, {}),
+        "command": _without_passwords(_command(task)),
+        "config": _without_passwords(observed.configs.get(key, {})),
         "code": observed.code.get(key, {}),
-        "env": dict(task.env),
+        "env": _without_passwords(task.env),
         "python": observed.python.get(key, {}),
         "inputs": {path: root for path, root in inputs.items() if root is not None},
         "outputs": {output.path: "volatile" if output.volatile else "declared" for output in task.outputs},
@@ -31,6 +35,10 @@ def _command(task: Task) -> dict[str, str]:
     if task.working_dir:
         command["working_dir"] = task.working_dir
     return command
+
+
+def _without_passwords(parts: Mapping[str, str]) -> dict[str, str]:
+    return {name: shown(value) for name, value in parts.items()}
 
 
 def of_fields(wanted: Mapping[str, str], identity: Mapping[str, str] | None = None) -> Fingerprint:

@@ -292,8 +292,8 @@ def youngest_first(going: Sequence[Step], state: State, first: Sequence[Key]) ->
     """The steps one after the other in the reverse order of their making, the first of them after all of `first`."""
 
     def since(step: Step) -> str:
-        result = state.entries[step.key].in_force
-        return result.at_utc if result is not None else ""
+        entry = state.entries[step.key]
+        return entry.in_force.at_utc if entry.in_force is not None else entry.current.since_utc if entry.current is not None else ""
 
     ordered = sorted(going, key=since, reverse=True)
     return [replace(step, after=tuple(first)) for step in ordered[:1]] + [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator
 
 from albor_pipeline.errors import Diagnostic, ManifestError
 from albor_pipeline.model.attempt import Liveness
@@ -66,8 +66,7 @@ def make_undo_plan(manifest: Manifest, graph: Graph, state: State, observed: Obs
 
 def _prevented(manifest: Manifest, key: Key, entry: Entry) -> Iterator[Diagnostic]:
     resource = manifest.resources.get(key.resource)
-    removal: Mapping[str, object] = entry.in_force.removal if entry.in_force is not None else {}
-    if resource.prevent_destroy if resource is not None else removal.get("prevented"):
+    if resource.prevent_destroy if resource is not None else entry.removal.get("prevented"):
         note = "take `prevent_destroy` out of its `lifecycle` first, or choose what may go: --target"
         span = resource.spans.get("lifecycle", resource.span) if resource is not None else None
         yield Diagnostic("error", "prevented", f"`{key}` may never be destroyed", span, notes=(note,))
@@ -89,8 +88,8 @@ def _decided(key: Key, entry: Entry, observed: Observed) -> tuple[Action, Reason
         return Action.HOLD, Reason("alive", f"it is running: `cancel {key.resource}` first")
     if entry.kind == "task":
         return Action.FORGET, Reason("task", "forgotten; its outputs stay where they are")
-    if entry.in_force is None or not entry.in_force.removal:
+    if not entry.removal:
         return Action.FORGET, Reason("nothing-made", "forgotten; nothing of it was recorded as made")
-    if entry.in_force.removal.get("found"):
+    if entry.removal.get("found"):
         return Action.FORGET, Reason("found", f"forgotten; the {entry.kind} was there before, and stays")
     return Action.DESTROY, Reason("destroy", f"the {entry.kind} is taken away")

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError, Span
 from albor_pipeline.model.manifest import Machine
 from albor_pipeline.model.observed import Observation
@@ -43,6 +44,8 @@ class Instance:
     """One resource on one machine, with the project folder that its `source` and the like are read from.
 
     `secret`: its content holds one. `deep`: what is costly to look at is looked at too. `gpu_needed`: a task that uses it needs a GPU.
+    `lineage` keys the digests of what may be secret: the same value elsewhere has another. `before` are the values that it was proven with
+    last, and `ours` names of what is inside it those that we made, None for all.
     `memo` is for its kind, to read what it needs once. `looked_for` is told each path of the project that is looked at; one of a
     folder whose names count ends with `/`.
     """
@@ -53,6 +56,9 @@ class Instance:
     secret: bool = False
     deep: bool = False
     gpu_needed: bool = False
+    lineage: str = ""
+    before: Mapping[str, str] = field(default_factory=dict)
+    ours: frozenset[str] | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     looked_for: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -142,6 +148,14 @@ class Convergent(Described, ABC):
         """Whether something that exists and is not as wanted was there before us, so that it stays when ours is taken away."""
         return observed.exists
 
+    def made(self, one: Instance, observed: Observation) -> list[str]:
+        """The names of what is inside it and ours, when what was observed is brought to what is wanted."""
+        return []
+
+    def leaves(self, one: Instance, observed: Observation) -> list[str]:
+        """What is declared no more and stays all the same, a sentence each."""
+        return []
+
     def again(self, one: Instance, observed: Observation) -> list[Item]:
         """The operations that do it once more although nothing differs, because a resource that triggers it changed."""
         return self.converge(one, Observation(False))
@@ -157,6 +171,11 @@ class Convergent(Described, ABC):
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """What the results of `forecasts` say against it, a sentence each."""
         return []
+
+
+def keyed(one: Instance, value: str) -> str:
+    """The digest of something that may be secret, as it may be shown and recorded."""
+    return digest_bytes(f"{one.lineage} {value}".encode("utf-8", "surrogateescape"))
 
 
 def sh(*commands: Script, timeout_s: float = SH_TIMEOUT_S) -> Item:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import marks, needs
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
@@ -123,7 +124,8 @@ case $code,$said in
 esac
 """
 # The line under a mark of this job goes when it has the command that the mark was written for, and one that is the same without a
-# mark; what is kept goes through read and printf, which take any text as it is.
+# mark; what is kept goes through read and printf, which take any text as it is. forjar's marks hold nothing that a line could be known by:
+# the one right below them is what it wrote, and with anything in between it is somebody's.
 _WRITE = r"""
 owner=$1 marked=$2 forjar=$3 line=$4 new_line=$5 whose=$6
 tab() { if [ "$(id -un)" = "$owner" ]; then crontab "$@"; else crontab -u "$owner" "$@"; fi; }
@@ -141,7 +143,7 @@ check_of() {
 is_ours() {
   set -- "${1% \[*\]}"
   case $1 in
-    "# forjar:$forjar"|"# forjar-cmd:$forjar") return 0 ;;
+    "# forjar:$forjar"|"# forjar-cmd:$forjar") [ "$whose" = name ] ;;
     "# albor-pipeline "*": "*) if [ "$whose" = name ]; then [ "${1#*": "}" = "${marked#*": "}" ]; else [ "$1" = "$marked" ]; fi ;;
     *) return 1 ;;
   esac
@@ -233,8 +235,9 @@ class CronKind(Convergent):
         return self.converge(one, observed)
 
     def remove(self, one: Instance) -> list[Item]:
-        """The line and its mark; of a crontab that holds nothing else, all of it."""
-        return [sh(_WITHOUT, _written(one, ""))]
+        """The line and its mark; of a crontab that holds nothing else, all of it. A password is no part of what is recorded."""
+        fields: Cron = one.fields
+        return [sh(_WITHOUT, fixed(_WRITE, fields.owner, _marked(one), fields.name, shown(_line(fields)), "", "name"))]
 
 
 def _marked(one: Instance) -> str:

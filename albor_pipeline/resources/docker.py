@@ -14,12 +14,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.agent.layout import quote
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import engines
-from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources.base import Convergent, Instance, Item, keyed, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import LAST_PORT, Word, matching
 from albor_pipeline.resources.shell import Script, join
@@ -112,12 +111,12 @@ class DockerKind(Convergent):
         container = engines.read(out, _declared(one)) if seen["exit"] == 0 else None
         if container is None:
             return Observation(False, error=said.splitlines()[-1] if said else "the engine gave no answer that can be read")
-        return Observation(True, _values(container))
+        return Observation(True, _values(one, container))
 
     def wanted(self, one: Instance) -> Mapping[str, str]:
-        """All that a container is made with, `none` for what is not declared; variables by digest."""
+        """All that a container is made with, `none` for what is not declared; variables by keyed digest."""
         fields: Docker = one.fields
-        return {"state": "absent"} if fields.state == "absent" else _values(_declared(one))
+        return {"state": "absent"} if fields.state == "absent" else _values(one, _declared(one))
 
     def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """Start, stop or another restart rule where that is all; else make it afresh."""
@@ -161,8 +160,8 @@ def _declared(one: Instance) -> engines.Container:
     )
 
 
-def _values(container: engines.Container) -> dict[str, str]:
-    variables = [f"{name}={digest_bytes(value.encode())[:8]}" for name, value in sorted(container.environment.items())]
+def _values(one: Instance, container: engines.Container) -> dict[str, str]:
+    variables = [f"{name}={keyed(one, value)[:8]}" for name, value in sorted(container.environment.items())]
     return {
         "state": container.state,
         "image": f"{container.image}, as it was before it was pulled again" if container.is_old else container.image,

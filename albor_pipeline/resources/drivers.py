@@ -30,7 +30,8 @@ KNOWN = f"""{_FIND}
 version=$1 what=$2; shift 2
 [ -n "$(known "$version" "$@")" ] || {{ echo "apt knows no package for $what (it would be one of: $*)"; exit 1; }}
 """
-# Packages of a driver need one another in one version, which apt takes only where all of them are pinned to it.
+# Packages of a driver need one another in one version, which apt takes only where all of them are pinned to it, after what is pinned here
+# already. A driver of another branch makes room for the new one; nothing else is removed for its sake.
 INSTALL = f"""{_FIND}{package_apt.READY}
 version=$1 what=$2 pinned=$3; shift 3
 if [ -n "$pinned" ] && nvidia-smi -L >/dev/null 2>&1 && ! dpkg-query -W -f '${{db:Status-Abbrev}} ${{source:Package}}\\n' 2>/dev/null |
@@ -47,9 +48,21 @@ fi
   echo "apt knows no package for $what (it would be one of: $*): add the maker's package source first, by a file resource" >&2
   exit 1
 }}
+trap 'exit 143' TERM
 pins=$(mktemp) && trap 'rm -f "$pins"' EXIT && chmod 644 "$pins"
-[ -z "$pinned" ] || [ -z "$version" ] || printf 'Package: %s\\nPin: version %s*\\nPin-Priority: 1001\\n' "$pinned" "${{found#*=}}" >"$pins"
-get -o Dir::Etc::Preferences="$pins" --allow-downgrades install "$found"
+theirs=
+eval "$(apt-config shell theirs Dir::Etc::Preferences/f)"
+if [ -f "$theirs" ]; then {{ cat "$theirs"; echo; }} >"$pins"; fi
+[ -z "$pinned" ] || [ -z "$version" ] || printf 'Package: %s\\nPin: version %s*\\nPin-Priority: 1001\\n' "$pinned" "${{found#*=}}" >>"$pins"
+rehearse -o Dir::Etc::Preferences="$pins" --allow-downgrades install "$found"
+keep=--no-remove
+for gone in $(removals); do
+  case $pinned,$(dpkg-query -W -f '${{source:Package}} ${{Package}}' "$gone" 2>/dev/null || :) in
+    ?*,nvidia-graphics-drivers*|?*,*" nvidia-driver"*|?*,*" nvidia-open"*|?*,*" cuda-drivers"*) keep=--remove ;;
+    *) fail "this would remove $(echo $(removals)): a package resource with \\`state: absent\\` before it says that it is meant" ;;
+  esac
+done
+get -o Dir::Etc::Preferences="$pins" --allow-downgrades "$keep" install "$found"
 """
 # A driver that was just installed is not always the one that the kernel runs.
 CHECK = """\

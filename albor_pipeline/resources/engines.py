@@ -51,7 +51,7 @@ now=$("$tool" container inspect --format '{{.State.Status}}' "$name") || exit
 """
 # The image is there before the old container goes: one that cannot be had leaves everything as it is.
 MAKE = f"""{_TOOL}name=$1 state=$2 image=$3 file=$4; shift 4
-[ -z "$file" ] || trap 'rm -f "$file"' EXIT
+[ -z "$file" ] || {{ trap 'exit 143' TERM; trap 'rm -f "$file"' EXIT; }}
 "$tool" image inspect -- "$image" >/dev/null 2>&1 || "$tool" pull -q -- "$image" >/dev/null || exit
 if "$tool" container inspect "$name" >/dev/null 2>&1; then
   "$tool" stop "$name" >/dev/null

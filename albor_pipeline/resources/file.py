@@ -16,7 +16,7 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Convergent, Instance, Item, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, wrong
 from albor_pipeline.resources.formats import Mode, Owner
-from albor_pipeline.resources.shell import Script, join
+from albor_pipeline.resources.shell import Script, fixed, join, place
 
 STATES = {"dir": "directory", "link": "symlink"}
 META = ("mode", "owner", "group")
@@ -64,8 +64,8 @@ class FileKind(Convergent):
     precious: ClassVar[tuple[str, ...]] = ("state", "content", "target", "types", "files", "links")
 
     def probes(self, one: Instance) -> list[Item]:
-        """One look at the path itself, a link not followed, and at each thing that its source holds."""
-        return [{"op": "stat", "path": path} for path in (one.fields.path, *(_below(one, name) for name in _tree(one)))]
+        """One look at the path itself, a link not followed, and at each thing that its source holds, or held when it was put there."""
+        return [{"op": "stat", "path": path} for path in (one.fields.path, *(_below(one, name) for name in (*_tree(one), *_dropped(one))))]
 
     def observe(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """State, mode, owner, group, and content digest or target, as far as they apply; of a tree `files.NAME` and so on."""
@@ -77,6 +77,9 @@ class FileKind(Convergent):
         values = _values(seen)
         for name, inside in zip(_tree(one), results[1:], strict=False):
             values |= {f"{KEYS_INSIDE[key]}.{name}": value for key, value in _values(inside).items() if key in KEYS_INSIDE}
+        for (name, before), inside in zip(_dropped(one).items(), results[1 + len(_tree(one)) :], strict=False):
+            found = {f"{KEYS_INSIDE[key]}.{name}": value for key, value in _values(inside).items() if key in KEYS_INSIDE}
+            values |= found if inside.get("found") else before
         return Observation(True, values)
 
     def wanted(self, one: Instance) -> Mapping[str, str]:
@@ -111,7 +114,7 @@ class FileKind(Convergent):
         if fields.state == "symlink":
             return [*cleared, {**put, "type": "link", "target": fields.target}]
         if fields.state == "directory":
-            return [*cleared, {**put, "type": "dir", **declared}, *_missing(one, observed)]
+            return [*cleared, {**put, "type": "dir", **declared}, *_missing(one, observed), *_withdrawn(one, observed)]
         data = _data(one)
         if found != "file":
             return [*cleared, {**put, "type": "file", "data": data or b"", **declared}]
@@ -125,6 +128,17 @@ class FileKind(Convergent):
         """The file written anew, where its content is declared; nothing else can be done twice, and bytes that are not ours stay."""
         known = {name: value for name, value in observed.values.items() if name != "content" and not name.startswith("files.")}
         return self.converge(one, Observation(observed.exists, known))
+
+    def made(self, one: Instance, observed: Observation) -> list[str]:
+        """Of what its source holds: what we put there before, and what is not there as it should be."""
+        wanted = self.wanted(one)
+        lacking = {name.partition(".")[2] for name, value in wanted.items() if observed.values.get(name) != value}
+        return [name for name in _tree(one) if name in lacking or name in (one.ours or ())]
+
+    def leaves(self, one: Instance, observed: Observation) -> list[str]:
+        """What left the source and is not ours, or not as we put it there."""
+        why = {True: "it was changed there", False: "it was there before"}
+        return [f"{_below(one, name)} stays: {why[_is_ours(one, name)]}" for name in _dropped(one) if not _may_go(one, name, observed)]
 
     def remove(self, one: Instance) -> list[Item]:
         """The path; of a folder what came from its source, then the folder when it is empty."""
@@ -203,6 +217,42 @@ def _missing(one: Instance, observed: Observation) -> list[Item]:
     return operations
 
 
+def _dropped(one: Instance) -> dict[str, dict[str, str]]:
+    """What we recorded of things that the source held and holds no more: by relative path its values."""
+    if one.fields.state != "directory":
+        return {}
+    if "dropped" in one.memo:
+        known: dict[str, dict[str, str]] = one.memo["dropped"]
+        return known
+    found: dict[str, dict[str, str]] = {}
+    one.memo["dropped"] = found
+    for key, value in one.before.items():
+        word, dot, name = key.partition(".")
+        if dot and word in KEYS_INSIDE.values() and name not in _tree(one):
+            found.setdefault(name, {})[key] = value
+    return found
+
+
+def _is_ours(one: Instance, name: str) -> bool:
+    return one.ours is None or name in one.ours
+
+
+def _may_go(one: Instance, name: str, observed: Observation) -> bool:
+    """Whether it is ours and nobody changed it since."""
+    return _is_ours(one, name) and all(observed.values.get(key) == value for key, value in _dropped(one)[name].items())
+
+
+def _withdrawn(one: Instance, observed: Observation) -> list[Item]:
+    """The operations for what left the source: files first, then the folders that are empty by then, the innermost first."""
+    names = [name for name in sorted(_dropped(one), reverse=True) if _may_go(one, name, observed)]
+    folders = [name for name in names if f"{KEYS_INSIDE['state']}.{name}" in one.before]
+    empty = fixed('if [ -d "$1" ] && [ ! -L "$1" ]; then rmdir -- "$1" 2>/dev/null || :; fi')
+    return [
+        *(_gone(_below(one, name)) for name in names if name not in folders),
+        *([sh(*(each for name in folders for each in (join(["set", "--", place(_below(one, name))]), empty)))] if folders else []),
+    ]
+
+
 def _data(one: Instance) -> bytes | None:
     fields: File = one.fields
     if fields.content is not None:
@@ -213,9 +263,9 @@ def _data(one: Instance) -> bytes | None:
 def _meta(fields: File) -> list[Script]:
     commands = []
     if fields.owner is not None:
-        commands.append(join(["chown", "--", fields.owner, fields.path]))
+        commands.append(join(["chown", "--", fields.owner, place(fields.path)]))
     if fields.group is not None:
-        commands.append(join(["chgrp", "--", fields.group, fields.path]))
+        commands.append(join(["chgrp", "--", fields.group, place(fields.path)]))
     if fields.mode is not None:
-        commands.append(join(["chmod", "--", fields.mode, fields.path]))
+        commands.append(join(["chmod", "--", fields.mode, place(fields.path)]))
     return commands

@@ -17,11 +17,12 @@ from pydantic import Field
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, POLICY, Fields, PathText, Text
 from albor_pipeline.resources.formats import Account, matching
-from albor_pipeline.resources.shell import Script, fixed, join
+from albor_pipeline.resources.shell import Script, fixed, join, place
 
 FETCH_TIMEOUT_S = 86400.0
 LOOK_TIMEOUT_S = 60.0
@@ -127,12 +128,12 @@ class ModelKind(Convergent):
         result, path = f"{places['part']}/result", places["path"]
         request = {**places, **_source(one), "token": fields.token or ""}
         operations = [sh(*_program("model_fetch.py", request), timeout_s=FETCH_TIMEOUT_S)]
-        spoilt = join(["rm", "-rf", "--", places["part"], *([request["cache"]] if request["cache"] else [])])
+        spoilt = join(["rm", "-rf", "--", place(places["part"]), *([place(request["cache"])] if request["cache"] else [])])
         if fields.format is not None or fields.quantization is not None:
             check, program = _program("model_look.py", {**places, "path": result, "expect": True})
             operations.append(sh(check, fixed("check() {"), program, fixed("}"), fixed("check || {"), spoilt, fixed("exit 1; }")))
         kept = _program("model_look.py", {**places, "keep": result, "proven": fields.checksum is not None})
-        last = [join(["mv", "-f", "--", f"{places['part']}/record.json", places["record"]])]
+        last = [join(["mv", "-f", "--", place(f"{places['part']}/record.json"), place(places["record"])])]
         operations.append(sh(*([_chown(fields, result)] if fields.owner is not None else []), *kept, *last))
         digest = None if fields.checksum is None else _hex(fields.checksum)
         discard = [places["part"], *([request["cache"]] if request["cache"] else [])]
@@ -185,13 +186,14 @@ def _source(one: Instance) -> dict[str, Any]:
     hub = HUB.fullmatch(source) is not None
     suffixes = (*ONE_FILE, f".{fields.format.lower()}") if fields.format else ONE_FILE
     single = path.lower().endswith(suffixes) if hub else bool(path) and not path.endswith("/")
-    asked = json.dumps([source, fields.revision, fields.format, fields.quantization, single])
+    asked = json.dumps([shown(source), fields.revision, fields.format, fields.quantization, single])
     cached = f"{fields.cache_dir.rstrip('/')}/{digest_bytes(asked.encode())[:16]}" if fields.cache_dir else ""
-    return {"source": source, "revision": fields.revision or "", "hub": hub, "single": single, "cache": cached}
+    return {"source": source, "shown": shown(source), "revision": fields.revision or "", "hub": hub, "single": single, "cache": cached}
 
 
 def _asked(fields: Model) -> dict[str, str]:
-    return {name: value for name, value in (("source", fields.source), ("revision", fields.revision)) if value is not None}
+    source = None if fields.source is None else shown(fields.source)
+    return {name: value for name, value in (("source", source), ("revision", fields.revision)) if value is not None}
 
 
 def _origin(fields: Model, seen: Mapping[str, Any]) -> dict[str, str]:
@@ -200,7 +202,7 @@ def _origin(fields: Model, seen: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(record, Mapping):
         return {"source": "unknown", "files": "not fetched for this resource"}
     changed = [str(name) for name in seen.get("changed") or ()]
-    found = {name: str(record.get(name) or "none") for name in _asked(fields)}
+    found = {name: shown(str(record.get(name) or "none")) for name in _asked(fields)}
     return {**found, "files": f"changed: {', '.join(changed[:5])}" if changed else AS_FETCHED}
 
 
@@ -227,7 +229,7 @@ def _hex(checksum: str) -> str:
 
 
 def _chown(fields: Model, path: str) -> Script:
-    return join(["chown", "-R", "--", fields.owner or "", path])
+    return join(["chown", "-R", "--", fields.owner or "", place(path)])
 
 
 @cache

@@ -1,7 +1,8 @@
 """A program for machines: gets the files of a model. Standard library only (Python >= 3.9); its text is sent, it is never imported here.
 
-Reads {"source", "revision", "format", "quantization", "path", "part", "cache", "record", "single", "token"} on stdin. What it gets is
-put together at PART/result, with PART/record.json beside it; a download that was cut off lies in PART/files/NAME.part and goes on there.
+Reads {"source", "shown", "revision", "format", "quantization", "path", "part", "cache", "record", "single", "token"} on stdin; `shown` is
+the source as it may be recorded. What it gets is put together at PART/result, with PART/record.json beside it; a download that was cut off
+lies in PART/files/NAME.part and goes on there.
 """
 
 from __future__ import annotations
@@ -328,8 +329,9 @@ def begin(asked: Any, wish: Any, folder: str) -> None:
 def main() -> None:
     """Get what stdin asks for."""
     asked = json.load(sys.stdin)
+    asked.update({name: os.path.expanduser(asked[name]) for name in ("path", "part", "record", "cache") if asked.get(name)})
     source, single, commit = asked["source"], bool(asked["single"]), None
-    wish = {name: asked.get(name) for name in ("source", "revision", "format", "quantization", "single")}
+    wish = {"source": asked["shown"], **{name: asked.get(name) for name in ("revision", "format", "quantization", "single")}}
     folder = asked.get("cache") or os.path.join(asked["part"], "files")
     if asked["hub"]:
         asked["token"] = hub_token(asked["token"])

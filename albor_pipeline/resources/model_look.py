@@ -226,6 +226,7 @@ def recorded(path: str) -> Any:
 def main() -> None:
     """Answer what stdin asks."""
     asked = json.load(sys.stdin)
+    asked.update({name: os.path.expanduser(asked[name]) for name in ("path", "part", "record", "keep") if asked.get(name)})
     if asked.get("keep"):
         keep(asked["path"], recorded(asked["record"]), asked["keep"], bool(asked["proven"]))
     elif asked.get("remove"):

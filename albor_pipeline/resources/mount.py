@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import marks, needs
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, sh
@@ -170,13 +171,13 @@ class MountKind(Convergent):
             return [sh(needs.root(one), _unmounted(normal(fields.path)))]
         if fields.state == "absent":
             live = [_unmounted(normal(fields.path))] if observed.values.get("state") == "mounted" else []
-            return [sh(needs.root(one), *live, _fstab(one, ""), _IF_LISTED, fixed(_WRITE))]
+            return [sh(needs.root(one), *live, _fstab(one, "", _source(fields)), _IF_LISTED, fixed(_WRITE))]
         off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
         if not off:
             return []
         old = [path for path in observed.values.get("path", "").split(", ") if path not in ("", normal(fields.path))]
         commands = [needs.root(one), *_live(one, observed, off), *(_unmounted(path) for path in old)]
-        return [sh(*commands, _fstab(one, _line(fields)), fixed(_WRITE))]
+        return [sh(*commands, _fstab(one, _line(fields), _source(fields)), fixed(_WRITE))]
 
     def again(self, one: Instance, observed: Observation) -> list[Item]:
         """What differs; else it is mounted once more over itself, with its options."""
@@ -187,9 +188,10 @@ class MountKind(Convergent):
         return [sh(needs.root(one), fixed('mount -o "remount,$1" -- "$2" "$3"', fields.options, _source(fields), normal(fields.path)))]
 
     def remove(self, one: Instance) -> list[Item]:
-        """What fstab has of it: unmounted, and its line taken out; the folder stays."""
+        """What fstab has of it: unmounted, and its line taken out; the folder stays. A password is no part of what is recorded."""
         fields: Mount = one.fields
-        return [sh(needs.root(one), _fstab(one, ""), _IF_LISTED, _unmounted(normal(fields.path)), fixed(_WRITE))]
+        source = _source(fields) if fields.state == "absent" else shown(_source(fields))
+        return [sh(needs.root(one), _fstab(one, "", source), _IF_LISTED, _unmounted(normal(fields.path)), fixed(_WRITE))]
 
 
 def normal_source(source: str) -> str:
@@ -250,6 +252,5 @@ def _unmounted(path: str) -> Script:
     return fixed(_UNMOUNT, path, escaped(path))
 
 
-def _fstab(one: Instance, line: str) -> Script:
-    fields: Mount = one.fields
-    return fixed(_FSTAB, _mark(one), escaped(normal(fields.path)), escaped(_source(fields)), line)
+def _fstab(one: Instance, line: str, source: str) -> Script:
+    return fixed(_FSTAB, _mark(one), escaped(normal(one.fields.path)), escaped(source), line)

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import python_env_scripts as scripts
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
@@ -68,6 +69,8 @@ class PythonEnv(Fields):
 
     @model_validator(mode="after")
     def _fitting(self) -> PythonEnv:
+        if self.path.startswith("~"):
+            raise wrong("given a `path` without `~`, which its tasks could not follow: an absolute one, or one in the machine's workdir")
         if any(ODD.search(item) for item in self.requirements):
             raise wrong("given `requirements` such as numpy>=1.26, one each; options belong in `requirements_file`")
         if self.wheels is not None and (self.index is not None or self.extra_index_url is not None):
@@ -170,10 +173,10 @@ def _making(one: Instance) -> list[Item]:
     wants, limits = _requirements(one), _constraints(one)
     pip = [interpreter(fields), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
     if wants:
-        operations.append({"verb": "put", "path": requirements, "type": "file", "data": wants})
+        operations.append({"verb": "put", "path": requirements, "type": "file", "data": wants, "mode": "0600"})
         pip += [*(["--require-hashes"] if fields.lock is not None else []), "-r", requirements]
     if limits is not None:
-        operations.append({"verb": "put", "path": constraints, "type": "file", "data": limits})
+        operations.append({"verb": "put", "path": constraints, "type": "file", "data": limits, "mode": "0600"})
         pip += ["-c", constraints]
     if fields.wheels is not None:
         pip += ["--no-index", "--find-links", fields.wheels]
@@ -189,30 +192,27 @@ def _note(one: Instance, asked: Mapping[str, str]) -> Script:
 def _asked(one: Instance) -> Mapping[str, str]:
     fields: PythonEnv = one.fields
     values = {"path": fields.path, "python": scripts.version_of(fields.python) or fields.python}
-    text = ", ".join(fields.requirements)
+    text = shown(", ".join(fields.requirements))
     if text:
         values["requirements"] = text if len(text) <= SHOWN_CHARS else digest_bytes(text.encode())
     if fields.requirements_file is not None:
-        values["requirements_file"] = digest_bytes(one.read("requirements_file", fields.requirements_file))
+        values["requirements_file"] = _digest(one.read("requirements_file", fields.requirements_file))
     if fields.lock is not None:
-        values["lock"] = digest_bytes(_locked(one, fields.lock))
+        values["lock"] = _digest(_locked(one, fields.lock))
     limits = _constraints(one)
     if limits is not None:
-        values["constraints"] = digest_bytes(limits)
+        values["constraints"] = _digest(limits)
     for name in ("index", "extra_index_url"):
         if getattr(fields, name) is not None:
-            values[name] = _without_account(getattr(fields, name))
+            values[name] = shown(getattr(fields, name))
     if fields.wheels is not None:
         values["wheels"] = _wheels(one, fields.wheels)
     return values
 
 
-def _without_account(address: str) -> str:
-    """The address as it may be shown and recorded: its account, which may hold a password, by digest."""
-    scheme, mark, rest = address.partition("://")
-    place, slash, path = rest.partition("/")
-    account, at, host = place.rpartition("@")
-    return f"{scheme}{mark}{host}{slash}{path} (account {digest_bytes(account.encode())[:8]})" if mark and at else address
+def _digest(data: bytes) -> str:
+    """The digest of a file as it may be shown: a password in it could be guessed from a digest of the whole."""
+    return digest_bytes(shown(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
 
 
 def _checks(one: Instance) -> Mapping[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from typing import LiteralString
+
+HOME = re.compile(r"(~(?:[a-z_][a-z0-9_-]*)?)(?:/(.*))?", re.DOTALL)
 
 
 class Script(str):
@@ -18,6 +21,14 @@ def quote(text: str) -> Script:
     if "\0" in text:
         raise ValueError("a NUL cannot be passed to a program")
     return Script(shlex.quote(text))
+
+
+def place(path: str) -> Script:
+    """One word for a path on the machine: `~` at its beginning is the home folder there, as the agent reads it; all else is as written."""
+    found = HOME.fullmatch(path)
+    if found is None:
+        return quote(path)
+    return Script(found[1] + (f"/{quote(found[2])}" if found[2] else ""))
 
 
 def join(words: Iterable[str]) -> Script:

@@ -92,23 +92,46 @@ if [ "$old" != "$2" ]; then
 fi
 [ -d "$2" ] || install -d -m 0700 -o "$1" -g "$(id -g "$1")" "$2"
 """
+# What lies in a home folder is its account's to swap at any moment, so all but the folder `.ssh` itself is done with the account's own
+# rights, and a link that appears there leads root nowhere: neither mkdir nor chown -h follows one.
 _KEYS = """
-name=$1 mark=$2
-shift 2
+name=$1 mark=$2 program=$3
+shift 3
 home=$(getent passwd "$name" | cut -d: -f6)
 group=$(id -g "$name")
-ssh=$home/.ssh file=$home/.ssh/authorized_keys
+ssh=$home/.ssh
+as_owner() {
+  if [ "$(id -un)" = "$name" ]; then "$@"
+  elif setpriv --reuid "$name" --regid "$group" --init-groups true 2>/dev/null; then
+    setpriv --reuid "$name" --regid "$group" --init-groups "$@"
+  elif command -v runuser >/dev/null; then runuser -u "$name" -- "$@"
+  else echo "neither setpriv nor runuser of util-linux is here, which keys are written with: add a package resource for it" >&2; exit 1
+  fi
+}
 [ -d "$home" ] || install -d -m 0700 -o "$name" -g "$group" "$home"
+[ -e "$ssh" ] || [ -L "$ssh" ] || mkdir -m 0700 -- "$ssh"
+[ -L "$ssh" ] || [ "$(stat -c %U -- "$ssh")" = "$name" ] || chown -h "$name:$group" -- "$ssh"
+[ $# -eq 0 ] || printf '%s\\n' "$@" | as_owner /bin/sh -euc "$program" keys "$ssh" "$mark"
+[ $# -gt 0 ] || as_owner /bin/sh -euc "$program" keys "$ssh" "$mark" </dev/null
+"""
+# Runs as the account; tags and keys come line by line, since a list of arguments has a limit.
+_WRITE_KEYS = """
+ssh=$1 file=$1/authorized_keys mark=$2
+cd /
 for each in "$ssh" "$file"; do
   [ ! -L "$each" ] || { echo "$each is a link: keys are not written through it" >&2; exit 1; }
 done
-install -d -m 0700 -o "$name" -g "$group" "$ssh"
-ours=$(mktemp) added=$(mktemp) new=$(mktemp "$ssh/.albor.XXXXXX")
+[ ! -e "$file" ] || [ -r "$file" ] || { echo "$file cannot be read by the account it is for: give it to that account" >&2; exit 1; }
+umask 077
+chmod 0700 "$ssh"
+ours= added= new=
+trap 'exit 143' TERM
 trap 'rm -f "$ours" "$added" "$new"' EXIT
-while [ $# -gt 0 ]; do
-  printf '%s\\n' "$2" >>"$ours"
-  printf '%s: %s\\n%s\\n' "$mark" "$1" "$2" >>"$added"
-  shift 2
+ours=$(mktemp "$ssh/.albor.XXXXXX") added=$(mktemp "$ssh/.albor.XXXXXX") new=$(mktemp "$ssh/.albor.XXXXXX")
+while IFS= read -r tag; do
+  IFS= read -r key
+  printf '%s\\n' "$key" >>"$ours"
+  printf '%s: %s\\n%s\\n' "$mark" "$tag" "$key" >>"$added"
 done
 [ ! -e "$file" ] || awk -v mark="$mark" '
   FILENAME == ARGV[1] { ours[$0]; next }
@@ -118,8 +141,6 @@ done
   !($0 in ours)
 ' "$ours" "$file" >"$new"
 cat "$added" >>"$new"
-chown "$name:$group" "$new"
-chmod 0600 "$new"
 sync "$new"
 mv -f "$new" "$file"
 """
@@ -180,7 +201,7 @@ class UserKind(Convergent):
             commands += [needs.program("useradd", "passwd, shadow-utils or shadow; busybox's adduser is not enough", one)]
             commands += _making(fields, off) if "state" in off else _changing(fields, off)
         if off & KEYS and (fields.ssh_authorized_keys or observed.values.get("ssh_authorized_keys", NONE) != NONE):
-            commands.append(fixed(_KEYS, fields.name, MARK, *_tagged(_declared_keys(fields))))
+            commands.append(fixed(_KEYS, fields.name, MARK, _WRITE_KEYS, *_tagged(_declared_keys(fields))))
         # All files of the home folder are moved, or get the new number.
         timeout_s = SLOW_TIMEOUT_S if off & SLOW else SH_TIMEOUT_S
         return [sh(*commands, timeout_s=timeout_s)] if len(commands) > 1 else []

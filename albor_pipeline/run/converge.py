@@ -13,7 +13,7 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.plan import Action, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, Origin, Result, Status
-from albor_pipeline.plan.decide import Decision, difference, is_elsewhere, masked
+from albor_pipeline.plan.decide import Decision, begun, difference, is_elsewhere, masked
 from albor_pipeline.resources.base import Convergent, Instance, Item
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.run.observe import Take, probes_of
@@ -44,10 +44,12 @@ class Convergence:
         self._kind = convergent(self._one.resource.kind)
         seen = run.observed.infra.get(step.key)
         self._observed = masked(seen, wanted, self._entry(), self._one.resource.ignore_drift) or Observation(False)
+        self._removal = removal(self._kind, self._one, before=self._was_there(), made=self._kind.made(self._one, self._observed))
 
     def begin(self) -> Outcome:
-        """Put the resource among the running ones; its request is sent after that."""
-        return Outcome(self._step.key, act=self._ask, work=self._work)
+        """Put the resource among the running ones; its request is sent once that is recorded: what is made and never proven is ours."""
+        current = Current(self._work.wanted, self._run.id, 0, self._run.clock(), Status.RUNNING, removal=self._removal)
+        return Outcome(self._step.key, "converging", replace(self._entry(), current=current), act=self._ask, work=self._work)
 
     def _ask(self) -> None:
         again = self._decision.reason.code == "forced" or any(change.group == "triggers" for change in self._decision.changes)
@@ -82,31 +84,34 @@ class Convergence:
         if off:
             return self._failed(difference(off, seen, "planned") + " after converge")
         now, seconds = self._run.clock(), time.monotonic() - self._work.since_s
-        kept = removal(self._kind, self._one, before=self._was_there())
-        result = Result(self._work.wanted, {}, self._run.id, now, round(seconds, 3), observed=dict(wanted), removal=kept)
+        result = Result(self._work.wanted, {}, self._run.id, now, round(seconds, 3), observed=dict(wanted), removal=self._removal)
         entry = replace(self._entry(), in_force=result, current=None)
         word = WORDS[self._decision.action]
-        event = StepEvent(self._step.key, word, now, seconds=seconds)
+        note = "; ".join(self._kind.leaves(self._one, self._observed))
+        event = StepEvent(self._step.key, word, now, note=note, seconds=seconds)
         return Outcome(self._step.key, "converged", entry, events=(event,), word=word)
 
     def _as_the_kind_sees(self) -> Observation:
-        """What was observed, with the digest of a content that holds a secret as its kind knows it."""
-        seen, wanted = self._observed.values, self._work.wanted.parts.get("fields", {})
-        if not self._one.secret or "content" not in seen or seen["content"] != wanted.get("content"):
-            return self._observed
-        return replace(self._observed, values={**seen, "content": self._kind.wanted(self._one)["content"]})
+        """What was observed, with what is as wanted in the kind's own words: a secret is recorded in others."""
+        seen, wanted, own = self._observed.values, self._work.wanted.parts.get("fields", {}), self._kind.wanted(self._one)
+        same = {name: value for name, value in own.items() if name in seen and seen[name] == wanted.get(name)}
+        return replace(self._observed, values={**seen, **same})
 
     def _was_there(self) -> bool:
-        """Whether the thing was there before anything of ours made it; then it is not ours to take away."""
+        """Whether the thing was there before anything of ours made it, or began to; then it is not ours to take away."""
         result, wanted = self._entry().in_force, self._work.wanted
+        begins = begun(wanted, self._entry())
         if self._decision.action is not Action.UPDATE:
             return False
-        if result is None or is_elsewhere(wanted, result):
+        result = None if result is None or is_elsewhere(wanted, result) else result
+        known = [each for each in (result, begins) if each is not None and (each is result or each.removal)]
+        if not known:
             return self._kind.was_there(self._observed, wanted.parts.get("fields", {}))
-        before = result.fingerprint.parts.get("fields", {})
+        before = {name for each in known for name in each.fingerprint.parts.get("fields", {})}
         more = [name for name in wanted.parts.get("fields", {}) if name not in before] if self._kind.many else []
         grown = any(self._observed.values.get(name, "absent") != "absent" for name in more)
-        return grown or bool(result.removal.get("found")) or (not result.removal and result.origin is Origin.FOUND)
+        found = any(each.removal.get("found") for each in known)
+        return grown or found or (result is not None and not result.removal and result.origin is Origin.FOUND)
 
     def _failed(self, detail: str, tail: tuple[str, ...] = ()) -> Outcome:
         return _failed(self._run, self._work, self._entry(), detail, tail)
@@ -123,10 +128,10 @@ class Removal:
         self._step = step
         self._send = send
         self._entry = run.state.state.entries[step.key]
-        result = self._entry.in_force
-        assert result is not None
-        self._how = result.removal
-        self._work = Work(step, result.fingerprint, time.monotonic())
+        last = self._entry.in_force or self._entry.current
+        assert last is not None
+        self._how = self._entry.removal
+        self._work = Work(step, last.fingerprint, time.monotonic())
 
     def begin(self) -> Outcome:
         """Put it among the running ones; its request is sent after that."""
@@ -168,16 +173,16 @@ def trouble(reply: Message) -> tuple[str, tuple[str, ...]] | None:
     return f"{what}{how}", tuple(lines[-10:])
 
 
-def removal(kind: Convergent, one: Instance, *, before: bool = False) -> Mapping[str, Any]:
+def removal(kind: Convergent, one: Instance, *, before: bool = False, made: Sequence[str] = ()) -> Mapping[str, Any]:
     """How a thing is taken away once it is declared no more, as it is recorded; nothing where nothing was to be there.
 
-    What was there `before` is recorded as `found`, and stays.
+    What was there `before` is recorded as `found`, and stays; of what is inside it, what we `made` is ours all the same.
     """
     if getattr(one.fields, "state", None) == "absent":
         return {}
     marks = {"prevented": one.resource.prevent_destroy, "found": before}
     told = {"operations": kind.remove(one), "sudo": one.resource.sudo, "exclusive": kind.exclusive}
-    return told | {name: True for name, given in marks.items() if given}
+    return told | {name: True for name, given in marks.items() if given} | ({"made": list(made)} if before and made else {})
 
 
 def found(run: Run, key: Key) -> dict[str, Any]:
@@ -194,6 +199,7 @@ def _hook(name: str, text: str) -> Item:
 def _failed(run: Run, work: Work, entry: Entry, detail: str, tail: tuple[str, ...]) -> Outcome:
     detail, tail = run.vault.mask(detail), tuple(run.vault.mask(line) for line in tail)
     now, key = run.clock(), work.step.key
-    current = Current(work.wanted, run.id, 0, now, Status.FAILED, "error", detail, ended_utc=now)
+    kept = entry.current.removal if entry.current is not None else {}
+    current = Current(work.wanted, run.id, 0, now, Status.FAILED, "error", detail, ended_utc=now, removal=kept)
     event = StepEvent(key, "FAILED", now, note=detail, tail=tail)
     return Outcome(key, "failed", replace(entry, current=current), detail, (event,), word="failed", failed=True)

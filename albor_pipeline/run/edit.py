@@ -50,7 +50,7 @@ def forget(session: Session, name: str) -> Key:
 
 def _refuse_running(session: Session, key: Key) -> None:
     current = session.state.entries[key].current
-    if current is not None and current.status is Status.RUNNING:
+    if current is not None and current.attempt and current.status is Status.RUNNING:
         raise StateError.of("row-running", f"{key} is recorded as running", f"wait for its end, or: albor-pipeline cancel {key.resource}")
 
 

@@ -37,7 +37,7 @@ def check(manifest: Manifest, entries: Mapping[Key, Entry]) -> None:
 
 
 def _runs(entry: Entry) -> bool:
-    return entry.current is not None and entry.current.status is Status.RUNNING
+    return entry.current is not None and bool(entry.current.attempt) and entry.current.status is Status.RUNNING
 
 
 def seen(state: State, renamed: Mapping[Key, Key]) -> State:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import Problems, UnreachableError
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import MachineView, Observation, Observed, StageAnswer, Tree, Verified
-from albor_pipeline.model.resource import Key
-from albor_pipeline.model.state import Entry, Result, State
+from albor_pipeline.model.resource import Key, Resource
+from albor_pipeline.model.state import Entry, Origin, Result, State
 from albor_pipeline.plan import fingerprint
 from albor_pipeline.plan.flow import paths_of_checks
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Input, Inputs
-from albor_pipeline.resources.base import Convergent, Instance, Item
+from albor_pipeline.resources.base import Convergent, Instance, Item, keyed
 from albor_pipeline.resources.python_env import PythonEnv, contents, interpreter
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
@@ -78,6 +79,7 @@ class Observer:
         self._state_dir = state_dir
         self._machines: dict[str, MachineView] = {}
         self._entries: Mapping[Key, Entry] = {}
+        self._foreign: set[str] = set()
         self._waiting: list[tuple[str, Callable[[], Sequence[Mapping[str, Any]]], list[list[Take]]]] = []
 
     @cached_property
@@ -91,6 +93,8 @@ class Observer:
         """Send the machines, which said hello, their questions about these resources; observe() waits for the answers."""
         self._entries = state.entries
         self._machines = {name: self._view(name, state.lineage) for name in self.manifest.machines}
+        ids = state.machine_ids.items()
+        self._foreign = {name for name, known in ids if name in self._machines and self._machines[name].machine_id not in (known, "", None)}
         items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
         for key in chosen:
             if key.machine in self.fleet.agents:
@@ -301,7 +305,23 @@ class Observer:
         declared = self.manifest.resources[key.resource]
         resource = self._vault.resource(declared)
         machine, gpu = self.manifest.machines[key.machine], key in self._with_gpu
-        return Instance(resource, machine, self.root, resource is not declared, self.deep, gpu, looked_for=self.looked_for)
+        before, ours = self._proven(key, resource)
+        return Instance(
+            resource, machine, self.root, resource is not declared, self.deep, gpu, self.fleet.lineage, before, ours,
+            looked_for=self.looked_for,
+        )  # fmt: skip
+
+    def _proven(self, key: Key, resource: Resource) -> tuple[Mapping[str, str], frozenset[str] | None]:
+        """The values that this very thing was proven with last, and what inside it is ours where not all is."""
+        entry = self._entries.get(key)
+        result = entry.in_force if entry is not None and key.machine not in self._foreign else None
+        if result is None or not result.observed:
+            return {}, None
+        place = convergent(resource.kind).identity(resource.fields_on(key.machine))
+        if result.fingerprint.parts.get("place", place) != place:
+            return {}, None
+        found = result.removal.get("found") or (not result.removal and result.origin is Origin.FOUND)
+        return result.observed, frozenset(result.removal.get("made", ())) if found else None
 
     @cached_property
     def _with_gpu(self) -> frozenset[Key]:
@@ -317,13 +337,15 @@ class Observer:
     def seen(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> Observation:
         """What a probe found of a resource, as it may be recorded."""
         found = convergent(one.resource.kind).observe(one, results)
-        return replace(found, values=self._recordable(one, found.values))
+        error = None if found.error is None else self._vault.mask(found.error)
+        return replace(found, values=self._recordable(one, found.values), error=error)
 
     def _recordable(self, one: Instance, values: Mapping[str, str]) -> Mapping[str, str]:
-        """The digest of a content with a secret is keyed by the lineage: the same secret elsewhere has another."""
+        """No password of an address; the digest of a content with a secret keyed by the lineage: the same secret elsewhere has another."""
+        values = {name: shown(value) for name, value in values.items()}
         if not one.secret or "content" not in values:
             return values
-        return {**values, "content": digest_bytes(f"{self.fleet.lineage} {values['content']}".encode())}
+        return {**values, "content": keyed(one, values["content"])}
 
     def infra_items(self, key: Key) -> list[tuple[dict[str, Any], Take]]:
         """The probe items of a resource that is no task; none for a task."""

@@ -13,11 +13,13 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from albor_pipeline.errors import AlborError, Diagnostic, ManifestError
+from albor_pipeline.model import addresses
 from albor_pipeline.model.manifest import AGE, SECRET, Manifest
 from albor_pipeline.model.resource import Resource
 
@@ -113,13 +115,21 @@ class Vault:
         return replace(resource, fields=copies[resource.machines[0]], fields_by_machine=copies)
 
     def mask(self, text: str) -> str:
-        """The text with every secret that is known by now replaced."""
+        """The text with every secret that is known by now replaced, and the password of every address."""
         masker = self.masker()
-        return masker.feed(text) + masker.end()
+        return addresses.shown(masker.feed(text) + masker.end())
 
     def masker(self) -> Masker:
         """What masks every secret that is known by now in a text that comes in pieces."""
-        return Masker(self._values.values())
+        return Masker((*self._values.values(), *self._passwords))
+
+    @cached_property
+    def _passwords(self) -> frozenset[str]:
+        """Those in the addresses that the manifest names in clear text."""
+        resources = self._manifest.resources.values()
+        fields = [resource.fields_on(machine) for resource in resources for machine in resource.machines]
+        texts = [*(each.model_dump() for each in fields if each is not None), *(dict(resource.hooks) for resource in resources)]
+        return frozenset(addresses.passwords(texts))
 
     def _fields(self, fields: Any) -> Any:
         held = {name: text for name in SECRET_TEXTS if isinstance(text := getattr(fields, name, None), str)}

@@ -42,6 +42,7 @@ TAIL_LINES = 10
 LOG_LIMIT_BYTES = 4 << 20
 OVERTAKEN = ("busy", "stale")
 MAX_TRIES = 3
+HALF_WAY = "what was begun there may be half done: the next apply looks, and finishes it"
 SPARE_CPU_SLOTS = 2  # while a task is proven and journaled its core is free; ninja starts as many more
 
 Reply = Callable[[Message], list[Outcome]]
@@ -363,7 +364,7 @@ class Workers:
         return act
 
     def lost(self, machine: str, why: str) -> list[Outcome]:
-        """A machine is not ours any more: its attempts live on as far as we know; its steps are left running in the state."""
+        """A machine is not ours any more: its attempts live on as far as we know, other work may be half done; all stays recorded."""
         run = self._run
         error = UnreachableError.of("unreachable", why)
         assert isinstance(error, UnreachableError)
@@ -376,8 +377,9 @@ class Workers:
         outcomes += self.moves.lost(machine, why)
         for key in self.work.keys() - moving:
             if key.machine == machine:
+                after = "the attempt goes on by itself" if self.work[key].number else HALF_WAY
                 fails = run.manifest.policy.fails_unreachable
-                event = StepEvent(key, "FAILED" if fails else "unknown", self.clock(), note=f"{why}; the attempt goes on by itself")
+                event = StepEvent(key, "FAILED" if fails else "unknown", self.clock(), note=f"{why}; {after}")
                 word = "failed" if fails else "unreachable"
                 outcomes.append(Outcome(key, entry=self._entry(key), word=word, failed=True, events=(event,)))
         return outcomes

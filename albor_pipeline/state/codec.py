@@ -20,7 +20,7 @@ Json = Mapping[str, Any]
 
 _RESULT = frozenset(["fingerprint", "outputs", "run", "at_utc", "seconds", "attempt", "origin", "observed", "summary", "removal"])
 _CURRENT = frozenset(
-    ["fingerprint", "run", "attempt", "since_utc", "status", "exit_class", "detail", "log", "ended_utc"]
+    ["fingerprint", "run", "attempt", "since_utc", "status", "exit_class", "detail", "log", "ended_utc", "removal"]
 )
 _ENTRY = frozenset(["resource", "kind", "in_force", "current"])
 
@@ -128,6 +128,7 @@ def current_to_json(current: Current) -> dict[str, Any]:
         "detail": current.detail,
         "log": current.log,
         "ended_utc": current.ended_utc,
+        "removal": dict(current.removal),
     }
     data |= {name: value for name, value in optional.items() if value}
     return {**data, **current.extra}
@@ -145,6 +146,7 @@ def current_from_json(data: Json) -> Current:
         detail=data.get("detail", ""),
         log=data.get("log", ""),
         ended_utc=data.get("ended_utc"),
+        removal=data.get("removal", {}),
         extra=_rest(data, _CURRENT),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from albor_pipeline.errors import Diagnostic, Source, Span
+from albor_pipeline.model import addresses
 
 TAB_COLUMNS = 4
 MAX_COLUMNS = 120
@@ -54,7 +55,8 @@ def summary(diagnostics: Iterable[Diagnostic], outcome: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text on one line with every control and direction character written out as <U+202E>."""
+    """The text on one line with every control and direction character written out as <U+202E>, and no password of an address."""
+    text = addresses.shown(text)
     if text.isascii() and text.isprintable():
         return text
     return "".join(_glyph(letter) for letter in text)
@@ -107,7 +109,7 @@ def _source_lines(span: Span, width: int, cache: dict[int, list[str]]) -> _Excer
 
 def _lines(source: Source, cache: dict[int, list[str]]) -> list[str]:
     if id(source) not in cache:
-        cache[id(source)] = [line.rstrip("\r") for line in source.text.split("\n")]
+        cache[id(source)] = [line.rstrip("\r") for line in addresses.blotted(source.text).split("\n")]
     return cache[id(source)]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from albor_pipeline.errors import AlborError, Diagnostic
+from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.events import RunReport
 from albor_pipeline.model.plan import Action, Plan, Step
 from albor_pipeline.model.resource import Key
@@ -31,7 +32,8 @@ def of_diagnostic(item: Diagnostic) -> Document:
     place = None
     if item.span is not None:
         place = {"file": item.span.source.name, "line": item.span.line, "column": item.span.column}
-    return {"level": item.level, "code": item.code, "message": item.message, "at": place, "label": item.label, "notes": list(item.notes)}
+    texts = {"message": shown(item.message), "at": place, "label": shown(item.label), "notes": [shown(note) for note in item.notes]}
+    return {"level": item.level, "code": item.code, **texts}
 
 
 def of_error(error: AlborError) -> Document:

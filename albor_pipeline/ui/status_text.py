@@ -30,7 +30,7 @@ def status_lines(document: Mapping[str, Any], when: str | None) -> list[str]:
 def note_lines(row: Mapping[str, Any]) -> list[str]:
     """What stands in the last column of a row."""
     if row["status"] == "running":
-        return words.progress(row["progress"]) or ["attempt " + str(row["attempt"])]
+        return words.progress(row["progress"]) or [f"attempt {row['attempt']}" if row["attempt"] else f"begun in run {row['run']}"]
     if row["status"] == "failed":
         return [", ".join(part for part in (row["detail"] or row["exit_class"], row["log"]) if part)]
     if row.get("waits_for"):

@@ -6,12 +6,14 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from resources.test_cases import resource_of
 
+from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.docker import Docker, DockerKind
@@ -116,3 +118,10 @@ def test_every_text_field_is_among_them() -> None:
     tried = {name for name, _put in FIELDS}
     assert set(Docker.model_fields) - tried == {"state", "description"}
     assert {"driver_version", "cuda_version", "rocm_version"} <= set(Gpu.model_fields)
+
+
+def test_a_variable_is_shown_by_a_digest_that_tells_nothing_without_the_key(tmp_path: Path) -> None:
+    one = resource_of({"fields": {"name": "box", "image": "i", "environment": ["PIN=1234"]}}, "docker", tmp_path)
+    shown = {DockerKind().wanted(replace(one, lineage=lineage))["environment"] for lineage in ("a", "b")}
+    assert len(shown) == 2, "the same value has another digest in another lineage"
+    assert f"PIN={digest_bytes(b'1234')[:8]}" not in shown

@@ -50,12 +50,20 @@ def driver(version: str) -> list[Package]:
     ]
 
 
+def next_branch() -> list[Package]:
+    """A driver of another branch, what it needs in two versions, and a package that cannot be beside it."""
+    smi = {"/usr/bin/nvidia-smi": SMI.replace("@VERSION@", "560.28.03")}
+    needs = "Depends: bed-firmware\nConflicts: bed-nouveau, nvidia-driver-550, nvidia-utils-550"
+    made = Package("nvidia-driver-560", "560.28.03-1", smi, ("Source: nvidia-graphics-drivers-560", needs))
+    return [made, Package("bed-firmware", "1.0"), Package("bed-firmware", "2.0"), Package("bed-nouveau", "1.0")]
+
+
 @pytest.fixture
 def box(box: Machine) -> Iterator[Machine]:
     """The machine, whose apt knows two versions of a driver, and a toolkit."""
     toolkit = Package("cuda-toolkit-12-4", "12.4.1-1", {"/usr/local/cuda-12.4/bin/nvcc": NVCC})
     other = Package("nvidia-container-toolkit", "1.16.0-1")
-    with source(box, "gpu", [*driver("550.54.15"), *driver("550.90.07"), toolkit, other]):
+    with source(box, "gpu", [*driver("550.54.15"), *driver("550.90.07"), *next_branch(), toolkit, other]):
         yield box
     box.do(f"rm -rf {KEPT}")
 
@@ -137,3 +145,23 @@ def test_a_limit_of_memory_is_told_to_the_tasks_of_the_machine(make: Make, box: 
     assert tale.there(box, "./out").read_text() == "a limit none\n"
     tale.edit("driver_version: '550'", "driver_version: '550', gpu_backend: cpu")
     assert tale.run("apply", "--yes").exit == 0
+
+
+def test_an_install_removes_no_package_of_others_and_keeps_to_what_is_pinned_on_the_machine(make: Make, box: Machine) -> None:
+    """The known defect: apt might remove anything for a driver's sake, and took no notice of /etc/apt/preferences."""
+    pins = "Package: bed-firmware\nPin: version 1.0\nPin-Priority: 900\n"
+    old = "nvidia-driver-550=550.54.15-0ubuntu1 nvidia-utils-550=550.54.15-0ubuntu1"
+    box.do(f"printf '%s' '{pins}' > /etc/apt/preferences; apt-get -q update; apt-get -q -y install {old} bed-nouveau")
+    try:
+        tale = project(make, "driver_version: '560', persistence_mode: false")
+        said = tale.run("apply", "--yes")
+        assert said.exit == 3 and "this would remove bed-nouveau" in said.err, said
+        assert "bed-nouveau" in box.do("dpkg-query -W -f '${Package}\\n' 'bed-*'")
+        box.do("apt-get -q -y remove bed-nouveau")
+        said = tale.run("apply", "--yes")
+        assert said.exit == 0, said
+        left = box.do("dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\\n' 'nvidia-*' 'bed-*' | grep ^ii")
+        assert left == "ii bed-firmware 1.0\nii nvidia-driver-560 560.28.03-1\n"
+        assert box.do("cat /etc/apt/preferences") == pins
+    finally:
+        box.do("rm -f /etc/apt/preferences")

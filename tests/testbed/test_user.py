@@ -71,3 +71,18 @@ def test_what_stands_in_the_way_of_an_account_is_said(make: Make, clean: Machine
         One(make(), "user", name="zed").fails("useradd is not installed on lambda: add a package resource for it (passwd, ")
     finally:
         clean.do("mv /usr/sbin/usermod.kept /usr/sbin/useradd")
+
+
+def test_an_account_that_swaps_its_folder_for_a_link_leads_root_nowhere(make: Make, clean: Machine) -> None:
+    one = One(make(), "user", name="zoe", ssh_authorized_keys=[KEY]).applies()
+    clean.do("mkdir -m 0755 /srv/zoe; cp /etc/fstab /srv/zoe/authorized_keys; chmod 600 /srv/zoe/authorized_keys")
+    swap = "cd ~zoe; while [ ! -e stop ]; do mv -T .ssh .s; ln -s /srv/zoe .ssh; rm .ssh; mv -T .s .ssh; done 2>/dev/null"
+    clean.do(f"{{ setsid runuser -u zoe -- sh -c '{swap}' >/dev/null 2>&1 & }}")
+    for key in (OTHER, KEY) * 3:
+        one.now(ssh_authorized_keys=[key]).plans()
+        one.project.run("apply", "--yes")
+    clean.do("runuser -u zoe -- touch ~zoe/stop; sleep 0.3; rm -f ~zoe/stop")
+    assert clean.do("stat -c '%U %a' /srv/zoe /srv/zoe/authorized_keys; ls -A /srv/zoe") == "root 755\nroot 600\nauthorized_keys\n"
+    clean.do("cmp /etc/fstab /srv/zoe/authorized_keys; [ ! -L ~zoe/.ssh ] || rm ~zoe/.ssh")
+    one.now(ssh_authorized_keys=[OTHER, KEY]).applies().settled()
+    assert clean.do("stat -c '%U %a' ~zoe/.ssh ~zoe/.ssh/authorized_keys") == "zoe 700\nzoe 600\n"

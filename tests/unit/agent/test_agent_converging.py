@@ -71,3 +71,25 @@ def test_a_folder_goes_only_when_it_is_empty(tmp_path: Path) -> None:
     (tmp_path / "dir/theirs").unlink()
     do(tmp_path, *[{"verb": "put", "path": "dir", "type": "vacant"}] * 2)
     assert not (tmp_path / "dir").exists()
+
+
+@pytest.mark.parametrize("left", ["sleep 60", "exec >&- 2>&-; sleep 60", "(trap '' TERM; sleep 60)"])
+def test_a_script_that_is_ended_at_its_limit_clears_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    monkeypatch.setattr(scripts, "GRACE_S", 0.5 if "trap" in left else 30.0)
+    script = f"kept=$(mktemp ./kept.XXXXXX); trap 'rm -f \"$kept\"; touch cleared' EXIT; {left}; touch never"
+    result = scripts.run_script(script, 0.3, None, str(tmp_path))
+    assert result["timed_out"] and result["exit"] is None
+    stubborn = "trap" in left
+    assert (tmp_path / "cleared").exists() != stubborn, "what does not end when it is asked to is killed"
+    assert not (tmp_path / "never").exists() and bool(list(tmp_path.glob("kept.*"))) == stubborn
+
+
+def test_a_script_that_is_left_behind_by_an_agent_that_goes_clears_up(tmp_path: Path) -> None:
+    script = "trap 'touch cleared' EXIT; touch began; sleep 60"
+    thread = threading.Thread(target=scripts.run_script, args=(script, None, None, str(tmp_path)))
+    thread.start()
+    while not (tmp_path / "began").exists():
+        thread.join(0.01)
+    scripts.kill_all()
+    thread.join()
+    assert (tmp_path / "cleared").exists()

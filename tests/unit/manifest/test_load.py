@@ -239,10 +239,20 @@ def test_a_template_in_a_param_is_said_to_stay_one(tmp_path: Path) -> None:
     ]
 
 
-def test_one_file_declared_twice_is_a_warning(tmp_path: Path) -> None:
-    text = f"{HEAD}machines: {{m: {{addr: localhost, workdir: /srv}}}}\nresources:\n  a: {{type: file, path: x, content: 1}}\n"
-    text += "  b: {type: file, path: ./x, content: 2}\n  c: {type: file, machine: m, path: x}\n"
-    text += "  d: {type: file, machine: m, path: /srv/x/y}\n"
-    assert [item.message for item in read(tmp_path, text).warnings] == [
-        "`b` and `a` are one file, `./x`: each run would undo what the other one did",
+@pytest.mark.parametrize(("one", "two", "field"), [
+    ("content: 1", "content: 2", "content"), ("content: 1", "source: x", "content"), ("mode: 0600", "mode: 0644", "mode"),
+    ("state: absent", "content: 1", "state"), ("state: symlink, target: a", "state: symlink, target: b", "target"),
+    ("owner: ann", "owner: bob", "owner"), ("state: directory, source: a", "state: directory, source: b", "source"),
+])  # fmt: skip
+def test_one_file_declared_in_two_ways_is_an_error(tmp_path: Path, one: str, two: str, field: str) -> None:
+    text = f"{HEAD}resources:\n  a: {{type: file, path: srv/x, {one}}}\n  b: {{type: file, path: ./srv/y/../x/, {two}}}\n"
+    assert [(item.level, item.message) for item in problems(tmp_path, text)] == [
+        ("error", f"`b` and `a` are one file, `./srv/y/../x/`, with another `{field}`: each would undo what the other one did"),
     ]
+
+
+def test_files_that_do_not_contradict_one_another_may_have_one_path(tmp_path: Path) -> None:
+    text = f"{HEAD}machines: {{m: {{addr: localhost, workdir: /srv}}}}\nresources:\n  a: {{type: file, path: x, content: 1}}\n"
+    text += "  b: {type: file, path: ./x, content: 1, tags: [two]}\n  c: {type: file, path: x, mode: 0600}\n"
+    text += "  d: {type: file, machine: m, path: x, content: 2}\n  e: {type: file, machine: m, path: /srv/x/y}\n"
+    assert read(tmp_path, text).warnings == ()

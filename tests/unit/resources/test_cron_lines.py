@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from albor_pipeline.manifest.load import load
+from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.base import Instance
+from albor_pipeline.resources.marks import cksum
 from albor_pipeline.resources.registry import convergent
 
 KIND = convergent("cron")
@@ -82,3 +84,30 @@ def test_a_crontab_whose_account_is_gone_is_none_of_anybody(tab: Path) -> None:
     assert [line for line in told.splitlines() if line.startswith("elsewhere")] == ["elsewhere root"]
     seen = KIND.observe(one, [{"exit": 0, "stdout": told}])
     assert seen.values["owner"] == "root"
+
+
+BLOCK = "# forjar:sweep\n# forjar-cmd:sweep\n"
+
+
+def test_a_block_of_forjar_is_taken_over_whatever_it_ran_and_what_forjar_left_above_is_nobodys(tab: Path) -> None:
+    tab.write_text(f"0 1 * * * oldest\n{BLOCK}0 2 * * * old\n0 3 * * * theirs\n")
+    state, text = applied(tab, schedule="@daily", command="new")
+    assert state == "present"
+    assert text.splitlines()[:2] == ["0 1 * * * oldest", "0 3 * * * theirs"] and text.splitlines()[3:] == ["@daily new"]
+
+
+@pytest.mark.parametrize("between", ["\n", "# theirs\n", "# forjar:other\n# forjar-cmd:other\n"])
+def test_a_line_that_is_not_right_below_the_marks_of_forjar_stays(tab: Path, between: str) -> None:
+    tab.write_text(f"{BLOCK}{between}0 3 * * * theirs\n")
+    state, text = applied(tab, schedule="@daily", command="new")
+    assert state == "absent"
+    assert text.startswith(f"{between}0 3 * * * theirs\n") and text.splitlines()[-1] == "@daily new"
+
+
+def test_a_block_of_forjar_in_the_crontab_of_another_account_is_left_alone(tab: Path) -> None:
+    tab.write_text(f"{BLOCK}0 3 * * * theirs\n# albor-pipeline it: sweep [{cksum(b'x')}]\n@daily x\n")
+    one = job(tab, schedule="@daily", command="x", owner="ann")
+    before = Observation(True, {"state": "present", "owner": "root"})
+    *_own, moved = KIND.converge(one, before)[0]["script"].split("set -- root")
+    does(tab, f"set -- root{moved}")
+    assert tab.read_text() == f"{BLOCK}0 3 * * * theirs\n"

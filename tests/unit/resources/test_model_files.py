@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,3 +321,19 @@ def test_a_model_without_a_source_is_refused_with_its_place(tmp_path: Path) -> N
     assert "m.yaml:4" in str(caught.value.diagnostics[0].span)
 
 
+
+
+def test_a_path_in_the_home_folder_is_found_there_by_all_of_it(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    fields = {"source": "ann/tiny", "path": "~/models/it's tiny", "format": "gguf", "quantization": "q4_k_m", "cache_dir": "~/kept"}
+    made = model(tmp_path, owner=str(getpass.getuser()), checksum="0" * 64, **fields)
+    with pytest.raises(FileError, match="it was removed"):
+        made.converge()
+    assert not (home / "models/it's tiny").exists() and not list((home / "kept").iterdir())
+    made = model(tmp_path, owner=str(getpass.getuser()), **fields)
+    assert made.converge() == "" and made.off == {}
+    assert names(home / "models") == ["it's tiny", "it's tiny.albor.json"] and names(home) == ["kept", "models"]
+    assert not (tmp_path / "~").exists()
+    assert made.remove() == "" and not list((home / "models").iterdir())

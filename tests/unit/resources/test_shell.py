@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
 
-from albor_pipeline.resources.shell import Script, fixed, join, lines, quote
+from albor_pipeline.resources.shell import Script, fixed, join, lines, place, quote
 
 
 def test_words_are_quoted_and_scripts_are_not() -> None:
@@ -29,3 +30,10 @@ def test_our_own_text_finds_its_words_as_they_are() -> None:
     assert subprocess.run(["/bin/sh"], input=text, capture_output=True, text=True, check=True).stdout == f"-n|{word}|end\n1"
     with pytest.raises(ValueError, match="NUL"):
         fixed("echo", "a\0b")
+
+
+def test_a_path_begins_at_the_home_folder_as_the_agent_reads_it_and_holds_nothing_else_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/srv/ann's")
+    for path in ("~", "~/x", "~/a b/$(x)/~", "~root/x y", "~nobody-is-called-so/x", "~$(x)/y", "a/~", "~\n", "/x", "'~'", "~/x\ny"):
+        done = subprocess.run(["sh", "-c", f"printf %s {place(path)}"], capture_output=True, text=True, check=True)
+        assert done.stdout == os.path.expanduser(path)  # noqa: PTH111 (what the agent does)

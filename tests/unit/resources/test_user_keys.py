@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def account(home: Path, *keys: str, **fields: object) -> Instance:
+def account(home: Path, *keys: str, of: str = "", **fields: object) -> Instance:
     words = "".join(f", {name}: {value}" for name, value in fields.items())
-    declared = f"{{type: user, name: {getpass.getuser()}, ssh_authorized_keys: {json.dumps(keys)}{words}}}"
+    declared = f"{{type: user, name: {of or getpass.getuser()}, ssh_authorized_keys: {json.dumps(keys)}{words}}}"
     (home.parent / "m.yaml").write_text(f"version: '1.0'\nname: t\nresources: {{it: {declared}}}\n")
     manifest = load(home.parent / "m.yaml")
     return Instance(manifest.resources["it"], manifest.machines["localhost"], home.parent)
@@ -79,3 +80,39 @@ def test_a_mark_whose_key_is_gone_claims_no_key_of_others(home: Path, keys: tupl
 def test_what_goes_through_all_files_of_a_home_has_an_hour(home: Path) -> None:
     one = account(home, uid=4000)
     assert [KIND.converge(one, Observation(True, {"state": "present", "uid": "3000"}))[0]["timeout_s"]] == [3600.0]
+
+
+STANDS_IN = """#!/bin/sh
+# Stands in for setpriv: what it runs has the account's rights, and the account has swapped its folder just before.
+[ "$1 $2 $3 $5" = "--reuid $ACCOUNT --regid --init-groups" ] || exit 9
+shift 5
+[ "$1" = true ] || { echo "$1" >>ran; [ ! -d swap ] || { mv home/.ssh home/.ssh.kept; ln -s ../swap home/.ssh; }; }
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_keys_are_written_with_the_rights_of_the_account_and_through_no_link(home: Path, swapped: bool) -> None:
+    """The known defect: root wrote into a folder that is the account's to swap for a link."""
+    for name, text in {"setpriv": STANDS_IN, "chown": "#!/bin/sh\necho \"$*\" >> chowned\n"}.items():
+        (home.parent / name).write_text(text.replace("$ACCOUNT", "nobody"))
+        (home.parent / name).chmod(0o755)
+    if swapped:
+        (home.parent / "swap").mkdir()
+    script = KIND.converge(account(home, NEW, of="nobody"), Observation(True, {"state": "present", "ssh_authorized_keys": "others"}))[0]
+    text = f"cd {home.parent}\n" + script["script"].replace("$(id -u)", "0").replace("$(id -un)", "root")
+    path = f"{home.parent}:/usr/bin:/bin"
+    done = subprocess.run(["/bin/sh", "-euc", text], env={"PATH": path}, text=True, capture_output=True, check=False)
+    assert (home.parent / "ran").read_text() == "/bin/sh\n", done
+    assert (home.parent / "chowned").read_text() == f"-h nobody:{_group()} -- {home}/.ssh\n", "the folder alone, no link followed"
+    if swapped:
+        assert done.returncode != 0 and ".ssh is a link: keys are not written through it" in done.stderr, done
+        assert not list((home.parent / "swap").iterdir()) and not list((home / ".ssh.kept").iterdir())
+    else:
+        assert NEW in (home / ".ssh/authorized_keys").read_text() and (home / ".ssh").stat().st_mode & 0o777 == 0o700
+        assert [path.name for path in (home / ".ssh").iterdir()] == ["authorized_keys"]
+        assert (home / ".ssh/authorized_keys").stat().st_mode & 0o777 == 0o600
+
+
+def _group() -> int:
+    return pwd.getpwnam("nobody").pw_gid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from albor_pipeline.manifest.load import load
@@ -28,7 +29,7 @@ def observer(tmp_path: Path, text: str) -> Any:
     path = tmp_path / "m.yaml"
     path.write_text(text)
     manifest = load(path)
-    nobody: Any = None
+    nobody: Any = SimpleNamespace(lineage="")
     return Observer(manifest, build(manifest), nobody, Vault(manifest), tmp_path)
 
 
