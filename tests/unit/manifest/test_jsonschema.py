@@ -38,7 +38,7 @@ policy: {failure: stop_on_first, parallel_machines: false, max_parallel: , notif
 outputs: {out: {value: 3}}
 resources:
   environment: {type: python_env, requirements: [numpy>=1.26]}
-  link: {type: file, path: /a, state: symlink, target: b}
+  link: {type: file, path: /l, state: symlink, target: b}
   text: {type: file, path: /a, content: 5, mode: 0644, machine: [localhost, lambda]}
   task:
     type: task

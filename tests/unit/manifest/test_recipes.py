@@ -16,7 +16,7 @@ recipe:
 resources:
   config:
     type: file
-    path: /srv/web.conf
+    path: "/srv/web-{{inputs.port}}.conf"
     content: "port {{inputs.port}} {{inputs.mode}} {{params.site}} {{machine.self.name}}"
   serve:
     type: task
