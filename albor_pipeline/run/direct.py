@@ -11,27 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from albor_pipeline.agent.reaching import NO_WAY
-from albor_pipeline.run.relay import Errand, Sent
+from albor_pipeline.run.relay import Errand, Transfer
 from albor_pipeline.transport.client import AgentClient, AgentError, Message
 
 SIGN_S = 5.0  # how often the source hears that this is still wanted; it stops without that
 
 
-class Direct:
-    """One transfer under way; `reply` is the target's last word, or `error` what went wrong and `culprit` on which machine."""
+class Direct(Transfer):
+    """A transfer past this process."""
 
     def __init__(self, errand: Errand, source: AgentClient, to: Mapping[str, Any], token: str) -> None:
         """`to` is how the source reaches the target, `token` that of the lease which this controller holds there."""
-        self.errand = errand
-        self.sent = Sent()
-        self.asked = False
-        self.reply: Mapping[str, Any] | None = None
-        self.error: AgentError | None = None
-        self.culprit = ""
+        super().__init__(errand)
         self._source = source
         self._number = source.queue("send", path=errand.source_path, root=errand.root, to=to, token=token, take=errand.taking)
         self._signed_s = time.monotonic()
-        self._stopped = False
 
     @property
     def ends(self) -> tuple[tuple[str, int]]:
@@ -42,11 +36,6 @@ class Direct:
     def is_cut(self) -> bool:
         """True when the connection to the source is no more."""
         return self._source.is_closed
-
-    @property
-    def over(self) -> bool:
-        """True once there is a last word or an error."""
-        return self.reply is not None or self.error is not None
 
     @property
     def no_way(self) -> str:

@@ -57,16 +57,29 @@ class Sent:
         return time.monotonic() - self.began_s
 
 
-class Relay:
-    """One transfer under way; `reply` is the target's last word, or `error` what went wrong and `culprit` on which machine."""
+class Transfer:
+    """One under way, whichever way; `reply` is the target's last word, or `error` what went wrong and `culprit` on which machine."""
 
-    def __init__(self, errand: Errand, source: AgentClient, target: AgentClient) -> None:
+    def __init__(self, errand: Errand) -> None:
         self.errand = errand
         self.sent = Sent()
         self.asked = False
         self.reply: Mapping[str, Any] | None = None
         self.error: AgentError | None = None
         self.culprit = ""
+        self._stopped = False
+
+    @property
+    def over(self) -> bool:
+        """True once there is a last word or an error."""
+        return self.reply is not None or self.error is not None
+
+
+class Relay(Transfer):
+    """A transfer through this process."""
+
+    def __init__(self, errand: Errand, source: AgentClient, target: AgentClient) -> None:
+        super().__init__(errand)
         self._source, self._target = source, target
         self._give = source.queue("give", path=errand.source_path, root=errand.root)
         source.hold(self._give)
@@ -74,7 +87,6 @@ class Relay:
         self._passed = 0
         self._granted = 0
         self._listing = 0
-        self._stopped = False
 
     @property
     def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -85,11 +97,6 @@ class Relay:
     def is_cut(self) -> bool:
         """True when a connection that this goes over is no more."""
         return self._source.is_closed or self._target.is_closed
-
-    @property
-    def over(self) -> bool:
-        """True once there is a last word or an error."""
-        return self.reply is not None or self.error is not None
 
     def take(self, machine: str, message: Message) -> None:
         """One message of one end. A reply of the source only tells that it has the tree."""

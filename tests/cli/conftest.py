@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sshd import Network
 
+from albor_pipeline.run.session import Session
 from cli.builder import Project
 
 
@@ -29,3 +30,13 @@ def network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     yield made
     made.close()
+
+
+@pytest.fixture
+def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No manifest may be read."""
+
+    def refuse(*args: object, **named: object) -> None:
+        raise AssertionError("the manifest is read")
+
+    monkeypatch.setattr(Session, "open", refuse)

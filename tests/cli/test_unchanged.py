@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from albor_pipeline.run.session import Session
 from albor_pipeline.state.hold import take
 from cli.builder import Project, Said
 
@@ -95,14 +94,6 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     yield found.__getitem__
     for project in found.values():
         project.close()
-
-
-@pytest.fixture
-def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **named: object) -> None:
-        raise AssertionError("the manifest is read")
-
-    monkeypatch.setattr(Session, "open", refuse)
 
 
 @pytest.mark.usefixtures("no_session")

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from sshd import Network
 
-from albor_pipeline.run.session import Session
 from cli.builder import Project, Said
 
 SETTLED_S = 2.2
@@ -85,14 +84,6 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
         for place in found.values():
             place.project.close()
         network.close()
-
-
-@pytest.fixture
-def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **named: object) -> None:
-        raise AssertionError("the manifest is read")
-
-    monkeypatch.setattr(Session, "open", refuse)
 
 
 @pytest.mark.usefixtures("no_session")
