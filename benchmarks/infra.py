@@ -5,8 +5,9 @@
 Against one sshd of its own, on loopback. Ours must converge from nothing in 1.0 s, and in twice what one tar stream that was written
 by hand takes, and find nothing to do in 0.6 s; pyinfra may take no less than 20 times as long, Ansible 80 times. Both are installed
 into environments of their own under build/, and measured once: they take a minute. --machines compares that many, of 50 things each, with
-one: they may take twice as long. --rtt-ms is a machine of the test bed (root) so far away; there nothing to do may take 4 round trips
-and 0.3 s more than a bare `ssh` and what nothing to do takes without a connection.
+one: they may take twice as long, though all their servers share this one's processors; bare logins at all of them stand beside that.
+--rtt-ms is a machine of the test bed (root) so far away; there nothing to do may take 4 round trips and 0.3 s more than a bare `ssh` and
+what nothing to do takes without a connection.
 """
 
 from __future__ import annotations
@@ -154,9 +155,16 @@ def machines(network: Network, where: Path, count: int, rounds: int) -> None:
     for root in roots.values():
         seconds([OURS, "apply", "bench.yaml"], root, env)
     same = in_turns({str(n): lambda root=root: seconds([OURS, "apply", "bench.yaml"], root, env) for n, root in roots.items()}, rounds)  # type: ignore[misc]
-    for what, times in (("from nothing", made), ("nothing to do", same)):
+    bare = in_turns({str(n): lambda n=n: logins(network, n) for n in roots}, rounds)  # type: ignore[misc]
+    for what, times, limit in (("from nothing", made, " (limit 2)"), ("nothing to do", same, " (limit 2)"), ("bare ssh", bare, "")):
         one, all_ = times["1"], times[str(count)]
-        row(f"{count} machines of {EACH} things, {what}", f"{all_:.2f} s", f"one {one:.2f} s: {all_ / one:.1f} x (limit 2)")
+        row(f"{count} machines of {EACH} things, {what}", f"{all_:.2f} s", f"one {one:.2f} s: {all_ / one:.1f} x{limit}")
+
+
+def logins(network: Network, count: int) -> float:
+    """Seconds of as many bare logins at once: all these machines are this one, and so are their processors."""
+    each = " ".join(f"ssh -F {network.config} box{number} true &" for number in range(count))
+    return seconds(["sh", "-c", f"{each} wait"], network.config.parent)
 
 
 def far_away(rtt_ms: float, rounds: int) -> None:

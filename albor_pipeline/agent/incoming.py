@@ -1,7 +1,10 @@
 """Files on their way to this machine, by digest, under .albor/incoming: whole ones, and parts that the next transfer goes on with.
 
-    .albor/incoming/<digest>         all its bytes, which had that digest when they came
+    .albor/incoming/<ab>/<digest>    all its bytes, which had that digest when they came; <ab> are its first letters
     .albor/incoming/<digest>.part    its first bytes, as many as had come when the connection broke
+
+Many small files come into many folders, since ext4 takes the inodes of one folder from one place, and passes there over each that
+was freed lately: 20,000 files in one folder took up to seven times as long.
 
 Nothing here is trusted or durable: a whole file is digested again unless its stamp vouches for it (so a small one, which comes in
 one piece, is written under its digest at once), and the bytes of a part
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from albor_pipeline.agent.layout import Layout
 
 PART = ".part"
+FAN_CHARS = 2
 WRITE_BYTES = 1 << 18
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 AGE_NS = hashing.RACY_NS + 1_000_000_000
@@ -52,7 +56,15 @@ class Incoming:
 
     def path(self, digest: str) -> str:
         """Where the whole file of a digest is, if it is here."""
-        return os.path.join(self.folder, digest)
+        return "%s/%s/%s" % (self.folder, digest[:FAN_CHARS], digest)
+
+    def part(self, digest: str) -> str:
+        """Where the first bytes of a file are, if they are here."""
+        return "%s/%s%s" % (self.folder, digest, PART)
+
+    def note(self, place: str) -> str:
+        """Where landing.py writes down which trees are mixed at a place."""
+        return "%s/%s.mixed" % (self.folder, hashing.digest_bytes(os.fsencode(place)))
 
     def whole(self, digest: str, size: int, cache: StatCache) -> os.stat_result | None:
         """The stat of a file that came whole; None, and nothing there, when it did not. Raises OSError."""
@@ -68,12 +80,9 @@ class Incoming:
 
     def here(self) -> dict[str, int]:
         """The names of all that is here, with their bytes."""
-        found: dict[str, int] = {}
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
-        return found
+        fans = [entry.path for entry in _entries(self.folder) if len(entry.name) == FAN_CHARS]
+        found = [entry for folder in (self.folder, *fans) for entry in _entries(folder)]
+        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found if not entry.name.startswith(".")}
 
     def sweep(self, dry_run: bool) -> tuple[int, int]:
         """Take away what no transfer uses, or only count it: files and bytes; nothing while a transfer is under way. Raises OSError."""
@@ -83,12 +92,11 @@ class Incoming:
         lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with os.scandir(self.folder) as entries:
-                for entry in [entry for entry in entries if entry.name != ".lock"]:
-                    info = entry.stat(follow_symlinks=False)
+            for entry in [entry for entry in _entries(self.folder) if entry.name != ".lock"]:
+                for info in _files(entry):
                     count, size_bytes = count + 1, size_bytes + (info.st_size if info.st_nlink == 1 else 0)
-                    if not dry_run:
-                        remove_tree(entry.path)
+                if not dry_run:
+                    remove_tree(entry.path)
         except BlockingIOError:
             return 0, 0
         finally:
@@ -103,6 +111,9 @@ class Incoming:
         path = name = self.path(digest)
         try:
             descriptor = os.open(name, NEW, 0o644)
+        except FileNotFoundError:  # the first of its folder
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return self.put(digest, data)
         except FileExistsError:  # another transfer brings the same one
             name = temporary(path)
             descriptor = os.open(name, NEW, 0o644)
@@ -122,7 +133,7 @@ class Landing:
     def __init__(self, incoming: Incoming, digest: str, offset: int) -> None:
         self._path = incoming.path(digest)
         self._digest = digest
-        self._name = self._path + PART
+        self._name = self._part = incoming.part(digest)
         self._hasher = hashing.new_hasher()
         self._descriptor = -1
         part, mine = _open_part(self._name)
@@ -173,8 +184,22 @@ class Landing:
         """Stop here: what came is a part, which the next transfer goes on with."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        if self._name != self._path + PART:
+        if self._name != self._part:
             unlink(self._name)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _files(entry: os.DirEntry[str]) -> Iterator[os.stat_result]:
+    """The stats of a file, or of all files in a folder."""
+    if entry.is_dir(follow_symlinks=False):
+        for inner in _entries(entry.path):
+            yield from _files(inner)
+    else:
+        yield entry.stat(follow_symlinks=False)
 
 
 def _open_part(name: str) -> tuple[int, bool]:
@@ -200,5 +225,6 @@ def _named(descriptor: int, name: str, path: str) -> os.stat_result:
     then_ns = time.time_ns() - AGE_NS
     os.utime(descriptor, ns=(then_ns, then_ns))
     if name != path:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         os.rename(name, path)
     return os.fstat(descriptor)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from albor_pipeline.agent import hashing, trees
+from albor_pipeline.agent import trees
 from albor_pipeline.agent.attempts import AttemptError, remove_tree
 from albor_pipeline.agent.incoming import AGE_NS
 from albor_pipeline.agent.layout import read_json, replace_file, temporary, to_json, unlink
@@ -71,7 +71,7 @@ class Placing:
         self._tree = tree
         self._links = links
         self._path = self._pattern if tree.type == "glob" else os.path.realpath(self._pattern)
-        self._note = self._incoming.path(hashing.digest_bytes(os.fsencode(self._path))) + ".mixed"
+        self._note = self._incoming.note(self._path)
         self.there = self._found is not None and self._found.root == tree.root
         self._explained = self._explain()
 

@@ -32,7 +32,7 @@ class End:
     def incoming(self) -> list[str]:
         """What lies among what is on its way, by name."""
         folder = self.root / ".albor/incoming"
-        return sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.exists() else []
+        return sorted(path.name for path in folder.rglob("*") if path.name != ".lock" and not path.is_dir()) if folder.exists() else []
 
     def tree(self, path: str, record: bool = False) -> trees.Tree:
         """What lies at a path, every byte read."""

@@ -84,7 +84,7 @@ def test_a_part_of_a_file_is_gone_on_with_at_its_byte(ends: tuple[End, End]) -> 
     (part,) = [name for name in target.incoming if name.endswith(".part")]
     size = (target.root / ".albor/incoming" / part).stat().st_size
     assert 200_000 < size < len(BIG) and not (target.root / "d").exists()
-    whole = sum((target.root / ".albor/incoming" / name).stat().st_size for name in target.incoming)
+    whole = sum(path.stat().st_size for path in (target.root / ".albor/incoming").rglob("*") if path.is_file())
     reply = move(source, target, "d")
     assert reply["received_bytes"] == len(BIG) + len(b"one\n") + len(b"odd") - whole
     assert target.shape("d") == source.shape("d") and target.incoming == []
@@ -244,15 +244,16 @@ def test_two_transfers_of_one_file_do_not_disturb_each_other(ends: tuple[End, En
         second.write(memoryview(BIG)[200_000:])
         first.write(memoryview(BIG)[300_000:])
         assert first.finish() is not None and second.finish() is not None
-        assert target.incoming == [digest] and (target.root / ".albor/incoming" / digest).read_bytes() == BIG
+        assert target.incoming == [digest] and Path(incoming.path(digest)).read_bytes() == BIG
 
 
 def test_a_part_that_becomes_whole_while_another_opens_it_is_not_written_to(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
     _, target = ends
     incoming, digest = Incoming(target.layout), hashing.digest_bytes(BIG)
     with incoming.held():
-        part = Path(incoming.path(digest) + ".part")
+        part = Path(incoming.part(digest))
         part.write_bytes(BIG)
+        Path(incoming.path(digest)).parent.mkdir()
         flock = fcntl.flock
 
         def late(descriptor: int, how: int) -> None:
@@ -267,15 +268,15 @@ def test_a_part_that_becomes_whole_while_another_opens_it_is_not_written_to(ends
 
 def test_the_sweep_names_and_takes_what_transfers_left_but_not_from_under_one(ends: tuple[End, End]) -> None:
     _, target = ends
-    (target.root / ".albor/incoming").mkdir()
-    (target.root / ".albor/incoming/abc.part").write_bytes(b"12345")
+    (target.root / ".albor/incoming/ab").mkdir(parents=True)
+    (target.root / ".albor/incoming/ab/abc").write_bytes(b"12345")
     asked = {"keep_runs": 0, "in_force": [], "lineage": "L"}
     prober = Prober(target.layout)
     with prober.caching() as cache:
         sweep = Sweep(target.layout, Results(target.layout, cache))
-    assert sweep.clean({**asked, "dry_run": True})["incoming"] == {"files": 1, "size_bytes": 5} and target.incoming == ["abc.part"]
+    assert sweep.clean({**asked, "dry_run": True})["incoming"] == {"files": 1, "size_bytes": 5} and target.incoming == ["abc"]
     with Incoming(target.layout).held():
-        assert sweep.clean(asked)["incoming"] == {"files": 0, "size_bytes": 0} and target.incoming == ["abc.part"]
+        assert sweep.clean(asked)["incoming"] == {"files": 0, "size_bytes": 0} and target.incoming == ["abc"]
     found = sweep.clean(asked)
     assert (found["incoming"], found["freed_bytes"], target.incoming) == ({"files": 1, "size_bytes": 5}, 5, [])
     with (target.root / ".albor/incoming/.lock").open() as lock:
