@@ -223,6 +223,8 @@ def compare(
     changes = _changes(
         {entry[0]: entry for entry in recorded.entries}, {entry[0]: entry for entry in now.entries} if now else {}
     )
+    if len(changes) > MAX_CHANGES:
+        changes.sort(key=lambda change: bool(change["what"] == "deleted"))  # so that none with other bytes is left out for one without
     result.update(changes=changes[:MAX_CHANGES], more=max(0, len(changes) - MAX_CHANGES))
     return result
 
@@ -234,13 +236,15 @@ def _changes(old: Mapping[str, tuple[Any, ...]], new: Mapping[str, tuple[Any, ..
         if before is not None and after is not None and before[1:4] == after[1:4]:
             continue
         what = "added" if before is None else "deleted" if after is None else "modified"
-        changes.append({"path": path, "what": what, "recorded": _short(before), "found": _short(after)})
+        mode = before is not None and after is not None and before[1] == after[1] == "f" and before[3] == after[3]
+        changes.append({"path": path, "what": what, "recorded": _short(before, mode), "found": _short(after, mode)})
     return changes
 
 
-def _short(entry: tuple[Any, ...] | None) -> str | None:
+def _short(entry: tuple[Any, ...] | None, mode: bool) -> str | None:
+    """The beginning of the digest, or what tells it from the other one: `mode` when that is whether it can be run."""
     if entry is None:
         return None
-    if entry[3] is None:
-        return "folder" if entry[1] == "d" else "special"
-    return str(entry[3])[:8]
+    if mode:
+        return "executable" if entry[2] else "not executable"
+    return {"d": "folder", "o": "special"}.get(entry[1]) or str(entry[3])[:8]

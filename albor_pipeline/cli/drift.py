@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         checked, found = findings(session, common.selected(args, session.manifest), deep=args.deep)
-        drifted = sum(item["what"] == "drifted" for item in found)
+        drifted = len({(item["resource"], item["machine"]) for item in found if item["what"] == "drifted"})
         if drifted:
             hooks.on_drift(session.manifest, drifted)
     document: dict[str, Any] = {

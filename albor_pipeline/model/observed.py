@@ -33,7 +33,10 @@ class Tree:
 
 @dataclass(frozen=True)
 class FileChange:
-    """One file of a recorded output that is not as recorded; `what` is modified, deleted or added."""
+    """One file of a recorded output that is not as recorded; `what` is modified, deleted or added.
+
+    `recorded` and `found` are the beginnings of digests, or words for what has none.
+    """
 
     path: str
     what: str
@@ -43,10 +46,11 @@ class FileChange:
 
 @dataclass(frozen=True)
 class Verified:
-    """A recorded output compared with what is there now."""
+    """A recorded output compared with what is there now; `more` differences are counted and not named."""
 
     same: bool
     changes: tuple[FileChange, ...] = ()
+    more: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed, StageAnswer
-from albor_pipeline.model.plan import Step
+from albor_pipeline.model.plan import Action, Step
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.plan.flow import Flow
 from albor_pipeline.plan.graph import Graph
@@ -55,20 +55,25 @@ def of_steps(
 
 
 def _space(observed: Observed, steps: Iterable[Step]) -> Iterator[Diagnostic]:
-    """Too little room for what the steps of a machine will write: outputs by what the stage says, else as large as the last ones."""
-    needed: dict[str, dict[str, float]] = {}
+    """Too little room for what the steps of a machine will write, or, as a warning, may write."""
+    sure: dict[str, dict[str, float]] = {}
+    most: dict[str, dict[str, float]] = {}
     for step in steps:
-        if step.action.executes and step.disk_bytes:
-            needed.setdefault(step.key.machine, {})[step.key.resource] = step.disk_bytes
-    for machine, sizes in needed.items():
+        if step.disk_bytes and (step.action.executes or step.action is Action.MAY_RUN):
+            for sizes in (sure, most) if step.action.executes else (most,):
+                sizes.setdefault(step.key.machine, {})[step.key.resource] = step.disk_bytes
+    for machine, sizes in most.items():
         view = observed.machines.get(machine)
         free = view.facts.get("disk_free_bytes") if view is not None and view.error is None else None
-        if isinstance(free, int) and sum(sizes.values()) > free:
-            most = sorted(sizes, key=lambda name: -sizes[name])[:SHOWN]
-            parts = ", ".join(f"{name} {_megabytes(sizes[name])}" for name in most)
-            about = _megabytes(sum(sizes.values()))
-            message = f"{machine} has {_megabytes(free)} free, and what is to be made takes about {about}: {parts}"
-            yield Diagnostic("error", "no-space", message, notes=("free some, or see what `store gc --dry-run` would free",))
+        if not isinstance(free, int):
+            continue
+        for level, what, shown in (("error", "is", sure.get(machine, {})), ("warning", "may have", sizes)):
+            if sum(shown.values()) > free:
+                parts = ", ".join(f"{name} {_megabytes(shown[name])}" for name in sorted(shown, key=lambda name: -shown[name])[:SHOWN])
+                about = _megabytes(sum(shown.values()))
+                message = f"{machine} has {_megabytes(free)} free, and what {what} to be made takes about {about}: {parts}"
+                yield Diagnostic(level, "no-space", message, notes=("free some, or see what `store gc --dry-run` would free",))
+                break
 
 
 def _megabytes(size_bytes: float) -> str:

@@ -280,7 +280,7 @@ def _broken(outputs: Mapping[str, Verified]) -> Reason | None:
     if all(seen.same for seen in outputs.values()):
         return None
     changes = [change for seen in outputs.values() for change in seen.changes]
-    text = reasons.of_files(changes) if changes else "an output is not as recorded"
+    text = reasons.of_files(changes, sum(seen.more for seen in outputs.values())) if changes else "an output is not as recorded"
     return Reason("output-deleted" if all(change.what == "deleted" for change in changes) else "output-modified", text)
 
 

@@ -321,15 +321,18 @@ def _step(judge: Judge, key: Key, decision: Decision, wanted: Fingerprint | None
         after=judge.graph.before.get(key, ()),
         fingerprint=wanted,
         seconds=result.seconds if result else judge.options.estimates.get(key),
-        disk_bytes=_disk_bytes(judge.observed.stages.get(key), result),
+        disk_bytes=_disk_bytes(judge.observed.stages.get(key), result, decision.action),
         loses=decision.loses,
         moves=judge.moves(key, wanted) if decision.action.executes and wanted is not None else (),
     )
 
 
-def _disk_bytes(answer: StageAnswer | None, result: Result | None) -> float | None:
-    """What a run will write: outputs and checkpoints as its stage says, else as much as the outputs of last time."""
+def _disk_bytes(answer: StageAnswer | None, result: Result | None, action: Action) -> float | None:
+    """What a run will write: outputs and checkpoints as its stage says, else as much as the outputs of last time.
+
+    None for a stage that goes on: some of it is there, and the stage, which finds how much, checks the room before it starts.
+    """
     if answer is not None and "disk_bytes" in answer.estimates:
-        return answer.estimates["disk_bytes"]
+        return None if action in (Action.RESUME, Action.RETRY) else answer.estimates["disk_bytes"]
     return sum(proof.size_bytes for proof in result.outputs.values()) if result is not None else None
 

@@ -12,6 +12,7 @@ GROUP_ORDER = ("command", "fields", "config", "code", "env", "python", "inputs",
 BY_DIGEST = frozenset({"code", "inputs", "outputs"})
 MAX_VALUE = 60
 DIGEST = re.compile(r"[0-9a-f]{64}")
+SHORT = re.compile(r"[0-9a-f]{8}")
 
 
 def of_changes(changes: Sequence[PartChange]) -> str:
@@ -39,12 +40,17 @@ def of_change(change: PartChange) -> str:
     return f"{change.label} {shown(change.old)} -> {shown(change.new)}"
 
 
-def of_files(changes: Sequence[FileChange]) -> str:
-    """`output models/base/model.safetensors modified`, and how many more."""
-    first = changes[0]
-    digests = f": recorded blake3:{first.recorded}, found blake3:{first.found}" if first.recorded and first.found else ""
-    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-    return f"output {first.path} {first.what}{digests}{more}"
+def of_files(changes: Sequence[FileChange], more: int = 0) -> str:
+    """`output models/base/model.safetensors modified`, and how many more; `more` are not among the changes."""
+    first, others = changes[0], len(changes) - 1 + more
+    differ = f": {difference(first)}" if first.recorded and first.found else ""
+    return f"output {first.path} {first.what}{differ}" + (f" (and {others} more)" if others else "")
+
+
+def difference(change: FileChange) -> str:
+    """`recorded blake3:7c1f09a2, found folder`."""
+    recorded, found = (f"blake3:{text}" if text and SHORT.fullmatch(text) else text for text in (change.recorded, change.found))
+    return f"recorded {recorded}, found {found}"
 
 
 def shown(value: str) -> str:

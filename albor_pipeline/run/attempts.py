@@ -82,7 +82,7 @@ def verified_of(raw: Mapping[str, Any]) -> Verified:
         FileChange(str(item["path"]), str(item["what"]), item.get("recorded"), item.get("found"))
         for item in raw.get("changes") or ()
     )
-    return Verified(bool(raw.get("same")), tuple(changes))
+    return Verified(bool(raw.get("same")), tuple(changes), int(raw.get("more") or 0))
 
 
 def result_of(attempt: Attempt, origin: Origin) -> Result:

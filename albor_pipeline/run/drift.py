@@ -7,7 +7,7 @@ from typing import Any
 from albor_pipeline.model.observed import FileChange
 from albor_pipeline.model.resource import Key
 from albor_pipeline.plan.decide import is_ignored
-from albor_pipeline.plan.reasons import shown
+from albor_pipeline.plan.reasons import difference, shown
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.session import Session
@@ -37,6 +37,8 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
             for change in seen.changes if seen and not seen.same else ():
                 more = {"field": change.path, "recorded": change.recorded, "found": change.found}
                 found.append({**_finding(session, key, "drifted", _text(change)), **more})
+            if seen and seen.more:
+                found.append(_finding(session, key, "drifted", f"{path}: {seen.more} more"))
         look = observed.infra.get(key)
         if look is not None and look.error is not None:
             found.append(_finding(session, key, "unknown", f"{look.error}; nothing is assumed"))
@@ -51,9 +53,7 @@ def findings(session: Session, only: frozenset[Key] | None, *, deep: bool) -> tu
 
 
 def _text(change: FileChange) -> str:
-    if change.recorded and change.found:
-        return f"{change.path}: recorded blake3:{change.recorded}, found blake3:{change.found}"
-    return f"{change.path}: {change.what}"
+    return f"{change.path}: {difference(change) if change.recorded and change.found else change.what}"
 
 
 def _finding(session: Session, key: Key, what: str, detail: str) -> Finding:

@@ -50,12 +50,12 @@ def drift_lines(document: Mapping[str, Any], hints: Hints) -> list[str]:
     lines = [f"Checked {checked} on {machines} in {words.seconds(document['seconds'])}.", ""]
     rows = [(item["what"], item["resource"], item["resource_type"], item["machine"], item["detail"]) for item in document["findings"]]
     lines += words.columns(rows)
-    drifted = sum(item["what"] == "drifted" for item in document["findings"])
-    unknown = sum(item["what"] == "unknown" for item in document["findings"])
-    touched = len({(item["resource"], item["machine"]) for item in document["findings"]})
+    drifted, unknown = (
+        {(item["resource"], item["machine"]) for item in document["findings"] if item["what"] == what} for what in ("drifted", "unknown")
+    )
     if rows:
         lines.append("")
-    lines.append(f"{drifted} drifted, {unknown} unknown, {document['checked'] - touched} as recorded.")
+    lines.append(f"{len(drifted)} drifted, {len(unknown)} unknown, {document['checked'] - len(drifted | unknown)} as recorded.")
     if drifted:
         lines.append(f"To see and do the repair: {hints.again('plan')}, then {hints.short('apply')}")
     return lines

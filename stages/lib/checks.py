@@ -42,8 +42,9 @@ def apart_check(out: str, inputs: Sequence[str]) -> Check:
     return Check("output", "ok", f"{out} lies apart from what is read")
 
 
-def disk_check(out: str, need_bytes: float) -> Check:
-    """Free space for the output, with a tenth to spare."""
-    free = free_bytes(Path(out))
-    text = f"about {size(need_bytes)} of {size(free)} free"
-    return Check("disk", "ok" if need_bytes * 1.1 <= free else "error", text)
+def disk_check(out: str, need_bytes: float, work: str | None = None) -> Check:
+    """Free space for the output, with a tenth to spare; what lies in the work folder of an attempt that goes on is counted as there."""
+    saved = total_bytes([path for path in Path(work).rglob("*") if path.is_file()]) if work else 0
+    lacking, free = max(0.0, need_bytes - saved), free_bytes(Path(work or out))
+    text = f"about {size(need_bytes)} of {size(free)} free" + (f", {size(saved)} of it are there" if saved else "")
+    return Check("disk", "ok" if lacking * 1.1 <= free else "error", text)

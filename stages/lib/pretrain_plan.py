@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
     checks += watch_checks(config)
     checks += budget.memory_checks(needed, device, target is not None or not device.is_cpu)
     checks += [data_checks.tokenizer_check(config.data.tokenizer, config.model.vocab_size, sides.train if sides else None),
-               disk_check(config.out, config.disk_bytes)]
+               disk_check(config.out, config.disk_bytes, os.environ.get("ALBOR_WORK"))]
     reads = tuple(_reads(config))
     checks += [apart_check(config.out, reads), *data_checks.path_checks(config)]
     return Plan(

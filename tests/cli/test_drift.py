@@ -59,6 +59,43 @@ def test_one_changed_file_of_a_folder_is_named(project: Project) -> None:
     assert f"  drifted  parts  task  localhost  out/part-2: recorded blake3:{old}, found blake3:{new}\n" in said.out
 
 
+def _parts(project: Project, count: int) -> Project:
+    """A folder of so many files, made by one task."""
+    return project.manifest(f"""
+        parts:
+          type: task
+          command: mkdir -p out && for n in $(seq {count}); do echo $n > out/$n; done
+          outputs: [out]
+    """)
+
+
+def test_what_has_no_digest_of_its_own_is_told_in_words(project: Project) -> None:
+    _parts(project, 3).does("apply").file("out/9", "new\n")
+    (project.root / "out/1").chmod(0o755)
+    (project.root / "out/2").unlink()
+    (project.root / "out/2").mkdir()
+    said = project.run("drift")
+    assert said.exit == 4
+    for text in (
+        "out/1: recorded not executable, found executable",
+        f"out/2: recorded blake3:{digest_bytes(b'2' + bytes([10]))[:8]}, found folder",
+        "out/9: added",
+    ):
+        assert f"  drifted  parts  task  localhost  {text}\n" in said.out, said.out
+    assert "1 drifted, 0 unknown, 0 as recorded." in said.out and project.json("drift", exit=4)["drift_count"] == 1
+
+
+def test_of_very_many_differences_the_rest_is_counted_and_other_bytes_are_never_among_the_rest(project: Project) -> None:
+    _parts(project, 250).does("apply")
+    for number in range(1, 250):
+        (project.root / f"out/{number}").unlink()
+    project.file("out/250", "mine\n")
+    said = project.run("drift")
+    assert said.exit == 4 and "localhost  out: 150 more\n" in said.out and "out/250: recorded blake3:" in said.out
+    plan = project.run("plan").out
+    assert "output out/250 modified" in plan and "(and 249 more)" in plan, plan
+
+
 def test_a_changed_mode_is_named_and_apply_repairs_it(project: Project) -> None:
     _file(project).does("apply")
     (project.root / "note.txt").chmod(0o644)

@@ -165,6 +165,17 @@ def test_the_disk_holds_weights_and_moments_of_every_checkpoint_kept(data: Path)
     assert "disk" in told(planned(data, model={**LARGE, "layers": 20_000}), "error")
 
 
+def test_checkpoints_that_a_killed_attempt_left_need_no_room_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run that fills most of its disk, as it may, could never be gone on with."""
+    need = planned(data).estimates["disk_bytes"]
+    monkeypatch.setenv("ALBOR_WORK", str(tmp_path / "work"))
+    monkeypatch.setattr("stages.lib.checks.free_bytes", lambda _path: need // 2)
+    assert "disk" in told(planned(data), "error")
+    (tmp_path / "work/checkpoints").mkdir(parents=True)
+    (tmp_path / "work/checkpoints/step-1").write_bytes(b"0" * int(need * 0.6))
+    assert "disk" not in told(planned(data), "error")
+
+
 @pytest.mark.parametrize(("target", "fits"), [
     (Target(device="rtx4090"), False), (Target(vram_bytes=memory_of("24GB")), False), (Target(device="h200"), True),
     (Target(vram_bytes=memory_of("80GB")), True),

@@ -208,6 +208,30 @@ def test_a_plan_refuses_what_the_disk_has_no_room_for(project: Project, monkeypa
     done(project)
 
 
+def test_a_plan_warns_of_what_may_find_no_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second task runs again only if the first one's output comes out differently."""
+    from albor_pipeline.run import session
+
+    def manifest(n: int) -> None:
+        make = task("make", f"head -c 1{n}0000 /dev/zero > a.bin", "outputs: [a.bin]")
+        project.manifest(make, task("use", "cat a.bin a.bin a.bin a.bin > b.bin", "inputs: [make]", "outputs: [b.bin]"))
+
+    manifest(0)
+    done(project, "make", "use")
+    connect = session.Session.connect
+
+    def full(self: session.Session, keys: object) -> None:
+        connect(self, keys)  # type: ignore[arg-type]
+        for agent in self.fleet.agents.values():
+            agent.hello = {**agent.hello, "disk_free_bytes": 200_000}
+
+    monkeypatch.setattr(session.Session, "connect", full)
+    manifest(1)
+    said = project.run("plan")
+    assert said.code == 0, said.err
+    assert "warning[no-space]: localhost has 0.2 MB free, and what may have to be made takes about 0.5 MB: use 0.4 MB, make 0.1" in said.err
+
+
 def test_a_result_of_another_folder_of_this_machine_is_fetched_and_kept_here_too(project: Project) -> None:
     top = "machines:\n  one: { addr: localhost, workdir: one }\n  two: { addr: localhost, workdir: two }\n"
     make = ("make", "mkdir o; echo 1 > o/x; ln -s x o/l", "outputs: [o]")

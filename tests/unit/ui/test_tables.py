@@ -71,7 +71,7 @@ def test_drift_counts_resources_not_files() -> None:
     document = {"machines_checked": 1, "checked": 5, "seconds": 2.1, "findings": [finding, {**finding, "detail": "out/y: added"}, unknown]}
     lines = drift_lines(document, Hints())
     assert lines[0] == "Checked 5 converged resources on 1 machine in 2.1 s."
-    assert lines[-2].endswith("1 unknown, 3 as recorded.")
+    assert lines[-2] == "1 drifted, 1 unknown, 3 as recorded."
     assert lines[-1] == "To see and do the repair: albor-pipeline plan, then apply"
     assert len(drift_lines({**document, "findings": []}, Hints())) == 3
 
