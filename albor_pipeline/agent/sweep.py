@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from albor_pipeline.agent import attempts, hashing, trees
+from albor_pipeline.agent import attempts, hashing, leftovers, trees
 from albor_pipeline.agent.incoming import Incoming
 from albor_pipeline.agent.layout import Layout, lock_file, read_json, replace_file, to_json, unlink
 from albor_pipeline.agent.results import LOCK_WAIT_S, VERSION, Results, result_id
@@ -72,7 +72,9 @@ class Sweep:
         return found
 
     def clean(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Take away what nobody needs, or only say what that would be (`dry_run`): {"results", "objects", "freed_bytes", "incoming"}.
+        """Take away what nobody needs, or only say what that would be (`dry_run`).
+
+        {"results", "objects", "freed_bytes", "incoming", "work"}: `work` are folders of checkpoints (agent/leftovers.py).
 
         `in_force` are the (resource, fingerprint, id) that the state of the asking lineage holds; of another lineage it is what
         was last used of each resource. `keep_runs` says how many runs of each lineage keep what they made. Bytes count as
@@ -96,8 +98,10 @@ class Sweep:
             for root in _roots(gone) - listings if not request.get("dry_run") else ():
                 unlink(os.path.join(self._layout.trees, root))
         files, size_bytes = Incoming(self._layout).sweep(bool(request.get("dry_run")))
+        work = leftovers.clear(self._layout, bool(request.get("dry_run")))
+        freed_bytes += size_bytes + sum(one["size_bytes"] for one in work)
         incoming = {"files": files, "size_bytes": size_bytes}
-        return {"results": gone, "kept": len(kept), "objects": count, "freed_bytes": freed_bytes + size_bytes, "incoming": incoming}
+        return {"results": gone, "kept": len(kept), "objects": count, "freed_bytes": freed_bytes, "incoming": incoming, "work": work}
 
     def _needed(self, results: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> set[Name]:
         needed: set[Name] = {(item[0], item[1], item[2]) for item in request.get("in_force") or []}

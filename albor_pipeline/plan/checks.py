@@ -60,8 +60,8 @@ def _space(observed: Observed, steps: Iterable[Step]) -> Iterator[Diagnostic]:
     most: dict[str, dict[str, float]] = {}
     for step in steps:
         if step.disk_bytes and (step.action.executes or step.action is Action.MAY_RUN):
-            for sizes in (sure, most) if step.action.executes else (most,):
-                sizes.setdefault(step.key.machine, {})[step.key.resource] = step.disk_bytes
+            for told in (sure, most) if step.action.executes else (most,):
+                told.setdefault(step.key.machine, {})[step.key.resource] = step.disk_bytes
     for machine, sizes in most.items():
         view = observed.machines.get(machine)
         free = view.facts.get("disk_free_bytes") if view is not None and view.error is None else None

@@ -63,12 +63,17 @@ def gc_lines(document: Document) -> list[str]:
     for machine in document["machines"]:
         for one in machine["results"]:
             lines.append(f"  {machine['machine']}  {one['resource']}  {one['id']}  run {one['run']}  {words.size(one['size_bytes'])}")
+        lines += [f"  {machine['machine']}  {one['path']}  {words.size(one['size_bytes'])}" for one in machine["work"]]
         done = "would go" if machine["dry_run"] else "went"
         what = f"{words.count(len(machine['results']), 'result')} and {words.count(machine['objects'], 'object')} {done}"
         lines.append(f"{machine['machine']}: {what}, {words.size(machine['freed_bytes'])} free by it; {machine['kept']} kept.")
         left = machine["incoming"]
         if left["files"]:
             what = f"{words.count(left['files'], 'file')} of transfers that broke off {done} too, {words.size(left['size_bytes'])}"
+            lines.append(f"{machine['machine']}: {what} of it.")
+        if machine["work"]:
+            size = words.size(sum(one["size_bytes"] for one in machine["work"]))
+            what = f"{words.count(len(machine['work']), 'work folder')} that no attempt goes on with {done} too, {size}"
             lines.append(f"{machine['machine']}: {what} of it.")
     return [*lines, *_silent(document)]
 

@@ -100,6 +100,41 @@ def test_gc_keeps_what_a_running_attempt_reads(project: Project) -> None:
     assert [run for run, _ in ids(project, "make")] == ["0002"]
 
 
+SAVES = """
+train:
+  type: task
+  command: echo {{params.lr}} > $ALBOR_WORK/checkpoint; test {{params.lr}} != 2 || exit 1; echo {{params.lr}} > model.txt
+  outputs: [model.txt]
+"""
+
+
+def test_gc_takes_what_finished_attempts_saved_on_their_way_and_not_what_one_goes_on_with(project: Project) -> None:
+    """Checkpoints of every learning rate that was tried are most of what fills a disk."""
+    head = "params: {{lr: {lr}}}\n"
+    for lr in (1, 2, 3):
+        project.manifest(SAVES, head.format(lr=lr)).run("apply", "--yes")
+
+    def saved() -> list[str]:
+        return sorted(path.read_text().strip() for path in (project.root / ".albor/work/train").glob("*/checkpoint"))
+
+    said = project.run("store", "gc", "--keep-runs", "0", "--dry-run")
+    assert "localhost: 2 work folders that no attempt goes on with would go too, 4 B of it." in said.out, said.out
+    assert said.out.count("  localhost  .albor/work/train/") == 2 and saved() == ["1", "2", "3"]
+    project.does("store", "gc", "--keep-runs", "0")
+    assert saved() == ["2"] and "work folder" not in project.run("store", "gc", "--keep-runs", "0").out
+
+
+def test_gc_keeps_the_work_folder_of_a_running_attempt(project: Project) -> None:
+    slow = "slow:\n  type: task\n  command: touch $ALBOR_WORK/saved begun; sleep 30\n"
+    controller = project.manifest(slow).start("apply")
+    project.wait_for("begun")
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.communicate()
+    project.does("store", "gc", "--keep-runs", "0")
+    assert list((project.root / ".albor/work/slow").glob("*/saved"))
+    project.does("cancel", "slow").wait(lambda: not project.json("ps")["attempts"])
+
+
 def test_gc_keeps_what_was_made_while_no_controller_was_there_to_record_it(project: Project) -> None:
     slow = "slow:\n  type: task\n  command: touch begun; sleep 1; echo made | tee -a log > out.txt\n  outputs: [out.txt]\n"
     controller = project.manifest(slow).start("apply")
