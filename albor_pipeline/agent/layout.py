@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.@+=,")
 NAME_LIMIT = 200
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BadName(ValueError):

@@ -15,7 +15,7 @@ import os
 from albor_pipeline.agent import attempts, crew, facts, hashing, trees
 from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.hashing import StatCache
-from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, replace_file, temporary, to_json, utc
+from albor_pipeline.agent.layout import FULL, Layout, lock_file, quote, read_json, replace_file, temporary, to_json, utc
 from albor_pipeline.agent.outputs import Files, OutputError
 from albor_pipeline.agent.store import COPY, Store, StoreError
 
@@ -47,7 +47,8 @@ class Results:
                 try:
                     kept[path] = self.store.keep(self._layout.path(path), tree, spec["keep"] == "all")
                 except (StoreError, OSError) as error:
-                    why = why or "%s is not kept: %s" % (path, _text(error))
+                    full = "; free some, or see `store gc --dry-run`" if getattr(error, "errno", None) in FULL else ""
+                    why = why or "%s is not kept: %s%s" % (path, _text(error), full)
             self._cache.save()
             result = {
                 "id": result_id(end["outputs"]),

@@ -276,14 +276,15 @@ class Attempt:
                 if self._asked_to_stop(PROOF_RETRY_S):
                     return False
 
-    def _keep(self, end: Mapping[str, Any]) -> None:
-        """Keep the outputs in the store; that it cannot be done costs nothing but the way back."""
+    def _keep(self, end: dict[str, Any]) -> None:
+        """Keep the outputs in the store; that it cannot be done costs nothing but the way back, and is told with the end."""
         try:
             why = Results(self._layout, self._cache).keep(self._spec, end, self._files.trees)
         except OSError as error:
             why = "the outputs are not kept: " + _text(error)
         if why:
             self._note(why)
+            end["detail"] = why
 
     def _summary(self) -> dict[str, Any]:
         value = read_json(os.path.join(self._folder, "result.json")) or {}

@@ -6,12 +6,11 @@ often as that is needed; these bytes come; the last reply says `done`. Where the
 
 from __future__ import annotations
 
-import errno
-
 from albor_pipeline.agent import facts, listing, trees, wire
 from albor_pipeline.agent.attempts import AttemptError
 from albor_pipeline.agent.incoming import PART, Incoming, Landing
 from albor_pipeline.agent.landing import Keeping, Lost, Placing
+from albor_pipeline.agent.layout import FULL
 from albor_pipeline.agent.listing import LENGTH, ListingError
 
 TYPE_CHECKING = False
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from albor_pipeline.agent.probe import Prober
 
 ROUNDS = 3
-FULL = (errno.ENOSPC, errno.EDQUOT)
 SHOWN = 3
 
 

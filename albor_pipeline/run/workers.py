@@ -326,7 +326,7 @@ class Workers:
         if not end.ok:
             return self._fail(work, end.exit_class.value, end.detail, _tail(log), path, end.seconds)
         result = replace(result_of(attempt, Origin.MADE), fingerprint=work.wanted, run=self.run)
-        event = StepEvent(key, "done", self.clock(), seconds=end.seconds, outputs=result.outputs, log=path)
+        event = StepEvent(key, "done", self.clock(), note=end.detail, seconds=end.seconds, outputs=result.outputs, log=path)
         entry = replace(self._entry(key), in_force=result, current=None)
         return Outcome(key, "done", entry, events=(event,), act=self._ack_later(key, attempt.number), word="done")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,18 @@ def test_wrong_usage_is_64(project: Project, argv: tuple[str, ...]) -> None:
 def test_a_store_of_a_machine_nobody_declared_is_an_error(project: Project) -> None:
     said: Any = project.manifest(TASKS, HEAD).run("store", "ls", "--machine", "mars")
     assert said.exit == 1 and "there is no machine `mars`" in said.err and not os.path.lexists(project.root / ".albor")
+
+
+@pytest.mark.root
+def test_outputs_that_find_no_room_in_the_store_are_told_of_with_the_end_of_their_task(project: Project) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("takes root, to mount a small disk")
+    place = project.root / ".albor/store"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
+    try:
+        project.manifest("a: {type: task, command: head -c 3000000 /dev/urandom > o, outputs: [o]}")
+        said = project.run("apply")
+        assert said.exit == 0 and "o is not kept: No space left on device; free some, or see `store gc --dry-run`" in said.out, said
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
