@@ -225,6 +225,6 @@ def test_outputs_that_find_no_room_in_the_store_are_told_of_with_the_end_of_thei
     try:
         project.manifest("a: {type: task, command: head -c 3000000 /dev/urandom > o, outputs: [o]}")
         said = project.run("apply")
-        assert said.exit == 0 and "o is not kept: No space left on device; free some, or see `store gc --dry-run`" in said.out, said
+        assert said.exit == 0 and "o is not kept: No space left on device; free some, or see `store gc --dry-run`" in said.err, said
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
