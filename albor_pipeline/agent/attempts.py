@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+GRACE_S = 10.0
 KEEP_NEWEST = 3
 ALIVE, UNSUPERVISED, ENDED, DEAD, UNKNOWN = "alive", "unsupervised", "ended", "dead", "unknown"
 RUNNING = (ALIVE, UNSUPERVISED, UNKNOWN)
@@ -69,6 +70,11 @@ def find(layout: Layout, resource: str, number: int) -> str:
         if found == number:
             return folder
     raise AttemptError("unknown-attempt", "%s has no attempt %d here" % (resource, number))
+
+
+def grace_s(spec: Mapping[str, Any]) -> float:
+    """Seconds that an attempt of this spec has between TERM and KILL."""
+    return float(spec.get("grace_s") or GRACE_S)
 
 
 def write_proof(folder: str, body: Mapping[str, Any]) -> None:

@@ -121,8 +121,8 @@ class Child:
             return signal.SIGCHLD
         return take_signal(WATCHED, timeout_s)
 
-    def stop(self, grace_s: float) -> None:
-        """TERM to the group, `grace_s` of patience, then KILL; returns when the command is gone."""
+    def stop(self, grace_s: float) -> float:
+        """TERM to the group, `grace_s` of patience, then KILL; returns when the command is gone, with what is left of the grace."""
         self.kill(signal.SIGTERM)
         self.kill(signal.SIGCONT)
         deadline = time.monotonic() + grace_s
@@ -131,6 +131,7 @@ class Child:
             if left <= 0:
                 self.kill(signal.SIGKILL)
             self.wait(min(left, SLICE_S) if left > 0 else 0.1)
+        return max(0.0, deadline - time.monotonic())
 
 
 def plain_words(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
@@ -168,20 +169,20 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
     raise FileNotFoundError(2, "command not found", name)
 
 
-def end_descendants(grace_s: float) -> int:
-    """Stop every process that is left below this one: TERM, patience, KILL; returns how many, when none lives."""
-    deadline = time.monotonic() + min(grace_s, LEFTOVER_GRACE_S)
+def end_descendants(patience_s: float, told_group: int = 0) -> None:
+    """Stop every process that is left below this one: TERM, which `told_group` had before, patience, KILL; returns when none lives."""
+    deadline = time.monotonic() + patience_s
     told: set[int] = set()
     while True:
         try:
             pid, _status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return len(told)
+            return
         if pid:
             continue
         late = time.monotonic() >= deadline
         for other in _below(os.getpid()):
-            if late or other not in told:
+            if late or (other not in told and _group(other) != told_group):
                 _kill(other, signal.SIGKILL if late else signal.SIGTERM)
                 told.add(other)
         take_signal(CHILD_ENDED, 0.05)
@@ -194,6 +195,13 @@ def _below(pid: int) -> list[int]:
         found += direct
         queue += direct
     return found
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _kill(pid: int, number: int) -> None:

@@ -85,7 +85,8 @@ class Attempt:
         self._reserve = Reserve(folder)
         self._cache = new_cache(layout)
         self._files = outputs.Files(layout, spec, self._cache)
-        self._grace_s = float(spec.get("grace_s") or 10.0)
+        self._grace_s = attempts.grace_s(spec)
+        self._leftover: tuple[float, int] = (0.0, 0)
         self._began = time.monotonic()
         self._tries = 0
         self._env = self._environment(machine)
@@ -160,7 +161,7 @@ class Attempt:
             return verdict.Verdict(verdict.ERROR, "cannot be run: " + _text(error))
         pause("started")
         stopped = self._wait(process, self._spec.get("timeout_s"), self._spec.get("heartbeat_s"))
-        child.end_descendants(self._grace_s)
+        child.end_descendants(*self._leftover)
         os.utime(self._alive)
         pause("exited")
         assert process.status is not None
@@ -182,10 +183,14 @@ class Attempt:
         write_file(os.path.join(self._folder, "pid"), to_json(body), sync=True)
 
     def _wait(self, process: child.Child, timeout_s: float | None, heartbeat_s: float | None) -> verdict.Verdict | None:
-        """Until the command is gone; what it was stopped for, None when it ended by itself."""
+        """Until the command is gone; what it was stopped for, None when it ended by itself.
+
+        Sets the patience with what it leaves: a shell that is stopped is gone before the trainer that it started, which may save.
+        """
         began = time.monotonic()
         deadline = began + timeout_s if timeout_s else None
         pulse = Pulse(self._env["ALBOR_HEARTBEAT"], heartbeat_s, began)
+        self._leftover = (min(self._grace_s, child.LEFTOVER_GRACE_S), 0)
         cap, times = logs.Cap(self._log), logs.Times(self._log, self._log_path)
         while True:
             now = time.monotonic()
@@ -199,7 +204,7 @@ class Attempt:
                 return None
             reason = self._reason(number, deadline, timeout_s, pulse, heartbeat_s)
             if reason is not None:
-                process.stop(self._grace_s)
+                self._leftover = (max(self._leftover[0], process.stop(self._grace_s)), process.pid)
                 return reason
             cap.apply()
             times.mark()
@@ -236,7 +241,7 @@ class Attempt:
         except OSError as error:
             return verdict.Verdict(verdict.ERROR, "completion_check cannot be run: " + _text(error), found.code)
         stopped = self._wait(process, self._spec.get("timeout_s") or CHECK_TIMEOUT_S, None)
-        child.end_descendants(self._grace_s)
+        child.end_descendants(*self._leftover)
         if stopped is not None and stopped.exit_class == verdict.CANCELLED:
             return stopped
         if stopped is not None or process.status != 0:

@@ -14,7 +14,7 @@ import time
 
 from albor_pipeline.agent import attempts, child, converging, facts, files, hashing, liveness, logs, scripts, slots
 from albor_pipeline.agent.giving import Giver
-from albor_pipeline.agent.layout import replace_file, to_json, utc, write_file
+from albor_pipeline.agent.layout import read_json, replace_file, to_json, utc, write_file
 from albor_pipeline.agent.reaching import Reach, Refused
 from albor_pipeline.agent.server import Server, Stream
 from albor_pipeline.agent.starts import Tail
@@ -119,7 +119,10 @@ def list_attempts(server: Server, _stream: Stream, body: Mapping[str, Any]) -> d
 
 
 def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask an attempt's supervisor to stop it; without a supervisor stop its processes from here. {"liveness"} as found."""
+    """Ask an attempt's supervisor to stop it; without a supervisor stop its processes from here.
+
+    {"liveness", "grace_s"} as found: how it was, and how long it may take to end.
+    """
     if body.get("how", "cancel") != "cancel":
         raise attempts.AttemptError("bad-spec", "signal: unknown `how` %r" % body.get("how"))
     folder = attempts.find(server.layout, body["resource"], body["number"])
@@ -130,19 +133,20 @@ def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str
             time.sleep(0.01)
             continue
         break
+    asked = body.get("grace_s")
+    grace_s = attempts.grace_s(read_json(os.path.join(folder, "spec")) or {}) if asked is None else float(asked)
     if how == attempts.ALIVE and record is not None:
         if liveness.same_process(record):
             write_file(os.path.join(folder, "cancel"), b"")
             os.kill(record["pid"], signal.SIGUSR1)
     elif how == attempts.UNSUPERVISED and record is not None:
-        grace_s = body.get("grace_s")
-        if not child.end_members(record, folder, 10.0 if grace_s is None else float(grace_s)):
+        if not child.end_members(record, folder, grace_s):
             raise attempts.AttemptError("still-alive", "some processes of the attempt do not end")
     elif how in attempts.RUNNING:
         raise attempts.AttemptError(
             "unknown-attempt", "the attempt is %s; its processes cannot be reached from here" % how
         )
-    return {"liveness": how}
+    return {"liveness": how, "grace_s": grace_s}
 
 
 def log(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -119,6 +119,7 @@ class Task(Fields):
     resume_command: Annotated[Text | None, POLICY, Field(description="the shell command that continues an interrupted attempt")] = None
     timeout: Annotated[Seconds | None, POLICY, Field(description="after this time an attempt is ended")] = None
     heartbeat: Annotated[Seconds | None, POLICY, Field(description="an attempt that says nothing for this time counts as hung")] = None
+    grace: Annotated[Seconds, POLICY, Field(description="how long an attempt that is told to end may save before it is killed")] = 10.0
     cache: Annotated[Flag, POLICY, Field(description="whether an earlier result of the same inputs may be used again")] = True
     state: Annotated[Literal["present"], POLICY, Field(description="a task is always wanted")] = "present"
     task_mode: Annotated[

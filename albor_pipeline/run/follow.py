@@ -74,14 +74,14 @@ class Follower:
             time.sleep(PAUSE_S)
 
     def cancel(self) -> Attempt:
-        """End it and wait for that; raises AlborError when it does not end within a minute."""
-        self._agent.request("signal", resource=self._key.resource, number=self._number)
-        limit = time.monotonic() + CANCEL_LIMIT_S
+        """End it and wait for that; raises AlborError when it does not end within a minute after its grace."""
+        limit_s = CANCEL_LIMIT_S + self._agent.request("signal", resource=self._key.resource, number=self._number)["grace_s"]
+        limit = time.monotonic() + limit_s
         while time.monotonic() < limit:
             attempt = self.look()
             if attempt.liveness not in (Liveness.ALIVE, Liveness.UNSUPERVISED):
                 return attempt
             time.sleep(PAUSE_S / 4)
         raise AlborError.of(
-            "cancel", f"attempt {self._number} of `{self._key.resource}` did not end within {CANCEL_LIMIT_S:.0f} s"
+            "cancel", f"attempt {self._number} of `{self._key.resource}` did not end within {limit_s:.0f} s"
         )

@@ -17,7 +17,6 @@ from albor_pipeline.plan.judge import may_be_kept
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run.code import RUNNER
 
-GRACE_S = 10.0
 BASH = "/bin/bash"
 IN_ENVIRONMENT = (BASH, "-c", 'export PATH="$0:$PATH" VIRTUAL_ENV="${0%/bin}"; exec /bin/bash "$@"')
 MAX_ARGUMENT_BYTES = 100_000  # Linux takes 128 KiB for one argument
@@ -67,7 +66,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "clear_outputs": True,
         "keep": ("all" if start.resource.store else "cheap") if may_be_kept(task) else "",
         "timeout_s": task.timeout_s,
-        "grace_s": GRACE_S,
+        "grace_s": task.grace,
         "heartbeat_s": task.heartbeat_s,
         "retry": {"attempts": retry.attempts, "backoff_s": retry.backoff, "on": list(retry.on)} if retry else None,
         "completion_check": [BASH, *_script(task.completion_check, "check.sh", files)] if task.completion_check else None,

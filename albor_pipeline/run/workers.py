@@ -85,6 +85,7 @@ class Workers:
         self._leaving_since: float | None = None
         self._taken: dict[Key, int] = {}
         self._tries: Counter[Key] = Counter()
+        self._replaced: set[Key] = set()
         self.moves = Moves(run)
         self.rounds = Rounds(run.fleet, self.slots, self.work, self._send, self.lost, run.report)
 
@@ -216,19 +217,20 @@ class Workers:
         work = Work(step, wanted, time.monotonic(), number)
 
         def act() -> None:
-            self._cancel_before(decision)
+            self._cancel_before(key, decision)
             body = request(start, run.state.state.lineage)
             body["env"] = run.vault.environment(body["env"])
             self._send(key.machine, "start", lambda reply: self._started(work, reply, entry), **body)
 
         return Outcome(key, "starting", replace(entry, current=current), decision.reason.text, (event,), act, work)
 
-    def _cancel_before(self, decision: Decision) -> None:
-        """`--replace`: the attempt of the other fingerprint is ended before the new one is asked for."""
+    def _cancel_before(self, key: Key, decision: Decision) -> None:
+        """`--replace`: the attempt of the other fingerprint is ended before the new one is asked for, which waits out its grace."""
         old = decision.attempt
         if old is not None and decision.reason.code == "replaced":
             agent = self._run.fleet.agents[self._machine_of(old)]
             agent.request("signal", resource=old.resource, number=old.number)
+            self._replaced.add(key)
 
     def _machine_of(self, attempt: Attempt) -> str:
         for name, view in self._run.observed.machines.items():
@@ -243,7 +245,7 @@ class Workers:
         key = work.step.key
         if error.code == "held":
             return self.lost(key.machine, f"{key.machine} is not ours any more: {error.message}")
-        if error.code == "no-slot":
+        if error.code == "no-slot" or (error.code == "busy" and key in self._replaced):
             self.slots[key.machine].refuse(key)
             event = StepEvent(key, "waiting", self.clock(), note=error.message)
             return [Outcome(key, "waiting", before, error.message, (event,), waits=True)]

@@ -81,9 +81,14 @@ def progress(values: Mapping[str, object]) -> list[str]:
         share = f" of {of:,.0f} ({step / of:.1%})" if of else ""
         first = f"step {step:,.0f}{share}"
     loss, best = _number(values, "loss"), _number(values, "best_val")
-    rate, eta = _number(values, "tokens_per_s"), _number(values, "eta_s")
+    rate, mfu, eta = _number(values, "tokens_per_s"), _number(values, "mfu"), _number(values, "eta_s")
+    peak = one_line(str(values.get("mfu_of") or ""))
     second = [f"loss {loss:.2f}" if loss is not None else "", f"best val {best:.2f}" if best is not None else ""]
-    third = [f"{rate:,.0f} tok/s" if rate is not None else "", f"ETA {seconds(eta)}" if eta is not None else ""]
+    third = [
+        f"{rate:,.0f} tok/s" if rate is not None else "",
+        f"MFU {mfu:.0%} of {peak}" if mfu is not None and peak else "",
+        f"ETA {seconds(eta)}" if eta is not None else "",
+    ]
     note = one_line(str(values.get("note") or ""))
     moved, total, speed = _number(values, "moved_bytes"), _number(values, "of_bytes"), _number(values, "bytes_per_s")
     if moved is not None and total:

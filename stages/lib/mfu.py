@@ -14,16 +14,22 @@ _LEAST = 0.01
 
 @dataclass(frozen=True)
 class Mfu:
-    """A share of the peak in operations a second, and whose peak that is."""
+    """A share of the dense peak in operations a second, of which number format, and whose peak that is."""
 
     share: float
     peak: float
+    dtype: str
     source: str
 
     @property
     def text(self) -> str:
         """The share with its denominator, as it is shown everywhere."""
-        return f"MFU {self.share:.1%} of {self.peak / 1e12:,.1f} TFLOP/s {self.source}"
+        return f"MFU {self.share:.1%} of {self.peak / 1e12:,.1f} TFLOP/s dense {self.dtype} ({self.source})"
+
+    @property
+    def of(self) -> str:
+        """The denominator in short."""
+        return f"{self.peak / 1e12:,.0f} TFLOP/s {self.dtype}"
 
     @property
     def fault(self) -> tuple[Literal["error", "warning"], str] | None:
@@ -40,4 +46,4 @@ def mfu(tokens_per_s: float, shape: Shape, seq_len: int, device: Device, dtype: 
     if device not in TABLE.values():
         return None
     peak = device.rate(dtype)
-    return Mfu(tokens_per_s * flops_per_token(shape, seq_len) / peak, peak, f"dense {dtype} ({device.name}: {device.source})")
+    return Mfu(tokens_per_s * flops_per_token(shape, seq_len) / peak, peak, dtype, f"{device.name}: {device.source}")

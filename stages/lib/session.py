@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from stages.lib.interrupts import Asked
 from stages.lib.judge import due
 from stages.lib.loader import Packed, batches
 from stages.lib.memory import VALIDATED_ROWS
-from stages.lib.mfu import mfu
+from stages.lib.mfu import Mfu, mfu
 from stages.lib.prefetch import Prefetch
 from stages.lib.rate import TokenRate
 from stages.lib.row_log import RowLog
@@ -153,9 +153,7 @@ class Session:
         for fired in self.watch.alerts.see(values):
             self._say(step, f"alert: {fired.text}")
             if fired.action == "stop":
-                self.save(step, goes_on=False)
-                self.writer.wait()
-                raise StageError(f"stopped after step {step} by the alert {fired.text}; its checkpoint is saved")
+                self._stop(step, f"by the alert {fired.text}")
 
     def show_if_due(self, step: int) -> None:
         """One line of progress of the step just made."""
@@ -171,18 +169,30 @@ class Session:
         if left is not None:
             shown["eta_s"] = left
         if share is not None:
-            shown |= {"mfu": share.share, "mfu_of": share.text}
-            if share.fault is not None and not self._told_mfu:
-                self._told_mfu = True
-                self._say(step, share.fault[1])
+            shown |= {"mfu": share.share, "mfu_of": share.of, "mfu_source": share.source}
+            if share.fault is not None:
+                self._tell_fault(step, *share.fault)
         if self.watch.noise is not None and self.watch.noise.value is not None:
             shown["noise_scale"] = self.watch.noise.value
         self.run.progress(step, training.max_steps, **shown)
 
+    def _tell_fault(self, step: int, level: str, text: str) -> None:
+        """What is wrong with the MFU: told once, and the end of a run whose figures cannot be."""
+        if level == "error":
+            self._stop(step, f"since its figures are wrong: {text}")
+        if not self._told_mfu:
+            self._told_mfu = True
+            self._say(step, text)
+
+    def _stop(self, step: int, why: str) -> NoReturn:
+        self.save(step, goes_on=False)
+        self.writer.wait()
+        raise StageError(f"stopped after step {step} {why}; its checkpoint is saved")
+
     def _lr(self, step: int) -> float:
         return self.config.training.lr_at(step, self.config.optimizer.lr)
 
-    def _mfu(self) -> Any:
+    def _mfu(self) -> Mfu | None:
         if self.device is None or not self.rate.tokens:
             return None
         compute, data = self.trainer.compute, self.config.data

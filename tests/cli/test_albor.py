@@ -13,6 +13,8 @@ import pytest
 import yaml
 from rules.project import ROOT
 
+from albor_pipeline.manifest.load import load
+from albor_pipeline.resources.task import Task
 from cli.builder import Project
 from stages.lib.load import load_file
 from stages.lib.settings import PretrainConfig
@@ -73,3 +75,20 @@ def test_every_training_run_reads_what_the_ladder_makes(size: str) -> None:
     assert (config.data.train, config.data.val) == (f"{pack['out']}/train", f"{pack['out']}/val")
     assert config.data.tokenizer == tokenize["out"] == pack["tokenizer"]
     assert config == same
+
+
+@pytest.mark.parametrize("size", ["50m", "125m", "350m"])
+def test_no_long_run_ends_by_one_bad_step_or_hides_what_goes_wrong(size: str) -> None:
+    config = load_file(PretrainConfig, "pretrain", ROOT / f"manifests/train/pretrain-{size}.yaml", [])
+    watch, training = config.watch, config.training
+    assert watch.spikes is not None and watch.zclip is not None and watch.dead is not None and training.keep > 1
+    assert 0 < watch.patience * training.eval_interval < training.max_steps
+    assert {alert.condition for alert in config.monitoring.alerts} >= {"gradient_norm > 100"}
+
+
+@pytest.mark.parametrize("name", ["train-50m", "pretrain"])
+def test_a_long_run_that_hangs_is_noticed_and_made_again_and_one_that_is_ended_may_save(name: str) -> None:
+    task = load(ROOT / "manifests/albor.yaml", fetch=lambda *_: {}).resources[name].fields
+    assert isinstance(task, Task) and task.retry is not None
+    assert task.heartbeat_s is not None and task.heartbeat_s >= 600 and {"hang", "gpu", "lost", "killed"} <= {*task.retry.on}
+    assert task.grace >= 60

@@ -67,6 +67,17 @@ def test_cancel_ends_the_task_and_the_run_tells(project: Project) -> None:
     project.holds("never", None).says("cancel", "slow", out="slow@localhost: nothing is running (attempt 1 is over).")
 
 
+@pytest.mark.slow
+def test_a_cancelled_task_saves_within_the_grace_it_asked_for(project: Project) -> None:
+    """Saving takes longer than the 10 s of a task that asks for nothing; the shell above the one that saves ends at once."""
+    saves = "trap 'sleep 11; touch saved; exit 143' TERM; touch begun; while :; do sleep 0.1; done"
+    project.file("save.sh", saves).manifest("t: {type: task, command: bash save.sh; touch never, grace: 60s}")
+    process = project.start("apply")
+    project.wait_for("begun").says("cancel", "t", out="t@localhost: attempt 1 ended (cancelled).").holds("saved", "").holds("never", None)
+    project.edit("grace: 60s", "grace: 5s")
+    assert "1 cancelled" in project.end(process).out and "code" not in project.run("plan").out
+
+
 def test_attach_follows_to_the_end(project: Project) -> None:
     run = project.slow().start("apply")
     project.wait_for("begun")

@@ -155,6 +155,18 @@ def test_other_settings_never_start_beside_a_running_task_unless_replaced(projec
     assert second.returncode == 3
 
 
+def test_a_replaced_task_has_its_grace_before_the_other_one_starts(project: Project) -> None:
+    saves = "trap 'sleep 3; touch saved; exit 143' TERM; while ! test -e saved; do sleep 0.1; done"
+    project.manifest(task("train", saves, "env: { LR: '1e-3' }"))
+    first = project.start("apply")
+    project.wait(lambda: project.starts() == 1)
+    first.kill()
+    first.communicate()
+    project.manifest(task("train", saves, "env: { LR: '3e-4' }"))
+    assert project.run("apply", "--replace", "train")[0] == 0
+    assert (project.starts(), (project.root / "saved").exists()) == (2, True)
+
+
 def test_logs_follow_and_attach_see_the_end(project: Project) -> None:
     project.manifest(task("count", "for i in 1 2 3 4; do echo line $i; sleep 0.3; done"))
     process = project.start("apply")

@@ -18,6 +18,7 @@ def test_the_share_is_operations_over_the_peak_of_the_card_in_the_format_and_say
     found = mfu(10_000, LARGE, 1024, TABLE["rtx4090"], "bf16")
     assert found is not None and found.share == pytest.approx(10_000 * A_TOKEN / 165.2e12) and found.fault is None
     assert found.text == ("MFU 16.3% of 165.2 TFLOP/s dense bf16 (RTX 4090: NVIDIA, Ada architecture white paper, appendix A)")
+    assert found.of == "165 TFLOP/s bf16"
     in_fp32, in_fp16 = (mfu(10_000, LARGE, 1024, TABLE["rtx4090"], dtype) for dtype in ("fp32", "fp16"))
     assert in_fp32 is not None and in_fp32.share == pytest.approx(2 * found.share) and "dense fp32" in in_fp32.text
     assert in_fp16 is not None and in_fp16.share == found.share and "dense fp16" in in_fp16.text

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support_data import config_of, tree
@@ -17,6 +17,9 @@ pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
 from stages.lib import checkpoint  # noqa: E402
+from stages.lib.budget import flops_per_token  # noqa: E402
+from stages.lib.devices import TABLE, Device  # noqa: E402
+from stages.lib.session import Session  # noqa: E402
 from stages.lib.stage import StageError  # noqa: E402
 from stages.lib.trainer import Gradients, Trainer  # noqa: E402
 from stages.pretrain import plan  # noqa: E402
@@ -259,6 +262,85 @@ def test_a_weight_that_gets_no_gradient_is_named(data: Path, tmp_path: Path, mon
     pretrain(settings(data, tmp_path / "out", watch={"dead": {"interval": 2, "looks": 2}}), tmp_path / "run")
     (told,) = warnings(tmp_path / "run")
     assert told.startswith(f"{name} has a gradient of 0") and "up to step 4" in told
+
+
+def test_a_layer_that_does_not_move_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Practice 45: its gradients are sound, and what they lead to is lost."""
+    real = Trainer.update
+
+    def update(self: Trainer, lr: float, max_norm: float | None) -> None:
+        weights = list(self.model.model.layers[1].parameters())
+        before = [weight.detach().clone() for weight in weights]
+        real(self, lr, max_norm)
+        for weight, was in zip(weights, before, strict=True):
+            weight.data.copy_(was)
+
+    monkeypatch.setattr(Trainer, "update", update)
+    pretrain(settings(data, tmp_path / "out", watch={"dead": {"interval": 2, "looks": 2}}), tmp_path / "run")
+    assert warnings(tmp_path / "run") == ["model.layers.1 has not moved in 2 looks up to step 6"]
+
+
+def test_a_run_that_will_gain_little_is_told_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    sequence = iter([9.0, 7.0, 6.99, 6.98, 6.97, *[6.96] * 6])
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: next(sequence))
+    pretrain(settings(data, tmp_path / "out", **LONG, training__eval_interval=2), tmp_path / "run")
+    (told,) = [line for line in metrics(tmp_path / "run") if "warning" in line]
+    assert told["step"] == 8 and told["warning"].startswith("after 40% of the tokens the loss is 6.970 and is forecast to end at")
+    assert f"warning: {told['warning']}" in capsys.readouterr().err
+
+
+@pytest.fixture
+def peak(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Trains as on a card of the table whose peak is so many operations a second."""
+
+    def put(operations_per_s: float) -> None:
+        known = Device("Small", None, 10 * operations_per_s, operations_per_s, 0.0, "its maker")
+        real = Session.__post_init__
+
+        def begin(self: Session) -> None:
+            real(self)
+            self.device = known
+
+        monkeypatch.setitem(cast("dict[str, Device]", TABLE), "small", known)
+        monkeypatch.setattr(Session, "__post_init__", begin)
+
+    return put
+
+
+def test_a_run_writes_its_share_of_the_peak_with_that_peak(data: Path, tmp_path: Path, peak: Callable[[float], None]) -> None:
+    """F-MFU-001, practice 28."""
+    peak(1e12)
+    values = settings(data, tmp_path / "out")
+    pretrain(values, tmp_path / "run")
+    config = config_of("pretrain", values)
+    lines = [line for line in metrics(tmp_path / "run") if "loss" in line]
+    assert len(lines) == 10
+    for line in lines:
+        assert line["mfu"] == pytest.approx(line["tokens_per_s"] * flops_per_token(config.model, 16) / 1e12)
+        assert (line["mfu_of"], line["mfu_source"]) == ("1 TFLOP/s fp32", "Small: its maker")
+    (told,) = warnings(tmp_path / "run")
+    assert "under 1%, so the device mostly waits" in told
+
+
+def test_a_share_of_the_peak_that_cannot_be_ends_the_run_with_its_step_saved(
+    data: Path, tmp_path: Path, peak: Callable[[float], None],
+) -> None:
+    """F-MFU-001: more than 100 % is an error."""
+    peak(1e3)
+    with pytest.raises(StageError, match=r"stopped after step 1 since its figures are wrong: MFU .* more than the device can do"):
+        pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000001"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_momentum_is_that_of_muon(data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for momentum in (0.95, 0.5):
+        values = settings(data, tmp_path / f"out-{momentum}", optimizer__name="muon", optimizer__momentum=momentum)
+        losses[momentum] = pretrain(values, tmp_path / f"run-{momentum}").metrics["val_loss"]
+    assert losses[0.95] != losses[0.5]
 
 
 @pytest.mark.parametrize("values", [

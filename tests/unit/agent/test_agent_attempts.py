@@ -17,6 +17,18 @@ from albor_pipeline.agent.layout import Layout
 from albor_pipeline.transport import local
 from albor_pipeline.transport.client import AgentError
 
+SAVES = """
+import pathlib, signal, time
+def save(*_):
+    time.sleep(3)
+    pathlib.Path("saved").touch()
+    raise SystemExit(143)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path("up").touch()
+while True:
+    signal.pause()
+"""
+
 
 def test_a_good_task_is_proven_with_the_digest_of_its_outputs(box: Any) -> None:
     end = box.run("mkdir -p out; echo 1 > out/a; echo 2 > b", outputs=[{"path": "out"}, {"path": "b"}])
@@ -110,6 +122,27 @@ def test_cancel_ends_a_running_task(box: Any) -> None:
     box.until(lambda: (box.root / "pid").exists())
     box.client.request("signal", resource="t", number=number, how="cancel")
     assert box.ended()["exit"]["class"] == "cancelled"
+
+
+def test_what_a_stopped_shell_leaves_has_the_rest_of_the_grace_to_save(box: Any) -> None:
+    """The shell of a script ends at TERM, before the trainer that it waits for."""
+    (box.root / "save.py").write_text(SAVES)
+    number = box.start(f"{sys.executable} save.py; true", grace_s=30)
+    box.until(lambda: (box.root / "up").exists())
+    box.client.request("signal", resource="t", number=number)
+    assert box.ended()["exit"]["class"] == "cancelled"
+    assert (box.root / "saved").exists()
+
+
+def test_an_attempt_without_a_supervisor_has_the_grace_of_its_spec(box: Any) -> None:
+    (box.root / "save.py").write_text(SAVES)
+    box.start(f"exec {sys.executable} save.py", grace_s=0.2)
+    box.until(lambda: (box.root / "up").exists())
+    box.kill_supervisor()
+    box.ended(name="unsupervised")
+    reply = box.client.request("signal", resource="t", number=1)
+    assert (reply["liveness"], reply["grace_s"]) == ("unsupervised", 0.2)
+    assert box.ended()["liveness"] == "dead" and not (box.root / "saved").exists()
 
 
 def test_retries_are_made_for_the_named_classes_only(box: Any) -> None:

@@ -25,7 +25,7 @@ KEY = Key("train", "here")
 PLAN = Plan("p", "p.yaml", (Step(KEY, "task", Action.RUN, (Action.RUN,), Reason("new", "new")),), ("here",))
 EVENTS = (
     StepEvent(KEY, "running", AT),
-    ProgressEvent(KEY, {"step": 24000, "loss": 2.41}),
+    ProgressEvent(KEY, {"step": 24000, "loss": 2.41, "mfu": 0.46, "mfu_of": "165 TFLOP/s bf16"}),
     ProgressEvent(Key("other", "here"), {"step": 1}),
     NoteEvent("a note"),
     StepEvent(KEY, "FAILED", AT, note="exit 1 [bold]"),
@@ -91,7 +91,7 @@ def drawn(events: tuple[object, ...]) -> str:
 def test_on_a_terminal_running_tasks_stand_below_with_their_progress() -> None:
     text = drawn(EVENTS[:3])
     assert "14:10:02  here  train  running" in text
-    assert "train on here  step 24,000, loss 2.41" in text
+    assert "train on here  step 24,000, loss 2.41, MFU 46% of 165 TFLOP/s bf16" in text
     assert "other" not in text
 
 

@@ -65,6 +65,14 @@ def test_a_running_row_takes_a_line_for_each_piece_of_progress() -> None:
     assert [line.strip() for line in status_lines(document, None)[4:6]] == ["loss 2.41", "28,900 tok/s"]
 
 
+def test_status_and_ps_show_the_share_of_the_peak_with_that_peak() -> None:
+    progress = {"step": 24000, "tokens_per_s": 28900, "mfu": 0.46, "mfu_of": "165 TFLOP/s bf16"}
+    document = documents.of_status("p", State("l", 1, "p"), [row(Entry(KEY, "task", None, RUNNING), progress=progress)])
+    attempt = {"machine": "lambda", "resource": "train", "number": 1, "liveness": "alive", "started_utc": AT, "progress": progress}
+    for lines in (status_lines(document, None), ps_lines([attempt])):
+        assert any("28,900 tok/s, MFU 46% of 165 TFLOP/s bf16" in line for line in lines)
+
+
 def test_drift_counts_resources_not_files() -> None:
     finding = {"what": "drifted", "resource": "a", "resource_type": "task", "machine": "m", "detail": "out/x: deleted"}
     unknown = {**finding, "what": "unknown", "resource": "b", "detail": "the probe timed out; nothing is assumed"}

@@ -49,13 +49,19 @@ def test_the_progress_of_a_training_stage_takes_three_lines() -> None:
     ]  # fmt: skip
 
 
+def test_a_share_of_a_peak_stands_with_that_peak_or_not_at_all() -> None:
+    values = {"tokens_per_s": 28900.0, "mfu": 0.46, "mfu_of": "165 TFLOP/s bf16", "eta_s": 64980}
+    assert words.progress(values) == ["28,900 tok/s, MFU 46% of 165 TFLOP/s bf16, ETA 18 h 03 min"]
+    assert words.progress({"mfu": 0.46}) == words.progress({"mfu_of": "165 TFLOP/s bf16"}) == []
+
+
 def test_a_stage_that_tells_little_takes_little_room() -> None:
     assert words.progress({}) == []
     assert words.progress({"step": 3, "of": 0}) == ["step 3"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400, "soon", True, None, [], {}])
-@pytest.mark.parametrize("name", ["step", "of", "loss", "best_val", "tokens_per_s", "eta_s", "note"])
+@pytest.mark.parametrize("name", ["step", "of", "loss", "best_val", "tokens_per_s", "mfu", "mfu_of", "eta_s", "note"])
 def test_an_odd_value_never_stops_a_run(name: str, value: object) -> None:
     assert all(isinstance(line, str) for line in words.progress({"step": 3, name: value}))
 
@@ -73,7 +79,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-NAMES = st.sampled_from(["step", "of", "loss", "best_val", "tokens_per_s", "eta_s", "note", "moved_bytes", "of_bytes", "bytes_per_s"])
+NAMES = st.sampled_from(
+    ["step", "of", "loss", "best_val", "tokens_per_s", "mfu", "mfu_of", "eta_s", "note", "moved_bytes", "of_bytes", "bytes_per_s"]
+)
 
 
 @given(st.dictionaries(NAMES, JSON))
