@@ -71,3 +71,16 @@ def test_a_holder_that_may_live_is_an_error_at_once(held: str) -> None:
 def test_who_wants_to_leave_need_not_wait() -> None:
     with pytest.raises(LockedError):
         take(Agent(f"pid {ended()} on {socket.gethostname()} {SINCE}", 3), leaves=True)
+
+
+def test_a_machine_without_room_for_a_lease_is_lost_to_the_run_and_the_others_are_not() -> None:
+    class Full:
+        def request(self, verb: str, **args: Any) -> dict[str, Any]:
+            raise AgentError("io", "No space left on device")
+
+    said: list[str] = []
+    lost: list[str] = []
+    fleet: Any = SimpleNamespace(agents={"intel": Full(), "lambda": Agent("", 0)}, tokens={}, lose=lambda name, error: lost.append(name))
+    heads = leases.take(fleet, lambda event: said.append(event.text), lambda: False)  # type: ignore[union-attr, func-returns-value]
+    assert (list(heads), lost) == (["lambda"], ["intel"])
+    assert said == ["intel cannot be driven now: No space left on device; its steps wait for the next run"]
