@@ -6,9 +6,10 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from albor_pipeline.agent import liveness
 from albor_pipeline.errors import LockedError, UnreachableError
 from albor_pipeline.model.events import NoteEvent, Reporter
 from albor_pipeline.run.fleet import Fleet, holder
@@ -35,7 +36,7 @@ def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> dict[str
         told = False
         while True:
             try:
-                reply = agent.request("lease", holder=holder())
+                reply = agent.request("lease", **holder())
                 heads[name], fleet.tokens[name] = reply.get("head"), str(reply["token"])
                 break
             except UnreachableError as error:
@@ -45,8 +46,8 @@ def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> dict[str
                 if error.code not in HELD:
                     _cannot(fleet, name, error.message, report)
                     break
-                held = error.message
-            if not was_ours(held) or leaves() or time.monotonic() >= limit:
+                held, process = error.message, error.attempt
+            if not was_ours(held, process) or leaves() or time.monotonic() >= limit:
                 raise LockedError.of("leased", f"{name} is in use by {held}", "wait for it, or look at `status`")
             if not told:
                 gone = held.partition(" since ")[0]
@@ -63,11 +64,15 @@ def _cannot(fleet: Fleet, name: str, why: str, report: Reporter) -> None:
     fleet.lose(name, error)
 
 
-def was_ours(held: str) -> bool:
-    """True when the named holder was a process of this host and is gone."""
+def was_ours(held: str, process: Mapping[str, Any] | None) -> bool:
+    """True when the named holder was a process of this host and is gone. Its number alone proves little: pids are used again."""
     named = NAMED.match(held)
     if named is None or named[2] != socket.gethostname():
         return False
+    if process is not None and process["boot"] != liveness.boot_id():
+        return True
+    if process is not None and process["ns"] == liveness.pid_namespace():
+        return not liveness.same_process(process)
     try:
         os.kill(int(named[1]), 0)
     except ProcessLookupError:
