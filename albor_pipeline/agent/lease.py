@@ -18,7 +18,8 @@ from albor_pipeline.agent.layout import Layout, lock_file, quote, read_json, to_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 LEASE_S = 60.0
 
@@ -37,6 +38,7 @@ class Lease:
         self._clock = clock
         self._heard_s = clock()
         self._holder = ""
+        self._process: Mapping[str, Any] | None = None
         self._joined = False
         self._descriptor: int | None = None
         self.token = ""
@@ -46,13 +48,13 @@ class Lease:
         self._require_first(token)
         self.token, self._joined = token, True
 
-    def take(self, holder: str) -> None:
-        """Become the holder, or go on as such. Raises AttemptError `held` with the other's words."""
+    def take(self, holder: str, process: Mapping[str, Any] | None = None) -> None:
+        """Become the holder, or go on as such. Raises AttemptError `held` with the other's words, and its process where it told of it."""
         if self.token:
             self.require()
             return
         self._lock()
-        self._holder, self.token = holder, os.urandom(8).hex()
+        self._holder, self._process, self.token = holder, process, os.urandom(8).hex()
         self._sign()
 
     def require(self) -> None:
@@ -102,12 +104,13 @@ class Lease:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         self._descriptor = lock_file(self._path, 0.0)
         if self._descriptor is None:
-            raise AttemptError("held", _words(read_json(self._path) or {}))
+            said = read_json(self._path) or {}
+            raise AttemptError("held", _words(said), said.get("process"))
 
     def _sign(self) -> None:
         assert self._descriptor is not None
         os.ftruncate(self._descriptor, 0)
-        write_all(self._descriptor, to_json({"holder": self._holder, "since": utc(), "token": self.token}))
+        write_all(self._descriptor, to_json({"holder": self._holder, "process": self._process, "since": utc(), "token": self.token}))
 
     def _unlock(self) -> None:
         if self._descriptor is not None:

@@ -263,13 +263,14 @@ def project_done(server: Server, _stream: Stream, body: Mapping[str, Any]) -> di
 def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
     """Be the one controller of this lineage here, for as long as it is heard of; the journal head that is kept here now.
 
+    `process` names the holder's process on its own host (liveness.py).
     The reply's `token` is what a second connection of the same controller sends in place of `holder`.
-    Raises AttemptError `held` with the holder's text, `no-lease`.
+    Raises AttemptError `held` with the holder's text and process, `no-lease`.
     """
     if "token" in body:
         server.lease.join(str(body["token"]))
         return {}
-    server.lease.take(str(body["holder"]))
+    server.lease.take(str(body["holder"]), body.get("process"))
     return {"head": facts.heads(server.layout.head).get(server.lineage), "token": server.lease.token}
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from albor_pipeline.agent.layout import quote
+from albor_pipeline.agent.liveness import identity
 from albor_pipeline.errors import Diagnostic, UnreachableError
 from albor_pipeline.model.manifest import Machine, Manifest
 from albor_pipeline.run.lines import Lines
@@ -204,9 +205,9 @@ def folder_of(manifest: Manifest, machine: Machine) -> str:
     return machine.workdir or f"~/albor/{quote(manifest.name)}"
 
 
-def holder() -> str:
-    """What a machine tells others of this controller, which holds its lease."""
-    return f"pid {os.getpid()} on {socket.gethostname()}"
+def holder() -> dict[str, Any]:
+    """What a machine tells others of this controller, which holds its lease: for people, and so that a later process here can know it."""
+    return {"holder": f"pid {os.getpid()} on {socket.gethostname()}", "process": identity(os.getpid())}
 
 
 def newest_lineage(manifest: Manifest, fleet: Fleet) -> tuple[str, Mapping[str, Any] | None] | None:

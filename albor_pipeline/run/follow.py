@@ -12,6 +12,7 @@ from albor_pipeline.model.attempt import Attempt, Liveness
 from albor_pipeline.model.resource import Key
 from albor_pipeline.run.attempts import attempt_of
 from albor_pipeline.run.session import Session
+from albor_pipeline.transport.client import AgentError
 
 PAUSE_S = 0.2
 CHUNK_BYTES = 1 << 18
@@ -74,8 +75,12 @@ class Follower:
             time.sleep(PAUSE_S)
 
     def cancel(self) -> Attempt:
-        """End it and wait for that; raises AlborError when it does not end within a minute after its grace."""
-        limit_s = CANCEL_LIMIT_S + self._agent.request("signal", resource=self._key.resource, number=self._number)["grace_s"]
+        """End it and wait for that; raises AlborError when it cannot be ended, or not within a minute after its grace."""
+        try:
+            told = self._agent.request("signal", resource=self._key.resource, number=self._number)
+        except AgentError as error:
+            raise AlborError.of("cancel", f"attempt {self._number} of `{self._key.resource}` cannot be ended: {error.message}") from None
+        limit_s = CANCEL_LIMIT_S + told["grace_s"]
         limit = time.monotonic() + limit_s
         while time.monotonic() < limit:
             attempt = self.look()

@@ -86,4 +86,4 @@ class Rounds:
         def reply(message: Message) -> list[Outcome]:
             return [] if message.error is None else self._lost(machine, f"{machine} is not ours any more: {message.error.message}")
 
-        self._send(machine, "lease", reply, holder=holder())
+        self._send(machine, "lease", reply, **holder())

@@ -13,7 +13,7 @@ from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import AlborError, Diagnostic, ManifestError, StateError, UnreachableError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.manifest.nodes import without_collector
-from albor_pipeline.model.events import Reporter, RunReport
+from albor_pipeline.model.events import NoteEvent, Reporter, RunReport
 from albor_pipeline.model.manifest import Manifest
 from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.plan import Action, Plan
@@ -34,6 +34,7 @@ from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, Transition, utc_now
+from albor_pipeline.transport.client import AgentError
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Decider, Ended
@@ -265,7 +266,7 @@ class Session:
         if done.succeeded and undoing is None:
             done = replace(done, checks=confirm(self.manifest, self.fleet, report))
         if not ended.broken:
-            done = self._end(done, folder, papers)
+            done = self._end(done, folder, papers, report)
         self._broken = bool(done.broken)
         if undoing is None:
             hooks.after(self.manifest, done)
@@ -292,11 +293,11 @@ class Session:
         fields = resource.fields_on(key.machine) if resource is not None else None
         return isinstance(fields, Task) or (isinstance(fields, PythonEnv) and fields.wheels is not None)
 
-    def _end(self, done: RunReport, folder: Path, papers: Papers) -> RunReport:
+    def _end(self, done: RunReport, folder: Path, papers: Papers, report: Reporter) -> RunReport:
         """Record the end of the run; when the disk fails here, the journal holds all results already."""
         try:
             self.folder.end_run(done.run, dict(done.counts), done.values if done.succeeded else None)
-            self._send_heads()
+            self._send_heads(report)
             self.folder.save(folder / "report.json", papers.report(done))
         except AlborError as error:
             return replace(done, broken=error.diagnostics[0].message)
@@ -320,6 +321,9 @@ class Session:
         """
         for name, head in leases.take(self.fleet, report, lambda: leave() is not Leave.NO).items():
             self._check_head(name, head)
+        views = self.observed.machines
+        gone = {name: replace(views[name], error=why) for name, why in self.fleet.errors.items() if name in views}
+        self.observed = replace(self.observed, machines={**views, **gone})
 
     def _bind_machines(self) -> None:
         """Note which machines these are; what was recorded of another one of the same name is proven of this one no more."""
@@ -332,13 +336,16 @@ class Session:
         for name, machine_id in ids.items():
             self.folder.bind_machine(name, machine_id)
 
-    def _send_heads(self) -> None:
+    def _send_heads(self, report: Reporter) -> None:
+        """Tell each machine how far the journal is; one that cannot note it, for want of room, hears it from the next run."""
         head = self.folder.head()
         for name, agent in list(self.fleet.agents.items()):
             try:
                 agent.request("head", **head)
             except UnreachableError as error:
                 self.fleet.lose(name, error)
+            except AgentError as error:
+                report(NoteEvent(f"{name} could not note how far this run came: {error.message}; the next run tells it again"))
 
     def _report(self, plan: Plan, ended: Ended, run: str, folder: str, stops: bool) -> RunReport:
         entries = self.folder.state.entries

@@ -9,6 +9,7 @@ from albor_pipeline.errors import AlborError
 from albor_pipeline.run.code import CodeReader
 from albor_pipeline.run.fleet import Fleet
 from albor_pipeline.run.spec import code_digest
+from albor_pipeline.transport.client import AgentError
 
 
 class CodeSender:
@@ -22,7 +23,7 @@ class CodeSender:
     def ensure(self, machine: str, files: Mapping[str, str]) -> str:
         """Make `.albor/code/<digest>/` on the machine; returns the digest.
 
-        Raises AlborError when a file is no longer the one that was planned: what runs is what was hashed.
+        Raises AlborError when a file is no longer the one that was planned, since what runs is what was hashed, and when they find no room.
         """
         digest = code_digest(files)
         if (machine, digest) in self._sent:
@@ -32,6 +33,9 @@ class CodeSender:
         moved = [path for path in files if now.get(path) != files[path]]
         if moved:
             raise AlborError.of("stale", f"plan is stale: {moved[0]} changed since it was made", "run the same command again")
-        self._fleet.agents[machine].put_code(digest, bodies)
+        try:
+            self._fleet.agents[machine].put_code(digest, bodies)
+        except AgentError as error:
+            raise AlborError.of("no-code", f"{machine} does not take the code of the stage: {error.message}") from None
         self._sent.add((machine, digest))
         return digest

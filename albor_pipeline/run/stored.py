@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from albor_pipeline.agent.hashing import digest_bytes
-from albor_pipeline.errors import UnreachableError
+from albor_pipeline.errors import AlborError, UnreachableError
 from albor_pipeline.model.events import NoteEvent, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
@@ -56,10 +56,18 @@ def kept_of(fleet: Fleet, key: Key) -> list[Stored]:
 
 
 def follow(fleet: Fleet, renamed: Mapping[Key, Key]) -> None:
-    """What is kept goes with a resource to its new name, on each machine that answers; elsewhere it costs a run."""
+    """What is kept goes with a resource to its new name, on each machine that answers; elsewhere it costs a run.
+
+    Raises AlborError where there is no room for it: nothing is renamed yet.
+    """
     for old, new in renamed.items():
-        if old.resource != new.resource and new.machine in fleet.agents:
+        if old.resource == new.resource or new.machine not in fleet.agents:
+            continue
+        try:
             fleet.agents[new.machine].request("store_rename", before=old.resource, after=new.resource)
+        except AgentError as error:
+            text = f"what {new.machine} keeps of `{old.resource}` cannot go to the name `{new.resource}`: {error.message}"
+            raise AlborError.of("not-renamed", text, "free some room there: store gc") from None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from albor_pipeline.run.snapshot import CodeSender
 from albor_pipeline.run.spec import Start, request
 from albor_pipeline.run.stored import Restoring
 from albor_pipeline.state.folder import StateFolder
-from albor_pipeline.transport.client import Message
+from albor_pipeline.transport.client import AgentError, Message
 
 LEAVE_GRACE_S = 3.0
 TAIL_LINES = 10
@@ -229,8 +229,11 @@ class Workers:
         old = decision.attempt
         if old is not None and decision.reason.code == "replaced":
             agent = self._run.fleet.agents[self._machine_of(old)]
-            agent.request("signal", resource=old.resource, number=old.number)
-            self._replaced.add(key)
+            try:
+                agent.request("signal", resource=old.resource, number=old.number)
+                self._replaced.add(key)
+            except AgentError as error:
+                self._run.report(NoteEvent(f"attempt {old.number} of {old.resource} could not be ended: {error.message}"))
 
     def _machine_of(self, attempt: Attempt) -> str:
         for name, view in self._run.observed.machines.items():

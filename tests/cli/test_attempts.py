@@ -58,6 +58,18 @@ def test_ps_lists_what_is_alive(project: Project) -> None:
     project.does("cancel", "slow").end(process)
 
 
+def test_ps_tells_how_far_a_task_is_and_how_fast(project: Project) -> None:
+    told = '{"step": 24000, "of": 38349, "loss": 2.412, "tokens_per_s": 81234.5, "eta_s": 5400}'
+    project.file("told.jsonl", told + "\n").slow().edit("touch begun;", "cp told.jsonl $ALBOR_ATTEMPT/metrics.jsonl; touch begun;")
+    process = project.start("apply")
+    project.wait_for("begun").wait(lambda: project.json("ps")["attempts"][0]["progress"])
+    project.says("ps", out="""
+          machine    resource  attempt  state  since             progress
+          localhost  slow      1        alive  DAY TIME  step 24,000 of 38,349 (62.6%), loss 2.41, 81,234 tok/s, ETA 1 h 30 min
+    """)
+    project.does("cancel", "slow").end(process)
+
+
 def test_cancel_ends_the_task_and_the_run_tells(project: Project) -> None:
     process = project.slow().start("apply")
     project.wait_for("begun").says("cancel", "slow", out="slow@localhost: attempt 1 ended (cancelled).")

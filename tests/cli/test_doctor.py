@@ -65,10 +65,24 @@ def test_slots_that_are_not_there_are_told(project: Project, network: Network) -
     assert "`slots` says more than there is: gpu 7, found " in project.run("doctor").out
 
 
-def test_the_driver_and_an_amd_card_are_read_from_what_the_machine_says(project: Project, network: Network) -> None:
+def test_the_driver_is_read_from_what_the_machine_says(project: Project, network: Network) -> None:
     table = "| NVIDIA-SMI 535.1   Driver Version: 535.104.05   CUDA Version: 12.2 |"
     program(network.add("lambda"), "nvidia-smi", f"echo '{table}'")
     assert "driver 535.104.05, CUDA 12.2" in findings(project.manifest(TASK, HEAD))["gpu"][1]
+
+
+@pytest.mark.parametrize(
+    ("says", "name"),
+    [
+        ("echo 'AMD INSTINCT MI250 (MCM) OAM AC MBA'", "AMD INSTINCT MI250 (MCM) OAM AC MBA"),
+        ("exit 1", "AMD card"),
+    ],
+)
+def test_a_card_of_amd_is_read_from_what_the_kernel_says(project: Project, network: Network, says: str, name: str) -> None:
+    """As the kernel's documentation of amdgpu has it: cards of servers have a product_name, others have no such file."""
+    told = f"*/card*]*]/*) exit 1;; */device/vendor) echo 0x1002;; */device/product_name) {says};;"
+    program(network.add("lambda"), "cat", f'case $1 in {told} *) exec /bin/cat "$@";; esac')
+    assert findings(project.manifest(TASK, HEAD))["gpu"] == (FINE, f"{name} (AMD: declare it in `slots`, it is not counted by itself)")
 
 
 def test_an_environment_that_is_not_made_yet_is_told(project: Project, network: Network) -> None:

@@ -42,7 +42,11 @@ def test_it_is_held_while_the_connection_lives_and_names_its_holder(box: Any) ->
     with pytest.raises(AgentError) as held:
         second.request("lease", holder="other")
     assert held.value.code == "held" and "run 0008 (pid 1 on lambda)" in held.value.message
-    assert box.connect("another lineage").request("lease", holder="x")["ok"]
+    assert held.value.attempt is None, "an older controller says nothing of its process"
+    assert box.connect("another lineage").request("lease", holder="x", process={"pid": 1, "boot": "b"})["ok"]
+    with pytest.raises(AgentError) as held:
+        box.connect("another lineage").request("lease", holder="y")
+    assert held.value.attempt == {"pid": 1, "boot": "b"}
     box.clients.pop(0).close()
     box.until(lambda: takes(second))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from albor_pipeline.agent.liveness import identity
 from albor_pipeline.errors import LockedError
 from albor_pipeline.run import leases
 from albor_pipeline.transport.client import AgentError
@@ -21,15 +22,16 @@ SINCE = "since 2026-03-02T14:10:02.000Z"
 class Agent:
     """An agent that refuses the lease so often."""
 
-    def __init__(self, held: str, refusals: int) -> None:
+    def __init__(self, held: str, refusals: int, process: dict[str, Any] | None = None) -> None:
         self.held = held
+        self.process = process
         self.left = refusals
 
     def request(self, verb: str, **args: Any) -> dict[str, Any]:
         assert verb == "lease"
         if self.left:
             self.left -= 1
-            raise AgentError("held", self.held)
+            raise AgentError("held", self.held, self.process)
         return {"head": {"count": 7}, "token": "t"}
 
 
@@ -68,6 +70,32 @@ def test_a_holder_that_may_live_is_an_error_at_once(held: str) -> None:
     assert agent.left == 2
 
 
+@pytest.mark.parametrize("was", [{"start": 1}, {"boot": "another", "ns": "another"}])
+def test_a_holder_whose_number_another_process_has_by_now_is_gone(was: dict[str, Any]) -> None:
+    """The machine of the controller lost power, and something of the new boot has the number."""
+    name = f"pid {os.getpid()} on {socket.gethostname()}"
+    assert len(take(Agent(f"{name} {SINCE}", 3, {**identity(os.getpid()), **was}))) == 1
+
+
+@pytest.mark.parametrize("was", [{}, {"ns": "of a container"}])
+def test_a_holder_whose_process_lives_or_cannot_be_seen_from_here_is_an_error_at_once(was: dict[str, Any]) -> None:
+    with pytest.raises(LockedError):
+        take(Agent(f"pid {os.getpid()} on {socket.gethostname()} {SINCE}", 3, {**identity(os.getpid()), **was}))
+
+
 def test_who_wants_to_leave_need_not_wait() -> None:
     with pytest.raises(LockedError):
         take(Agent(f"pid {ended()} on {socket.gethostname()} {SINCE}", 3), leaves=True)
+
+
+def test_a_machine_without_room_for_a_lease_is_lost_to_the_run_and_the_others_are_not() -> None:
+    class Full:
+        def request(self, verb: str, **args: Any) -> dict[str, Any]:
+            raise AgentError("io", "No space left on device")
+
+    said: list[str] = []
+    lost: list[str] = []
+    fleet: Any = SimpleNamespace(agents={"intel": Full(), "lambda": Agent("", 0)}, tokens={}, lose=lambda name, error: lost.append(name))
+    heads = leases.take(fleet, lambda event: said.append(event.text), lambda: False)  # type: ignore[union-attr, func-returns-value]
+    assert (list(heads), lost) == (["lambda"], ["intel"])
+    assert said == ["intel cannot be driven now: No space left on device; its steps wait for the next run"]
