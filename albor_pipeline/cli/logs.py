@@ -1,4 +1,4 @@
-"""`logs`: the log of a task's newest attempt, from its machine. Takes no lock."""
+"""`logs`: the log of a task's newest attempt, from its machine; of what is no task, what it printed when it failed. Takes no lock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, UsageError
 from albor_pipeline.resources.fields import parse_seconds
-from albor_pipeline.run.follow import Follower, newest
+from albor_pipeline.run.follow import Follower, kept_log, newest
 from albor_pipeline.run.session import Session
 
 
@@ -30,6 +30,9 @@ def run(args: argparse.Namespace) -> int:
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         common.tell_unmasked(session.vault.missing())
         for key in sorted(common.keys_of(args.task, session.manifest)):
+            if session.manifest.resources[key.resource].kind != "task":
+                sys.stdout.write(kept_log(session, key))
+                continue
             follower = Follower(session, key, newest(session, key, args.attempt).number)
             follower.print_log(sys.stdout.write, follow=args.follow, since_s=since_s)
     return EXIT_OK

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from albor_pipeline.errors import Diagnostic, ManifestError, Problems, Source, Span
 from albor_pipeline.manifest import later
@@ -32,7 +33,7 @@ from albor_pipeline.manifest.sections import (
     PolicyFields,
 )
 from albor_pipeline.manifest.sources import Fetch, data_of, read_data, read_secrets
-from albor_pipeline.model.manifest import LOCAL_ADDRESSES, Machine, Manifest, Moved, Output, Policy, project_root
+from albor_pipeline.model.manifest import LOCAL_ADDRESSES, TOLD, Machine, Manifest, Moved, Output, Policy, project_root
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.places import Places
 
@@ -124,7 +125,7 @@ class _Loader:
         scope.data = data_of(data, self._fetch(project_root(self._path))) if self._fetch is not None else None
         machines = self._machines(root, scope)
         scope.machines = machines
-        policy = self._policy(root, machines)
+        policy = self._policy(root, scope)
         resources = self._resources(root, scope)
         check_paths(resources, machines, policy, self._problems)
         outputs = self._outputs(root, scope)
@@ -174,7 +175,7 @@ class _Loader:
         local = Machine("localhost", LOCAL_ADDRESSES[0], "localhost")
         return machines if "localhost" in machines else {**machines, "localhost": local}
 
-    def _policy(self, root: Table, machines: Mapping[str, Machine]) -> Policy:
+    def _policy(self, root: Table, scope: Scope) -> Policy:
         node = root.get("policy")
         table = self._reader.table(node, "`policy`")
         if table is None:
@@ -183,11 +184,18 @@ class _Loader:
         block = Block(
             "the policy", span, "a policy", PolicyFields, POLICY_SHOWN, later=later.POLICY,
         )
-        values = self._reader.raw(table, None)
+        values = {key: self._reader.raw(inner, scope) for key, (_, inner) in table.items.items() if key != "notify"}
+        if notify := table.get("notify"):
+            values["notify"] = self._notices(notify, scope)
         fields = self._reader.model(PolicyFields, table, values, block)
         if fields is None:
             return Policy()
         return replace(_policy(fields), not_yet=self._reader.take_not_yet(), spans=NodeSpans(self._text, table, {}))
+
+    def _notices(self, node: Node, scope: Scope) -> Any:
+        if not isinstance(node, Table):
+            return self._reader.raw(node, scope)
+        return {key: self._reader.raw(inner, replace(scope, told=TOLD.get(key, ()))) for key, (_, inner) in node.items.items()}
 
     def _resources(self, root: Table, scope: Scope) -> dict[str, Resource]:
         recipes = Recipes(self._reader, self._files)

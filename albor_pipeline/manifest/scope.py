@@ -36,7 +36,8 @@ class Scope:
     `environ_read` those of variables that were asked for.
 
     `origins` gives for a full name (`params.seed`) the node that holds its value; `inputs` is there only inside a recipe,
-    `item` and `index` only in a copy of `for_each` or `count`; `data` fetches a data source by name and field.
+    `item` and `index` only in a copy of `for_each` or `count`; `data` fetches a data source by name and field. `told` are words of
+    a notice, whose values are known when it is given.
     """
 
     params: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Scope:
     environ_read: set[str] = field(default_factory=set)
     origins: Mapping[str, Any] = field(default_factory=dict)
     secrets_allowed: bool = False
+    told: tuple[str, ...] = ()
     looked_up: list[str] = field(default_factory=list)
 
 

@@ -12,6 +12,7 @@ from itertools import count
 
 from albor_pipeline.manifest.functions import FUNCTIONS
 from albor_pipeline.manifest.scope import NAMESPACES, Scope, Unresolved, environment
+from albor_pipeline.model.manifest import told_mark
 
 EXPRESSION = re.compile(r"\{\{\{\{|\{\{(.*?)\}\}|\{\{", re.DOTALL)
 CALL = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*\(")
@@ -38,9 +39,12 @@ class Fault:
 
 def _lookup(name: str, scope: Scope, *, in_call: bool) -> str:
     namespace, *words = name.split(".")
+    if name in scope.told:
+        return told_mark(name)
     if namespace not in NAMESPACES:
-        allowed = (f"a template starts with: {', '.join(NAMESPACES)}", ESCAPE)
-        raise Unresolved("template", f"`{name}` names nothing", scope.suggest.label(namespace, NAMESPACES), allowed)
+        told = (f"this notice is told: {', '.join(scope.told)}",) if scope.told else ()
+        allowed = (f"a template starts with: {', '.join(NAMESPACES)}", *told, ESCAPE)
+        raise Unresolved("template", f"`{name}` names nothing", scope.suggest.label(namespace, (*NAMESPACES, *scope.told)), allowed)
     if in_call and namespace == "secrets":
         raise Unresolved(
             "secret-place", "a function cannot be applied to a secret: its result would be no secret any more"

@@ -13,6 +13,8 @@ from albor_pipeline.model.resource import Resource
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
 AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
 SECRET = re.compile("\u27e6secret ([^\u27e6\u27e7]*)\u27e7")
+ENDED = ("machine", "converged", "unchanged", "failed")
+TOLD = {"on_success": ENDED, "on_failure": ENDED, "on_drift": ("machine", "drift_count")}
 
 
 def project_root(path: Path) -> Path:
@@ -24,6 +26,11 @@ def project_root(path: Path) -> Path:
 def secret_mark(name: str) -> str:
     """What stands in a field for a secret, in everything that is shown, compared or written."""
     return f"\u27e6secret {name}\u27e7"
+
+
+def told_mark(word: str) -> str:
+    """What stands in a notice for what is known when it is given, as how many failed."""
+    return f"\u27e6{word}\u27e7"
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from albor_pipeline.agent.gpulimits import file_of
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import drivers
 from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.cards import PROBE, Cards, as_wanted
-from albor_pipeline.resources.fields import CONTENT, DOC, Count, Fields, Flag, Positive, Text
+from albor_pipeline.resources.fields import CONTENT, DOC, Count, Fields, Flag, Positive, Text, wrong
 from albor_pipeline.resources.formats import matching
 from albor_pipeline.resources.shell import Script, join
 
 LOOK_TIMEOUT_S = 30.0
 INSTALL_TIMEOUT_S = 3600.0
 PRESENT = {"state": "present"}
+OF_NVIDIA = ("cuda_version", "compute_mode", "persistence_mode")
+OF_ROCM = ("rocm_version",)
 Version = Annotated[str, matching(r"[A-Za-z0-9_.+~:-]{0,99}", "a version: letters, digits, `.`, `_`, `+`, `~`, `:` and `-`; empty for any")]
 
 
@@ -56,6 +58,16 @@ class Gpu(Fields):
         Field(description="what a task may use of a card, in MiB: told to tasks as ALBOR_GPU_MEMORY_LIMIT_MB; stages keep to it"),
     ] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Gpu:
+        if self.gpu_backend == "cpu":
+            return self
+        other = OF_ROCM if self.gpu_backend == "nvidia" else OF_NVIDIA
+        if given := [f"`{name}`" for name in other if getattr(self, name) not in ("", type(self).model_fields[name].default)]:
+            maker = "rocm" if self.gpu_backend == "nvidia" else "nvidia"
+            raise wrong(f"given without {', '.join(given)}, or with `gpu_backend: {maker}`, which alone has that")
+        return self
 
 
 class GpuKind(Convergent):

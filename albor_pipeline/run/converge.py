@@ -16,6 +16,7 @@ from albor_pipeline.model.state import Current, Entry, Origin, Result, Status
 from albor_pipeline.plan.decide import Decision, begun, difference, is_elsewhere, masked
 from albor_pipeline.resources.base import Convergent, Instance, Item
 from albor_pipeline.resources.registry import convergent
+from albor_pipeline.run.logs import keep, tail
 from albor_pipeline.run.observe import Take, probes_of
 from albor_pipeline.run.outcome import Outcome, Work
 from albor_pipeline.transport.client import Message
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 WORDS = {Action.CREATE: "created", Action.UPDATE: "updated"}
 HOOK_TIMEOUT_S = 600.0
+OUTPUT_CUT = "it printed more than is kept"
 Send = Callable[..., None]
 Looks = Callable[[Key], list[tuple[dict[str, Any], Take]]]
 
@@ -113,8 +115,8 @@ class Convergence:
         found = any(each.removal.get("found") for each in known)
         return grown or found or (result is not None and not result.removal and result.origin is Origin.FOUND)
 
-    def _failed(self, detail: str, tail: tuple[str, ...] = ()) -> Outcome:
-        return _failed(self._run, self._work, self._entry(), detail, tail)
+    def _failed(self, detail: str, said: str = "", last: str = "") -> Outcome:
+        return _failed(self._run, self._work, self._entry(), detail, said, last)
 
     def _entry(self) -> Entry:
         return self._run.state.state.entries.get(self._step.key) or Entry(self._step.key, self._one.resource.kind)
@@ -160,17 +162,24 @@ def sendable(operations: Sequence[Item]) -> tuple[list[Item], bytes]:
     return [{**item, "size_bytes": len(part)} if part else item for item, part in zip(told, parts, strict=True)], b"".join(parts)
 
 
-def trouble(reply: Message) -> tuple[str, tuple[str, ...]] | None:
-    """What a machine's reply to `converge` says against it, with the last lines that were printed; None when all went well."""
+def trouble(reply: Message) -> tuple[str, str, str] | None:
+    """What a machine's reply to `converge` says against it, what was printed, and the last of that; None when all went well."""
     if reply.error is not None:
-        return reply.error.message, ()
+        return reply.error.message, "", ""
     failed = reply.body.get("failed")
     if failed is None:
         return None
-    lines = str(failed.get("stderr") or failed.get("stdout") or "").strip().splitlines()
     what = f"{failed['label']}: " if failed.get("label") else ""
     how = "took too long" if failed.get("timed_out") else f"exit {failed.get('exit')}"
-    return f"{what}{how}", tuple(lines[-10:])
+    return f"{what}{how}", *printed(failed)
+
+
+def printed(result: Mapping[str, Any]) -> tuple[str, str]:
+    """All that a script printed, its errors last, and that part of it that says what went wrong."""
+    out, err = (str(result.get(stream) or "") for stream in ("stdout", "stderr"))
+    between = "\n" if out and err and not out.endswith("\n") else ""
+    cut = f"\n({OUTPUT_CUT})\n" if result.get("truncated") else ""
+    return f"{out}{between}{err}{cut}", (err.strip() or out.strip())
 
 
 def removal(kind: Convergent, one: Instance, *, before: bool = False, made: Sequence[str] = ()) -> Mapping[str, Any]:
@@ -196,10 +205,11 @@ def _hook(name: str, text: str) -> Item:
     return {"verb": "sh", "script": text, "label": name, "timeout_s": HOOK_TIMEOUT_S}
 
 
-def _failed(run: Run, work: Work, entry: Entry, detail: str, tail: tuple[str, ...]) -> Outcome:
-    detail, tail = run.vault.mask(detail), tuple(run.vault.mask(line) for line in tail)
+def _failed(run: Run, work: Work, entry: Entry, detail: str, said: str, last: str) -> Outcome:
+    detail, said, last = (run.vault.mask(text) for text in (detail, said, last))
     now, key = run.clock(), work.step.key
+    log = keep(run, run.state.log_path(run.id, key), said, key.resource)
     kept = entry.current.removal if entry.current is not None else {}
-    current = Current(work.wanted, run.id, 0, now, Status.FAILED, "error", detail, ended_utc=now, removal=kept)
-    event = StepEvent(key, "FAILED", now, note=detail, tail=tail)
+    current = Current(work.wanted, run.id, 0, now, Status.FAILED, "error", detail, log, now, kept)
+    event = StepEvent(key, "FAILED", now, note=detail, tail=tail(last), log=log)
     return Outcome(key, "failed", replace(entry, current=current), detail, (event,), word="failed", failed=True)

@@ -27,9 +27,23 @@ def newest(session: Session, key: Key, number: int | None) -> Attempt:
     if not mine:
         which = f"no attempt {number}" if number is not None else "no attempt"
         raise AlborError.of(
-            "no-attempt", f"{which} of `{key.resource}` is on {key.machine}", "its old logs are in state/runs/"
+            "no-attempt", f"{which} of `{key.resource}` is on {key.machine}", "what was kept of its logs is in state/runs/"
         )
     return max(mine, key=lambda attempt: attempt.number)
+
+
+def kept_log(session: Session, key: Key) -> str:
+    """What something that is no task printed when it failed last, as it was kept; raises AlborError when nothing was."""
+    entry = session.state.entries.get(key)
+    run = entry.current.run if entry is not None and entry.current is not None else None
+    try:
+        text = session.folder.log_path(run, key).read_text() if run is not None else ""
+    except OSError:
+        text = ""
+    if not text:
+        note = "what is no task keeps only what it printed when it failed, until it is converged"
+        raise AlborError.of("no-log", f"no log of `{key.resource}` on {key.machine} was kept", note)
+    return session.vault.mask(text)
 
 
 class Follower:

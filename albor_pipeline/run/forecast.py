@@ -15,9 +15,9 @@ ASKED = (Action.CREATE, Action.UPDATE, Action.MAY_RUN)
 
 
 def forecast(session: Session, plan: Plan) -> tuple[list[str], list[Diagnostic]]:
-    """A line for each machine that was asked, and what stands against the plan; a machine that does not answer is against it too."""
+    """A line for each machine that was asked, and what stands against the plan; of one that does not answer the plan itself tells."""
     assert session.observer is not None
-    problems = [Diagnostic("error", "unreachable", f"{name} does not answer: {why}") for name, why in plan.unreachable.items()]
+    problems: list[Diagnostic] = []
     told: list[str] = []
     for machine in plan.machines:
         agent = session.fleet.agents.get(machine)

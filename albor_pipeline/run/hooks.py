@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
+from collections.abc import Mapping
 
 from albor_pipeline.errors import AlborError
 from albor_pipeline.model.events import RunReport
-from albor_pipeline.model.manifest import Manifest
+from albor_pipeline.model.manifest import Manifest, told_mark
 
 STDERR = 2
-WORDS = re.compile(r"\{\{\s*(machine|converged|unchanged|failed)\s*\}\}")
-DRIFT_WORDS = re.compile(r"\{\{\s*(machine|drift_count)\s*\}\}")
 NOT_CONVERGED = ("unchanged", "failed", "cancelled", "held", "stale", "unreachable", "forgotten", "destroyed", "drifted", "not started")
 
 
@@ -31,7 +29,7 @@ def after(manifest: Manifest, report: RunReport) -> None:
     good = not (report.failed or report.broken or report.interrupted or report.counts.get("held"))
     notice = policy.on_success if good else policy.on_failure
     if notice is not None:
-        _run(WORDS.sub(lambda found: _values(manifest, report)[found[1]], notice), manifest.root)
+        _run(_told(notice, _values(manifest, report)), manifest.root)
     if good and policy.post_apply is not None and (code := _run(policy.post_apply, manifest.root)) != 0:
         raise AlborError.of("post-apply", f"policy.post_apply ended with exit {code}; the run itself is saved")
 
@@ -40,8 +38,13 @@ def on_drift(manifest: Manifest, count: int) -> None:
     """Run `notify.on_drift`, which is told the machines and how much drifted; its own end changes nothing."""
     notice = manifest.policy.on_drift
     if notice is not None:
-        told = {"machine": ",".join(manifest.machines), "drift_count": str(count)}
-        _run(DRIFT_WORDS.sub(lambda found: told[found[1]], notice), manifest.root)
+        _run(_told(notice, {"machine": ",".join(manifest.machines), "drift_count": str(count)}), manifest.root)
+
+
+def _told(notice: str, values: Mapping[str, str]) -> str:
+    for word, value in values.items():
+        notice = notice.replace(told_mark(word), value)
+    return notice
 
 
 def _values(manifest: Manifest, report: RunReport) -> dict[str, str]:

@@ -252,19 +252,18 @@ class Session:
             hooks.before(self.manifest)
         judge = undoing or Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         shown = self._shown(folder)
-        workers = Workers(
-            Run(
-                run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
-                wish.no_move,
-            )
+        run = Run(
+            run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
+            wish.no_move,
         )  # fmt: skip
+        workers = Workers(run)
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave, wish.sure)
         self._send_project(plan, workers, report)
         executor = Executor(plan, judge, self.folder, self.fleet, workers, limits, report)
         ended = executor.run()
         done = replace(self._report(plan, ended, run_id, shown, limits.stop_on_first), moves=tuple(workers.moves.done))
         if done.succeeded and undoing is None:
-            done = replace(done, checks=confirm(self.manifest, self.fleet, report))
+            done = replace(done, checks=confirm(run))
         if not ended.broken:
             done = self._end(done, folder, papers, report)
         self._broken = bool(done.broken)

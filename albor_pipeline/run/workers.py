@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from albor_pipeline.agent.slots import DEFAULT
 from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.attempt import Attempt, ExitClass
-from albor_pipeline.model.events import NoteEvent, Reporter, StepEvent
+from albor_pipeline.model.events import Reporter, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest, Slots
 from albor_pipeline.model.observed import Observed
@@ -25,6 +24,7 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run.attempts import attempt_of, result_of
 from albor_pipeline.run.converge import Convergence, Removal, found
 from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.run.logs import keep, tail
 from albor_pipeline.run.moves import Moves
 from albor_pipeline.run.observe import Observer, Take
 from albor_pipeline.run.outcome import Outcome, Work
@@ -38,7 +38,6 @@ from albor_pipeline.state.folder import StateFolder
 from albor_pipeline.transport.client import AgentError, Message
 
 LEAVE_GRACE_S = 3.0
-TAIL_LINES = 10
 LOG_LIMIT_BYTES = 4 << 20
 OVERTAKEN = ("busy", "stale")
 MAX_TRIES = 3
@@ -327,9 +326,9 @@ class Workers:
         path = self._keep_log(key, attempt, log)
         end = attempt.exit
         if end is None:
-            return self._fail(work, ExitClass.LOST.value, "ended without a proof (its supervisor was killed)", _tail(log), path)
+            return self._fail(work, ExitClass.LOST.value, "ended without a proof (its supervisor was killed)", tail(log), path)
         if not end.ok:
-            return self._fail(work, end.exit_class.value, end.detail, _tail(log), path, end.seconds)
+            return self._fail(work, end.exit_class.value, end.detail, tail(log), path, end.seconds)
         result = replace(result_of(attempt, Origin.MADE), fingerprint=work.wanted, run=self.run)
         event = StepEvent(key, "done", self.clock(), note=end.detail, seconds=end.seconds, outputs=result.outputs, log=path)
         entry = replace(self._entry(key), in_force=result, current=None)
@@ -348,19 +347,8 @@ class Workers:
         return Outcome(key, "failed", replace(entry, current=current), detail, (event,), act, word=word, failed=True)
 
     def _keep_log(self, key: Key, attempt: Attempt, log: str) -> str:
-        """Copy the log into the run folder; one that does not fit stays where it is, and that costs nothing but the copy."""
-        if not log:
-            return ""
         path = self._run.state.log_path(self.run, key, attempt.number)
-        try:
-            path.write_text(log)
-        except OSError as error:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            there = f"{attempt.folder}/log on {key.machine}"
-            self._run.report(NoteEvent(f"the log of {key.resource} is not in {self._run.shown_folder}/: {error.strerror}; it is {there}"))
-            return f"{attempt.folder}/log"
-        return f"{self._run.shown_folder}/{path.name}"
+        return keep(self._run, path, log, key.resource, f"{attempt.folder}/log", key.machine)
 
     def _ack_later(self, key: Key, number: int) -> Callable[[], None]:
         def act() -> None:
@@ -406,8 +394,3 @@ class Workers:
 def _slots_of(task: Task) -> Slots:
     needs = task.needs
     return Slots(needs.gpu or 0, DEFAULT["cpu"] if needs.cpu is None else needs.cpu, needs.memory)
-
-
-def _tail(log: str) -> tuple[str, ...]:
-    return tuple(log.rstrip("\n").splitlines()[-TAIL_LINES:])
-

@@ -282,10 +282,14 @@ class StateFolder:
         with disk_faults(f"{path.name} cannot be written"):
             atomic_write(self._disk, path, data)
 
-    def log_path(self, run: str, key: Key, attempt: int) -> Path:
-        """Where the log of an attempt is kept: `runs/<id>/<resource>@<machine>.<n>.log`, names escaped."""
+    def log_path(self, run: str, key: Key, attempt: int = 0) -> Path:
+        """Where the log of an attempt is kept: `runs/<id>/<resource>@<machine>.<n>.log`, names escaped; of what is none, without `<n>`."""
         resource, machine = (quote(name, safe="", errors="surrogatepass") for name in key)
-        return self.root / "runs" / run / f"{resource}@{machine}.{attempt}.log"
+        return self.root / "runs" / run / f"{resource}@{machine}{f'.{attempt}' if attempt else ''}.log"
+
+    def check_log_path(self, run: str, name: str) -> Path:
+        """Where the log of a check is kept: `runs/<id>/check:<name>.log`; no resource has such a name once it is escaped."""
+        return self.root / "runs" / run / f"check:{quote(name, safe='', errors='surrogatepass')}.log"
 
     def _go_on_after(self, head: Head) -> None:
         """The next line opens a new segment that is marked as a new beginning after `head`."""

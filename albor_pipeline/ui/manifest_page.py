@@ -22,8 +22,8 @@ language server, this first line of a manifest turns on completion and checks:
 
 A manifest that `albor-pipeline init` makes has that line; `albor-pipeline schema --recipe` is the schema of a recipe file.
 
-Text is taken as written (`mode: 0644` is the text 0644); numbers and true or false stand without quotes. Values of resources, machines
-and outputs may hold templates such as `{{params.NAME}}`; `{{{{` stands for two braces. A key without a value counts as left out.
+Text is taken as written (`mode: 0644` is the text 0644); numbers and true or false stand without quotes. Values of resources, machines,
+the policy and outputs may hold templates such as `{{params.NAME}}`; `{{{{` stands for two braces. A key without a value counts as left out.
 What is marked *not yet* is read and checked, and a plan that needs it is refused by name.
 """
 TYPES_HEAD = """\

@@ -56,6 +56,13 @@ def test_the_report_holds_what_the_checks_found(project: Project) -> None:
     assert document["checks"] == {"there": "ok", "none": "exit 1, 3 wanted: why"}
 
 
+def test_what_a_failed_check_printed_is_kept_whole(project: Project) -> None:
+    project.file("in.txt", "x\n").manifest(CHAIN, OK.replace("exit 3", "echo first; echo why >&2; exit 1"))
+    said = project.run("apply")
+    assert "check none on localhost: exit 1, 3 wanted: why, log: state/runs/0001/check:none.log" in said.err
+    project.holds("state/runs/0001/check:none.log", "first\nwhy\n").holds("state/runs/0001/check:there.log", None)
+
+
 def test_after_a_failure_nothing_is_checked_and_nothing_published(project: Project) -> None:
     head = f"{OK}outputs: {{port: {{value: 1}}}}\n"
     project.file("in.txt", "x\n").manifest(CHAIN, head).does("apply")

@@ -40,7 +40,7 @@ def test_logs_of_the_last_minutes(project: Project) -> None:
 def test_logs_of_a_task_that_never_ran(project: Project) -> None:
     project.chain().says("logs", "count", exit=1, err="""
         error[no-attempt]: no attempt of `count` is on localhost
-          = its old logs are in state/runs/
+          = what was kept of its logs is in state/runs/
     """)
 
 

@@ -33,12 +33,27 @@ def test_only_the_file_that_drifted_is_repaired(project: Project) -> None:
     project.holds("a.txt", "changed").does("apply", "--yes").holds("a.txt", "one")
 
 
-def test_a_notice_is_told_of_failures_and_takes_no_templates(project: Project) -> None:
-    told = "printf %s '{{machine}} {{ converged }} {{unchanged}} {{failed}} {{params.a}}' > told.txt"
+def test_a_notice_is_told_of_failures_and_takes_templates(project: Project) -> None:
+    told = "printf %s '{{machine}} {{ converged }} {{unchanged}} {{failed}} {{params.a}} {{{{failed}}' > told.txt"
     hooks = f'policy: {{failure: continue_independent, notify: {{on_failure: "{told}"}}}}\nparams: {{a: 1}}\n'
     tasks = 'good: {type: task, command: "true"}\nbad: {type: task, command: "false"}'
     project.manifest(tasks, hooks).run("apply")
-    project.holds("told.txt", "localhost 1 0 1 {{params.a}}")
+    project.holds("told.txt", "localhost 1 0 1 1 {{failed}}")
+
+
+def test_hooks_of_the_policy_take_templates_and_know_no_others(project: Project) -> None:
+    hooks = "policy: {pre_apply: 'echo before {{params.who}} >> told', post_apply: 'echo {{upper(params.who)}} >> told'}\n"
+    project.manifest("good: {type: task, command: 'true'}", f"{hooks}params: {{who: ann}}\n").does("apply")
+    project.holds("told", "before ann\nANN\n")
+    project.edit("{{params.who}}", "{{params.whom}}")
+    said = project.run("validate")
+    assert said.exit == 1 and "there is no param `whom`" in said.err and "did you mean `who`?" in said.err, said
+    project.edit("{{params.whom}}", "{{failed}}").edit("post_apply: '", "notify: {on_drift: 'echo {{failed}}'}, post_apply: '")
+    said = project.run("plan")
+    assert said.exit == 1 and "`failed` names nothing" in said.err and "this notice is told: machine, drift_count" in said.err, said
+    project.edit("{{failed}} >>", "{{secrets.token}} >>")
+    said = project.run("plan")
+    assert said.exit == 1 and "the secret `token` cannot stand here" in said.err, said
 
 
 def test_a_task_waits_for_what_it_depends_on_though_that_is_on_another_machine(project: Project) -> None:

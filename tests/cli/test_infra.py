@@ -90,6 +90,22 @@ def test_a_failing_hook_is_a_failure_and_holds_what_depends_on_it(project: Proje
     assert not (project.root / "srv").exists()
 
 
+def test_what_a_failed_hook_printed_is_kept_whole_and_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORJAR_SECRET_TOKEN", "hunter2-hunter2")
+    project.manifest("""
+        a: {type: file, path: x, content: "{{secrets.token}}", post_apply: "seq -f 'line %g' 40; cat x >&2; echo >&2; exit 3"}
+    """)
+    said = project.run("apply")
+    assert said.exit == 3 and "log: state/runs/0001/a@localhost.log" in said.err, said
+    assert "post_apply: exit 3, state/runs/0001/a@localhost.log" in project.run("status").out
+    printed = "".join(f"line {number}\n" for number in range(1, 41)) + "***\n"
+    project.holds("state/runs/0001/a@localhost.log", printed).says("logs", "a", out=printed.rstrip())
+    project.edit("exit 3", "exit 0").does("apply").says("logs", "a", exit=1, err="""
+        error[no-log]: no log of `a` on localhost was kept
+          = what is no task keeps only what it printed when it failed, until it is converged
+    """)
+
+
 @pytest.mark.effect("any.lifecycle")
 def test_the_drift_of_a_field_is_left_alone_where_the_lifecycle_says_so(project: Project) -> None:
     project.manifest("""

@@ -170,6 +170,19 @@ def test_a_machine_that_is_off_leaves_the_others_planned(project: Project, netwo
     assert said.exit == 6 and "2 done" in said.out, said
 
 
+def test_provisioning_leaves_a_machine_that_is_off_for_later(project: Project, network: Network) -> None:
+    network.add("lambda")
+    network.add("intel").stop()
+    project.manifest("conf: {type: file, machine: [lambda, intel], path: conf, content: x}", HEAD)
+    said = project.run("provision", "plan")
+    assert said.exit == 6 and "unknown: intel does not answer (127.0.0.1:" in said.out and "lambda: answers" in said.err, said
+    said = project.run("provision", "apply")
+    assert said.exit == 6 and "1 created" in said.out, said
+    project.edit("path: conf, content: x", "path: m, source: /nowhere/m, name: m").edit("type: file", "type: model")
+    said = project.run("provision", "plan")
+    assert said.exit == 1 and "there is no /nowhere/m on this machine to take it from" in said.err, said
+
+
 def test_a_machine_is_reached_through_another(project: Project, network: Network) -> None:
     gate, box = network.add("gate"), network.add("lambda")
     network.extra["lambda"] = "  ProxyJump gate"

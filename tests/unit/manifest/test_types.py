@@ -165,6 +165,13 @@ CONTRADICTIONS = [
     ("cron", {"command": "~"}, "given a `command`, or `state: absent`"),
     ("cron", {"schedule": "~"}, "given a `schedule`, or `state: absent`"),
 ]
+OF_THE_OTHER_MAKER = [
+    ({"rocm_version": "'6'"}, "given without `rocm_version`, or with `gpu_backend: rocm`, which alone has that"),
+    (
+        {"gpu_backend": "rocm", "compute_mode": "default", "cuda_version": "'12'", "persistence_mode": "false"},
+        "given without `cuda_version`, `compute_mode`, `persistence_mode`, or with `gpu_backend: nvidia`, which alone has that",
+    ),
+]
 
 
 @pytest.mark.parametrize(("kind", "changed", "must"), CONTRADICTIONS)
@@ -172,6 +179,11 @@ def test_fields_that_contradict_one_another_are_told_at_the_name(
     tmp_path: Path, kind: str, changed: dict[str, str], must: str
 ) -> None:
     assert report(tmp_path, block(kind, **changed)) == [f"{kind} `it` must be {must} [it]"]
+
+
+@pytest.mark.parametrize(("changed", "must"), OF_THE_OTHER_MAKER)
+def test_what_only_the_other_maker_of_cards_has_is_refused(tmp_path: Path, changed: dict[str, str], must: str) -> None:
+    assert report(tmp_path, block("gpu", **changed)) == [f"gpu `it` must be {must} [it]"]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +222,8 @@ RIGHT = [
     ("cron", {"state": "absent", "schedule": "~", "command": "~"}),
     ("model", {"source": "Qwen/Qwen3-Coder", "checksum": "blake3:" + "0a" * 32, "path": "models/teacher"}),
     ("gpu", {"gpu_backend": "rocm", "rocm_version": "6.0", "devices": "[0, 1]", "driver_version": '""'}),
+    ("gpu", {"gpu_backend": "rocm", "persistence_mode": "true", "cuda_version": '""'}),
+    ("gpu", {"gpu_backend": "cpu", "rocm_version": "'6'", "cuda_version": "'12'"}),
     ("image", {"name": "app", "version": "1.0", "image": "debian:13", "command": "run"}),
     ("build", {"working_dir": "/src", "completion_check": "test -e x"}),
     ("user", {"uid": "1000", "groups": "[docker, sudo]", "system_user": "true", "ssh_authorized_keys": "[ssh-ed25519 AAAA]"}),
