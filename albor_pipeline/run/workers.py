@@ -12,7 +12,7 @@ from typing import Any
 from albor_pipeline.agent.slots import DEFAULT
 from albor_pipeline.errors import UnreachableError
 from albor_pipeline.model.attempt import Attempt, ExitClass
-from albor_pipeline.model.events import Reporter, StepEvent
+from albor_pipeline.model.events import NoteEvent, Reporter, StepEvent
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest, Slots
 from albor_pipeline.model.observed import Observed
