@@ -352,3 +352,13 @@ def test_equal_runs_with_an_option_write_equal_bytes_and_learn(data: Path, tmp_p
         report = pretrain(settings(data, tmp_path / name, **LONG, **values), tmp_path / f"run-{name}")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     assert report.metrics["val_bits_per_byte"] < report.metrics["before_bits_per_byte"] - 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to train on")
+def test_equal_deterministic_runs_on_a_card_write_equal_bytes(data: Path, tmp_path: Path) -> None:
+    """Practice 84."""
+    for name in ("a", "b"):
+        values = settings(data, tmp_path / name, **LONG, training__device="cuda", training__dtype="bf16", training__deterministic=True)
+        pretrain(values, tmp_path / f"run-{name}")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")

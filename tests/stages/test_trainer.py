@@ -143,6 +143,38 @@ def test_fp16_gradients_are_those_of_fp32_once_unscaled_and_the_scale_is_remembe
     assert "scaler" not in plain.counters(), "fp32 and bf16 have no scale"
 
 
+def losses(count: int, lr: float, compute: Compute, scale: float | None = None, rounds: bool = False) -> list[float]:
+    """The loss of each step; `scale` is that of fp16 at the start, `rounds` keeps the weights in bf16."""
+    one, found = trainer(compute=compute, max_steps=count), []
+    if scale is not None:
+        one.scaler.load_state_dict({**one.scaler.state_dict(), "scale": scale})
+    for number in range(1, count + 1):
+        found.append(one.gradients(number).loss)
+        one.update(lr, 1.0)
+        for weight in one.weights if rounds else ():
+            weight.data.copy_(weight.data.bfloat16())
+    return found
+
+
+@pytest.mark.slow
+def test_bf16_learns_as_fp32_does_since_its_weights_stay_fp32() -> None:
+    """F-BF16-001, ALB-077: within 5 % at every step; weights that are rounded too lose what a step adds."""
+    plain = losses(120, 0.003, Compute(CPU, False))
+    fewer, rounded = (losses(120, 0.003, Compute(CPU, True), rounds=rounds) for rounds in (False, True))
+    assert plain[-1] < 0.6 * plain[0]
+    assert all(a == pytest.approx(b, rel=0.05) for a, b in zip(fewer, plain, strict=True))
+    assert rounded[-1] > 1.05 * plain[-1]
+
+
+@pytest.mark.slow
+def test_fp16_learns_with_its_scale_and_not_without() -> None:
+    """F-BF16-001. A scale of 2^-13 makes a token weigh as in a step of a million, unscaled: its gradients are too small for fp16."""
+    plain = losses(60, 0.001, Compute(CPU, False))
+    scaled, unscaled = (losses(60, 0.001, Compute(CPU, True, True), scale) for scale in (2.0**3, 2.0**-13))
+    assert scaled[-1] == pytest.approx(plain[-1], rel=0.01)
+    assert unscaled[0] - unscaled[-1] < 0.7 * (plain[0] - plain[-1])
+
+
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
     one = trainer(OptimizerConfig(name="muon", lr=0.01))
     names = {id(weight): name for name, weight in one.model.named_parameters()}
