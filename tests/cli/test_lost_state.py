@@ -1,4 +1,4 @@
-"""When state/ is lost or old: plan adopts what the machine proves, `state rebuild` writes it anew, an old copy is refused."""
+"""When state/ is lost or old: plan adopts what the machine proves, wherever the controller is by then; an old copy is refused."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import shutil
 from typing import Any
 
 import pytest
+from sshd import Network
 
 from albor_pipeline.run import leases
-from cli.builder import Project
+from cli.builder import Project, there
 
 
 def test_a_lost_state_is_adopted_and_nothing_runs(project: Project) -> None:
@@ -69,3 +70,30 @@ def test_a_copy_that_is_overtaken_after_its_plan_starts_nothing(project: Project
     said = project.run("apply", "--state-dir", "copy")
     assert said.exit == 1 and "error[state-behind]: copy/ is behind" in said.err, said
     assert len(list((project.root / ".albor/attempts/words").glob("*-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "word", "seen"),
+    [
+        ("addr: lambda", "1 adopted", "1 to re-run"),
+        ("addr: localhost, workdir: ~/albor/tale", "1 adopted", "Nothing to do"),
+        ("addr: localhost", "1 done", "1 to re-run"),
+    ],
+)
+def test_a_clone_on_the_machine_itself_goes_on_there(
+    project: Project, network: Network, monkeypatch: pytest.MonkeyPatch, fields: str, word: str, seen: str
+) -> None:
+    """The controller moves to lambda, as docs/machines.md has it, and in the two ways that it advises against."""
+    box = network.add("lambda")
+    train = "train: {type: task, machine: lambda, command: cp words.txt model.txt, inputs: [words.txt], outputs: [model.txt]}"
+    project.file("words.txt", "one\n").manifest(train, "machines:\n  lambda: {addr: lambda}\n").does("apply")
+    clone = Project(box.home / "clone")
+    shutil.copytree(project.root, clone.root, ignore=shutil.ignore_patterns("state"))
+    monkeypatch.setenv("HOME", str(box.home))
+    monkeypatch.chdir(clone.root)
+    said = clone.edit("addr: lambda", fields).run("apply")
+    assert said.exit == 0 and f"Done: {word}." in said.out, said
+    assert seen in clone.file("words.txt", "two\n").run("plan").out
+    if fields == "addr: lambda":
+        clone.does("apply").says("apply", out="Nothing to do: 1 unchanged.")
+        assert there(box, "model.txt").read_text() == "two\n"
