@@ -78,6 +78,14 @@ def test_what_lies_on_another_machine_orders_and_counts_and_is_moved_where_it_is
     project.holds("on-a/made", "it\n").holds("on-a/seen", "it\n")
 
 
+def test_verbs_and_flags_that_are_not_here_are_refused_by_name(project: Project) -> None:
+    project.manifest("a: {type: file, path: x, content: y}")
+    for argv in (("plan", "--out", "x"), ("apply", "--plan-file", "x"), ("apply", "--retry-failed"), ("agent", "list"), ("run", "a")):
+        said = project.run(*argv)
+        assert said.exit == 64 and next(word for word in argv if word not in ("plan", "apply")) in said.err, said
+    project.holds("x", None)
+
+
 def test_an_import_needs_a_manifest_that_a_plan_can_be_made_of(project: Project) -> None:
     project.manifest("t: {type: pepita, name: jail}").file("old/localhost/state.lock.yaml", """
         schema: "1.0"
