@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -153,7 +153,9 @@ class Session:
         for fired in self.watch.alerts.see(values):
             self._say(step, f"alert: {fired.text}")
             if fired.action == "stop":
-                self._stop(step, f"by the alert {fired.text}")
+                self.save(step, goes_on=False)
+                self.writer.wait()
+                raise StageError(f"stopped after step {step} by the alert {fired.text}; its checkpoint is saved")
 
     def show_if_due(self, step: int) -> None:
         """One line of progress of the step just made."""
@@ -170,24 +172,12 @@ class Session:
             shown["eta_s"] = left
         if share is not None:
             shown |= {"mfu": share.share, "mfu_of": share.of, "mfu_source": share.source}
-            if share.fault is not None:
-                self._tell_fault(step, *share.fault)
+            if share.fault is not None and not self._told_mfu:
+                self._told_mfu = True
+                self._say(step, ": ".join(share.fault))
         if self.watch.noise is not None and self.watch.noise.value is not None:
             shown["noise_scale"] = self.watch.noise.value
         self.run.progress(step, training.max_steps, **shown)
-
-    def _tell_fault(self, step: int, level: str, text: str) -> None:
-        """What is wrong with the MFU: told once, and the end of a run whose figures cannot be."""
-        if level == "error":
-            self._stop(step, f"since its figures are wrong: {text}")
-        if not self._told_mfu:
-            self._told_mfu = True
-            self._say(step, text)
-
-    def _stop(self, step: int, why: str) -> NoReturn:
-        self.save(step, goes_on=False)
-        self.writer.wait()
-        raise StageError(f"stopped after step {step} {why}; its checkpoint is saved")
 
     def _lr(self, step: int) -> float:
         return self.config.training.lr_at(step, self.config.optimizer.lr)

@@ -321,18 +321,17 @@ def test_a_run_writes_its_share_of_the_peak_with_that_peak(data: Path, tmp_path:
         assert line["mfu"] == pytest.approx(line["tokens_per_s"] * flops_per_token(config.model, 16) / 1e12)
         assert (line["mfu_of"], line["mfu_source"]) == ("1 TFLOP/s fp32", "Small: its maker")
     (told,) = warnings(tmp_path / "run")
-    assert "under 1%, so the device mostly waits" in told
+    assert told.startswith("warning: MFU ") and "under 1%, so the device mostly waits" in told
 
 
-def test_a_share_of_the_peak_that_cannot_be_ends_the_run_with_its_step_saved(
+def test_a_share_of_the_peak_that_cannot_be_is_told_as_an_error_and_ends_no_training(
     data: Path, tmp_path: Path, peak: Callable[[float], None],
 ) -> None:
-    """F-MFU-001: more than 100 % is an error."""
+    """F-MFU-001: more than 100 % is an error of the figures, not of the model."""
     peak(1e3)
-    with pytest.raises(StageError, match=r"stopped after step 1 since its figures are wrong: MFU .* more than the device can do"):
-        pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
-    assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000001"]
-    assert not (tmp_path / "out").exists()
+    pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    (told,) = warnings(tmp_path / "run")
+    assert told.startswith("error: MFU ") and "more than the device can do" in told
 
 
 def test_momentum_is_that_of_muon(data: Path, tmp_path: Path) -> None:
