@@ -18,7 +18,11 @@ from albor_pipeline.resources.registry import KINDS
 
 TESTS = Path(__file__).parent
 NO_STATE = ("task", "recipe")
-COMMON = ("triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle")
+COMMON = (
+    "machine", "depends_on", "tags", "resource_group", "arch", "when", "count", "for_each", "triggers", "restart_on", "pre_apply",
+    "post_apply", "sudo", "lifecycle", "store",
+)  # fmt: skip
+REFUSED = {"machine": later.MACHINE, "policy": later.POLICY, "task": later.TASK, "any": later.RESOURCE}
 HEAD = """# What each field does, and where that is shown
 
 Made by `python tests/effects.py > docs/resources.md`; a rule test holds it in step, and fails for a field that no test shows.
@@ -69,6 +73,9 @@ def page() -> str:
         first = tests.get(name, [])
         more = f" and {len(first) - 1} more" if len(first) > 1 else ""
         lines.append(f"| `{field}` | {about} | {first[0] + more if first else ''} |")
+    lines += ["", "## Refused by every plan that needs it", "", "| type or field | why |", "|---|---|"]
+    lines += [f"| `{name}` | it is never brought about here: {later.INSTEAD[name]} |" for name in sorted(later.TYPES)]
+    lines += [f"| `{block}.{name}` | nothing has this effect yet |" for block, names in REFUSED.items() for name in sorted(names)]
     return "\n".join(lines) + "\n"
 
 

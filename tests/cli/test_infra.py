@@ -80,6 +80,7 @@ def test_restart_on_is_a_trigger(project: Project) -> None:
     assert told(project) == ["before", "after"] * 2
 
 
+@pytest.mark.effect("any.depends_on")
 def test_a_failing_hook_is_a_failure_and_holds_what_depends_on_it(project: Project) -> None:
     project.manifest("""
         one: {type: file, path: srv/one, content: x, pre_apply: exit 9}

@@ -94,6 +94,7 @@ def test_fields_of_the_manifest_reach_a_machine_without_any_configuration(projec
     assert there(box, "out.txt").read_text() == "done\n"
 
 
+@pytest.mark.effect("any.machine")
 def test_files_are_put_on_another_machine(project: Project, network: Network) -> None:
     box = network.add("lambda")
     project.file("settings.txt", "a\n")

@@ -23,6 +23,7 @@ plain:
   type: task
   command: "true"
   resource_group: simple
+  tags: [easy]
 """
 HEAD = "policy: { ssh_retries: 3, tripwire: true }\n"
 POLICY = {
@@ -75,7 +76,8 @@ def test_validate_accepts_what_plan_refuses_with_every_place(project: Project) -
     project.says("plan", exit=1, err=said.format("planned")).says("apply", exit=1, err=said.format("done"))
 
 
-@pytest.mark.parametrize("choice", [["--target", "plain"], ["--group", "simple"]])
+@pytest.mark.parametrize("choice", [["--target", "plain"], ["--group", "simple"], ["--tag", "easy"]])
+@pytest.mark.effect("any.tags", "any.resource_group")
 def test_what_the_chosen_resources_do_not_need_is_no_obstacle(project: Project, choice: list[str]) -> None:
     project.manifest(MIXED)
     assert project.run("plan", "--target", "words").exit == project.run("apply", "--target", "words").exit == 1
@@ -127,6 +129,7 @@ def test_a_key_of_a_task_is_refused_by_name(project: Project, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", [*RESOURCE, *INSIDE])
+@pytest.mark.effect("any.store")
 def test_a_key_of_what_is_no_task_is_refused_by_name(project: Project, key: str) -> None:
     name, value = key.partition(".")[0], {**RESOURCE, **INSIDE}[key]
     refused(project.manifest(f"a: {{type: file, path: x, {name}: {value}}}"), key.rpartition(".")[2])

@@ -32,6 +32,7 @@ def test_a_resource_keeps_what_selects_it(tmp_path: Path) -> None:
     assert (found.tags, found.group, found.sudo) == (("a", "b"), "net", True)
 
 
+@pytest.mark.effect("any.arch")
 def test_a_resource_is_only_on_machines_of_its_architecture(tmp_path: Path) -> None:
     text = f"{HEAD}machines:\n  a: {{addr: a, arch: aarch64}}\n  b: {{addr: b}}\nresources:\n"
     text += '  t: {type: task, machine: [a, b], arch: [aarch64, riscv64], command: "{{machine.self.arch}}"}\n'

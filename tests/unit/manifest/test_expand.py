@@ -12,6 +12,7 @@ machines:
 """
 
 
+@pytest.mark.effect("any.count")
 def test_count_makes_copies_with_an_index_in_every_field(folder: Folder) -> None:
     folder.manifest("""
         machines: {m0: {addr: localhost}, m1: {addr: localhost}}
@@ -47,6 +48,7 @@ def test_a_quoted_number_beside_a_template_is_text(folder: Folder) -> None:
     assert "`timeout` of task `t-0` must be a time above zero" in folder.says()
 
 
+@pytest.mark.effect("any.for_each")
 def test_for_each_makes_a_copy_for_each_item_and_its_group_means_all(folder: Folder) -> None:
     folder.manifest("""
         params: {last: z}
@@ -144,6 +146,7 @@ def test_a_wrong_item_is_shown_with_its_place(folder: Folder) -> None:
         ('"{{upper(machine.user)}} == ANN"', "a"),
     ],
 )
+@pytest.mark.effect("any.when")
 def test_when_says_on_which_machines_a_resource_is(folder: Folder, when: str, on: str) -> None:
     folder.manifest(
         f"params: {{os: a == b, on: true}}\n{MACHINES}resources:\n  t: {{type: task, machine: [a, b], command: x, when: {when}}}\n"
