@@ -147,6 +147,32 @@ def test_gc_keeps_what_was_made_while_no_controller_was_there_to_record_it(proje
     project.does("apply").holds("out.txt", "made\n").holds("log", "made\n")
 
 
+def test_two_pipelines_run_at_once_while_a_third_sweeps_the_store_that_they_share(project: Project) -> None:
+    """Both make the same bytes, each goes forth and back; what one is about to use is never taken away by another."""
+    head = 'version: "1.0"\nname: {name}\nresources:\n  {name}:\n    type: task\n    command: '
+    work = "mkdir -p {name}; for i in 1 2 3; do echo {n} $i > {name}/$i; done\n    outputs: [{name}]\n"
+
+    def words(verb: str, name: str, *more: str) -> tuple[str, ...]:
+        return (*verb.split(), f"manifests/{name}.yaml", "--state-dir", f"state-{name}", *more)
+
+    project.file("manifests/idle.yaml", 'version: "1.0"\nname: idle\nresources: {}\n')
+    for n in (1, 2, 1, 2, 1):
+        for name in ("one", "two"):
+            project.file(f"manifests/{name}.yaml", (head + work).format(name=name, n=n))
+        running = [project.start(*words("apply", name, "--yes")) for name in ("one", "two")]
+        while any(process.poll() is None for process in running):
+            project.does(*words("store gc", "idle", "--keep-runs", "0"))
+        for name, process in zip(("one", "two"), running, strict=True):
+            said = project.end(process)
+            assert said.exit == 0, said
+            project.holds(f"{name}/3", f"{n} 3\n")
+    for name in ("one", "two"):
+        (project.root / name / "2").unlink()
+        project.does(*words("apply", name, "--yes")).holds(f"{name}/2", "1 2\n")
+        assert project.json(*words("history", name))["events"][-2]["what"] == "restored"
+    assert project.json(*words("store verify", "one"))["machines"][0]["corrupt"] == []
+
+
 def test_two_pipelines_in_one_folder_share_the_store_and_neither_cleans_what_the_other_has_in_force(project: Project) -> None:
     grown(project, 1, 2)
     other = 'version: "1.0"\nname: other\nresources:\n  b:\n    type: task\n    command: seq 2 > b.txt\n    outputs: [b.txt]\n'
