@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -161,13 +162,24 @@ def under_way(project: Project, box: Box) -> tuple[subprocess.Popen[str], Path]:
 
 
 def goes_on(project: Project, boxes: tuple[Box, Box], folder: Path) -> None:
-    """The same command sends what is lacking and nothing else."""
+    """The same command sends what is lacking and nothing else, once the agent that was cut off has written what it had."""
     (part,) = folder.glob("*.part")
+    project.wait(lambda: _is_free(part))
     size = part.stat().st_size
     assert SIZE // 4 < size < SIZE
     assert applied(project) == [("big.bin", "lambda", "intel", 1, SIZE - size)]
     assert there(boxes[1], "big.bin").read_bytes() == there(boxes[0], "big.bin").read_bytes()
     assert [path.name for path in folder.rglob("*") if path.is_file()] == [".lock"]
+
+
+def _is_free(part: Path) -> bool:
+    """Whether nobody writes to it, or means to."""
+    with part.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from albor_pipeline.ui import words
@@ -84,6 +84,7 @@ NAMES = st.sampled_from(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, JSON))
 def test_whatever_a_task_writes_of_itself_has_a_text_of_single_lines(values: dict[str, object]) -> None:
     assert all(len(line.splitlines()) <= 1 for line in words.progress(values))
