@@ -49,6 +49,7 @@ SILENT: dict[str, Any] = {
     "resume_command": "make it again",
     "timeout": "2h",
     "heartbeat": "5m",
+    "grace": "1m",
     "cache": False,
     "state": "present",
     "description": "what it is for",
