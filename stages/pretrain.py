@@ -84,11 +84,14 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
     from stages.lib import checkpoint, hf, random_state
     from stages.lib.model import Llama, initialise
     from stages.lib.prefetch import Prefetch
+    from stages.lib.rivals import texts_of
     from stages.lib.row_log import RowLog
     from stages.lib.session import Session
     from stages.lib.trainer import Trainer
 
     hf.end_of_text(Path(config.data.tokenizer))  # without it the model could not be written, in the end
+    if config.rivals is not None and not any(texts_of(Path(config.rivals.val_text))):
+        raise StageError(f"rivals.val_text: {config.rivals.val_text} holds no text to compare with")
     model = Llama(config.model)
     compiled = _compiled(config, compute)
     random_state.seed(training.seed)
@@ -199,7 +202,8 @@ def _report(session: Session, step: int) -> Report:
         "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in session.history),
         "minutes": minutes, "tokens_per_s": rate, "device": text, "compiled": str(session.trainer.compiled),
         "skipped_steps": session.skipped, "rollbacks": session.watch.guard.rollbacks,
-        **{f"seconds_in_{part}": value for part, value in session.spent_s.items()},
+        **{f"seconds_in_{part}": value for part, value in {**session.spent_s, **session.trainer.phases.seconds()}.items()},
+        "peak_memory_bytes": session.trainer.compute.peak_bytes,
     }
     if math.isfinite(session.last_loss):
         metrics["train_loss"] = session.last_loss

@@ -107,6 +107,7 @@ class Attempt:
         env["ALBOR_WORK"] = work
         env["ALBOR_HEARTBEAT"] = os.path.join(self._folder, "heartbeat")
         env["ALBOR_MACHINE"] = machine
+        env["ALBOR_GRACE_S"] = f"{self._grace_s:g}"
         return env
 
     def run(self) -> bool:

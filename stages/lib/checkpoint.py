@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Writer:
     """Writes checkpoints while training goes on: a save stalls it for a copy into host memory, a thread does the rest.
 
     The folder `step-NNNNNNNN` appears whole or not at all; then older ones beyond the newest `keep` go, the best stays.
+    `took_s` is how long the last one took to write.
     A fault of the thread is raised by the next `save` or `wait`, as StageError. `beat` is called while one of them waits.
     `resumed_from` is the step whose checkpoint this process began with: that one is never written again.
     """
@@ -80,6 +82,7 @@ class Writer:
         self._staged: dict[str, tensors_file.Staged] = {}
         self._thread: Thread | None = None
         self._fault: Exception | None = None
+        self.took_s = 0.0
         for step in _steps_left_over(folder):
             remove_leftovers(folder / step)
 
@@ -148,8 +151,10 @@ class Writer:
             torch.cuda.current_stream(device).synchronize()
 
     def _run(self, state: TrainState, parts: Mapping[str, tensors_file.Staged | tensors_file.Live], wanted: int | None) -> None:
+        began = time.monotonic()
         try:
             self._write(state, parts)
+            self.took_s = time.monotonic() - began
             prune(self.folder, self.keep, state.history, wanted)
         except OSError as fault:
             self._fault = StageError(self._told(state.step, sum(part.size_bytes for part in parts.values()), fault))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,6 +65,15 @@ class Compute:
     def text(self) -> str:
         """`cpu, fp32`."""
         return f"{self.device.type}, {self.dtype}"
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory held up to now: what torch took of the card, or what this process held of the machine's."""
+        if self.device.type == "cpu":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        import torch
+
+        return torch.cuda.max_memory_reserved(self.device)
 
 
 def choose(device: DeviceName, dtype: DTypeName, threads: int | None, deterministic: bool = False) -> Compute:

@@ -117,4 +117,6 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grown: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
-        return ctx.states * grown[0], ctx.head.mul_(grown[0]), None, None, None, None, None
+        states, head = ctx.states, ctx.head
+        ctx.states = ctx.head = None
+        return states.mul_(grown[0]), head.mul_(grown[0]), None, None, None, None, None

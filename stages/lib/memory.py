@@ -17,7 +17,7 @@ _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 340_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.2, 0.5, 0.95
+_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.3, 0.5, 0.6
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def memory(
     head: the gradient of the head grows chunk by chunk (8Vd bytes at the most), that of its inputs is kept (4d a token).
     activations: with `activation_checkpointing` each layer keeps its input alone, and one layer at a time is computed again.
     validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
-    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation, where gradients lie among
-    the first micro-batch's activations: shares of the activations, fitted to measured peaks. A GPU's share is not measured yet.
+    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation: shares of the
+    activations, fitted to measured peaks, which swing by a tenth from run to run. A GPU's share is not measured yet.
     runtime: libraries; on a GPU the driver's context. staging: the host copy of weights, averages and moments from which checkpoints are
     written while training goes on; a run that saves only at its end has none. Packed rows are mapped files, which a system takes back
     when memory is short.

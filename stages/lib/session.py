@@ -61,7 +61,8 @@ class Session:
         self.watch = Watch(self.config)
         self.watch.restore(_mapping(self.state.counters.get("watch")))
         self._found: Gradients | None = None
-        self._told_mfu = False
+        self._told_mfu = self._told_grace = False
+        self._shown_s: dict[str, float] = {}
         self._quick_rows = _spread(self.val_rows, self.config.training.eval_rows)
 
     @property
@@ -165,7 +166,7 @@ class Session:
         self._found = None
         shown: dict[str, float | str] = {
             "loss": found.loss, "lr": self._lr(step), "grad_norm": found.norm, "best_val": min(e.loss for e in self.history),
-            "tokens_per_s": self.rate.tokens_per_s,
+            "tokens_per_s": self.rate.tokens_per_s, "memory_bytes": self.trainer.compute.peak_bytes, **self._phases(),
         }
         left, share = self.rate.seconds_left(training.max_steps - step), self._mfu()
         if left is not None:
@@ -178,6 +179,11 @@ class Session:
         if self.watch.noise is not None and self.watch.noise.value is not None:
             shown["noise_scale"] = self.watch.noise.value
         self.run.progress(step, training.max_steps, **shown)
+
+    def _phases(self) -> dict[str, float]:
+        """Seconds since the last line, by what they were spent on: `data_s`, `forward_s` and so on."""
+        before, self._shown_s = self._shown_s, self.trainer.phases.seconds()
+        return {f"{name}_s": round(value - before.get(name, 0.0), 6) for name, value in self._shown_s.items()}
 
     def _lr(self, step: int) -> float:
         return self.config.training.lr_at(step, self.config.optimizer.lr)
@@ -239,6 +245,7 @@ class Session:
 
     def save(self, step: int, *, goes_on: bool) -> None:
         """A checkpoint after `step`, written by a thread: of a copy where training `goes_on`, else of the tensors themselves."""
+        self._judge_grace(step)
         with self._timed("checkpoints"):
             epoch, rows = self.trainer.loader.position(step + self.watch.guard.data_offset)
             state = TrainState(
@@ -248,8 +255,19 @@ class Session:
             )
             if self.row_log is not None:
                 self.row_log.sync()
-            self.writer.save(state, self.trainer.tensors(), wanted=self.watch.guard.good_step, goes_on=goes_on)
+            wanted = self.watch.guard.good_step if self.config.watch.spikes is not None else None
+            self.writer.save(state, self.trainer.tensors(), wanted=wanted, goes_on=goes_on)
         self.saved = step
+
+    def _judge_grace(self, step: int) -> None:
+        """Tells, once, of a grace too short for a stop: it ends the step at hand and the save under way, and saves once more."""
+        took, of_step, grace = self.writer.took_s, self.rate.seconds_left(1) or 0.0, self.run.grace_s
+        needed = of_step + 2 * took
+        if grace is None or self._told_grace or needed <= grace:
+            return
+        self._told_grace = True
+        self._say(step, f"a step takes {of_step:.1f} s and a checkpoint {took:.1f} s to write, but a stop leaves {grace:g} s before it "
+                        f"kills: what came after the newest checkpoint would be lost; give this task `grace: {math.ceil(1.5 * needed)}s`")
 
     def take_best(self) -> int:
         """The weights of the best validated checkpoint that is kept, where they are better than these; gives their step."""

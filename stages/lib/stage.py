@@ -98,11 +98,14 @@ class DeviceStage(Protocol):
 
 
 class Run:
-    """Where one apply keeps what is not an output: its attempt folder, its work folder, its progress."""
+    """Where one apply keeps what is not an output: its attempt folder, its work folder, its progress.
 
-    def __init__(self, attempt: Path, work: Path, heartbeat: Path | None = None,
+    `grace_s`: seconds from SIGTERM to SIGKILL, None where nobody said so.
+    """
+
+    def __init__(self, attempt: Path, work: Path, heartbeat: Path | None = None, grace_s: float | None = None,
                  clock: Callable[[], float] = time.time) -> None:
-        self.attempt, self.work = attempt, work
+        self.attempt, self.work, self.grace_s = attempt, work, grace_s
         self._heartbeat, self._clock = heartbeat, clock
         self._metrics_fd: int | None = None
         attempt.mkdir(parents=True, exist_ok=True)
@@ -115,7 +118,8 @@ class Run:
         attempt = named or _by_hand(stage)
         work = Path(environ["ALBOR_WORK"]) if environ.get("ALBOR_WORK") else attempt / "work"
         heartbeat = Path(environ["ALBOR_HEARTBEAT"]) if environ.get("ALBOR_HEARTBEAT") else None
-        return cls(attempt, work, heartbeat)
+        grace = environ.get("ALBOR_GRACE_S")
+        return cls(attempt, work, heartbeat, float(grace) if grace else None)
 
     def beat(self) -> None:
         """Say that the stage is alive, where a heartbeat is asked for."""

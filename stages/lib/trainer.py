@@ -17,6 +17,7 @@ from stages.lib.device import Compute
 from stages.lib.loader import Loader
 from stages.lib.loss import IGNORED, loss_sum, mean_loss
 from stages.lib.model import Llama
+from stages.lib.phases import Phases
 from stages.lib.prefetch import Prefetch
 from stages.lib.settings import OptimizerConfig, TrainingConfig
 
@@ -51,12 +52,16 @@ class Trainer:
     ) -> None:
         self.model, self.loader, self.training, self.compute = model.to(compute.device), loader, training, compute
         self.eos_id, self.compiled = eos_id, compiled
+        self.phases = Phases(compute.device)
         self.model.model.recompute = training.activation_checkpointing
         if compiled:
             self.model.model.compile(dynamic=False)
         self.optimizers = optim.build(self.model, optimizer)
         self.scaler = self._new_scaler()
         self.weights = list(self.model.parameters())
+        if training.accumulation > 1:
+            for weight in self.weights:
+                weight.grad = torch.zeros_like(weight)
         self.average = [weight.detach().clone() for weight in self.weights] if training.ema is not None else []
 
     def gradients(self, position: int, look: bool = False) -> Gradients:
@@ -64,12 +69,14 @@ class Trainer:
 
         `look` also measures the first micro-batch's alone.
         """
+        self.phases.begin()
         micro = list(self.loader.micro_batches(position, self.training.batch_size))
+        self.phases.end("data")
         counts = [int((targets != IGNORED).sum()) for _, targets in micro]
         tokens, device = sum(counts), self.compute.device
         self.model.train()
         for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=self.training.accumulation == 1)
         total, first = torch.zeros((), device=device), None
         weight = self.scaler.scale(torch.ones((), device=device)) / tokens
         for number, (inputs, targets) in enumerate(micro):
@@ -77,20 +84,25 @@ class Trainer:
                 self.model, inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True), self.compute, self.eos_id,
                 weight=weight, z_loss=self.training.z_loss, compiled=self.compiled,
             )
+            self.phases.end("forward")
             whole.backward()
             total += loss
+            del whole, loss
             if look and number == 0:
                 first = optim.norm(self.model) / (weight * counts[0])
+            self.phases.end("backward")
         if self.compute.half:
             for optimizer in self.optimizers:
                 self.scaler.unscale_(optimizer)
         self._norm = optim.norm(self.model)
         norm, loss_now = float(self._norm), float(total) / tokens
+        self.phases.end("optimizer")
         overflowed = self.compute.half and math.isfinite(loss_now) and not math.isfinite(norm) and self.scaler.get_scale() > 1
         return Gradients(loss_now, norm, tokens, overflowed, None if first is None else float(first))
 
     def update(self, lr: float, max_norm: float | None) -> None:
         """Learns from the gradients at hand, scaled down to `max_norm` where they are longer."""
+        self.phases.begin()
         optim.set_lr(self.optimizers, lr)
         if max_norm is not None:
             optim.clip(self.model, self._norm, max_norm)
@@ -99,6 +111,7 @@ class Trainer:
         self.scaler.update()
         if self.training.ema is not None:
             get_ema_multi_avg_fn(self.training.ema)(self.average, [weight.detach() for weight in self.weights], None)
+        self.phases.end("optimizer")
 
     def skip(self) -> None:
         """Learns nothing from the gradients at hand; an fp16 scale that was too large for them falls."""

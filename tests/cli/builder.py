@@ -166,6 +166,14 @@ class Project:
         out, err = process.communicate(timeout=LIMIT_S)
         return Said(self._normal(out), self._normal(err), process.returncode)
 
+    def killed(self, begun: str, *argv: str) -> Self:
+        """Start a verb and kill it once a file is there; what it started goes on."""
+        process = self.start(*argv)
+        self.wait_for(begun)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return self
+
     def wait(self, what: Callable[[], object]) -> Self:
         """Until something holds; fails after a while."""
         limit = time.monotonic() + LIMIT_S

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -91,11 +90,8 @@ def test_gc_frees_what_is_no_longer_declared(project: Project) -> None:
 
 def test_gc_keeps_what_a_running_attempt_reads(project: Project) -> None:
     slow = TASKS + "slow:\n  type: task\n  command: touch begun; sleep 30; cat out.txt\n  inputs: [make]\n"
-    controller = project.manifest(slow, HEAD).start("apply", "--target", "slow")
-    project.wait_for("begun")
-    os.killpg(controller.pid, signal.SIGKILL)
-    controller.communicate()
-    project.edit("n: 1", "n: 2").does("apply", "--target", "make", "--yes").does("store", "gc", "--keep-runs", "0")
+    project.manifest(slow, HEAD).killed("begun", "apply", "--target", "slow").edit("n: 1", "n: 2")
+    project.does("apply", "--target", "make", "--yes").does("store", "gc", "--keep-runs", "0")
     assert [run for run, _ in ids(project, "make")] == ["0001", "0002"]
     project.does("cancel", "slow").wait(lambda: not project.json("ps")["attempts"]).does("store", "gc", "--keep-runs", "0")
     assert [run for run, _ in ids(project, "make")] == ["0002"]
@@ -127,22 +123,15 @@ def test_gc_takes_what_finished_attempts_saved_on_their_way_and_not_what_one_goe
 
 def test_gc_keeps_the_work_folder_of_a_running_attempt(project: Project) -> None:
     slow = "slow:\n  type: task\n  command: touch $ALBOR_WORK/saved begun; sleep 30\n"
-    controller = project.manifest(slow).start("apply")
-    project.wait_for("begun")
-    os.killpg(controller.pid, signal.SIGKILL)
-    controller.communicate()
-    project.does("store", "gc", "--keep-runs", "0")
+    project.manifest(slow).killed("begun", "apply").does("store", "gc", "--keep-runs", "0")
     assert list((project.root / ".albor/work/slow").glob("*/saved"))
     project.does("cancel", "slow").wait(lambda: not project.json("ps")["attempts"])
 
 
 def test_gc_keeps_what_was_made_while_no_controller_was_there_to_record_it(project: Project) -> None:
     slow = "slow:\n  type: task\n  command: touch begun; sleep 1; echo made | tee -a log > out.txt\n  outputs: [out.txt]\n"
-    controller = project.manifest(slow).start("apply")
-    project.wait_for("begun")
-    os.killpg(controller.pid, signal.SIGKILL)
-    controller.communicate()
-    project.wait(lambda: not project.json("ps")["attempts"]).does("store", "gc", "--keep-runs", "0").does("apply")
+    project.manifest(slow).killed("begun", "apply").wait(lambda: not project.json("ps")["attempts"])
+    project.does("store", "gc", "--keep-runs", "0").does("apply")
     (project.root / "out.txt").unlink()
     project.does("apply").holds("out.txt", "made\n").holds("log", "made\n")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -46,10 +44,7 @@ def flip(project: Project) -> None:
 def begin_another(project: Project) -> None:
     """Of a pipeline of its own, whose controller dies."""
     project.file("manifests/slow.yaml", 'version: "1.0"\nname: slow\nresources:\n  s:\n    type: task\n    command: touch begun; sleep 9\n')
-    controller = project.start("apply", "manifests/slow.yaml", "--state-dir", "other")
-    project.wait_for("begun")
-    os.killpg(controller.pid, signal.SIGKILL)
-    controller.communicate()
+    project.killed("begun", "apply", "manifests/slow.yaml", "--state-dir", "other")
     project.does("cancel", "s", "-m", "manifests/slow.yaml", "--state-dir", "other")
 
 

@@ -47,11 +47,11 @@ def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     return values
 
 
-def pretrain(values: dict[str, Any], attempt: Path, work: Path | None = None) -> Report:
+def pretrain(values: dict[str, Any], attempt: Path, work: Path | None = None, grace_s: float | None = None) -> Report:
     """The stage in this process."""
     from stages import pretrain as stage
 
-    run = Run(attempt, work or attempt / "work")
+    run = Run(attempt, work or attempt / "work", grace_s=grace_s)
     try:
         return stage.apply(config_of("pretrain", values), run)
     finally:

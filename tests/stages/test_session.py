@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -361,3 +362,16 @@ def test_equal_deterministic_runs_on_a_card_write_equal_bytes(data: Path, tmp_pa
         values = settings(data, tmp_path / name, **LONG, training__device="cuda", training__dtype="bf16", training__deterministic=True)
         pretrain(values, tmp_path / f"run-{name}")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("grace_s", "told"), [(0.05, 1), (60.0, 0), (None, 0)])
+def test_a_grace_in_which_a_stop_cannot_save_is_told_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace_s: float | None, told: int,
+) -> None:
+    """A checkpoint of a large model takes longer than the ten seconds that a task has unless it says more."""
+    write = checkpoint.Writer._write
+    monkeypatch.setattr(checkpoint.Writer, "_write", lambda *given: (time.sleep(0.05), write(*given))[1])
+    values = settings(data, tmp_path / "out", training__checkpoint_interval=2)
+    pretrain(values, tmp_path / "run", grace_s=grace_s)
+    said = [line["warning"] for line in metrics(tmp_path / "run") if "grace: 1s" in line.get("warning", "")]
+    assert len(said) == told and all("a stop leaves 0.05 s before it kills" in text for text in said)

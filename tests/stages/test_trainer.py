@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -225,3 +226,50 @@ def test_a_compiled_run_learns_what_one_that_is_not_learns() -> None:
     assert all(torch.allclose(value, weights(compiled)[name], atol=1e-4) for name, value in weights(plain).items())
     line = torch.from_numpy(ROWS[:3].astype("int64"))
     assert compiled.validate([(line[:, :-1], line[:, 1:])]) == pytest.approx(plain.validate([(line[:, :-1], line[:, 1:])]), rel=1e-4)
+
+
+def learned(rows: Any, held_out: Any, count: int = 120) -> list[float]:
+    """The validation loss before training and after every tenth of `count` steps."""
+    training = TrainingConfig(max_steps=count, batch_size=8)
+    one = Trainer(Llama(SHAPE, seed=1), Loader(rows, 8, 1, None), OptimizerConfig(lr=0.01), training, Compute(CPU, False))
+    line = torch.from_numpy(held_out.astype("int64"))
+    found = [one.validate([(line[:, :-1], line[:, 1:])])]
+    for number in range(1, count + 1):
+        steps(one, number, number)
+        if number % (count // 10) == 0:
+            found.append(one.validate([(line[:, :-1], line[:, 1:])]))
+    return found
+
+
+def test_validation_falls_while_there_is_something_to_learn_and_not_with_random_labels() -> None:
+    """F-EVAL-001: of three validations in a row the mean, so that one odd batch decides nothing."""
+    dice = np.random.Generator(np.random.Philox(key=2))
+    follows, begins = dice.permutation(290), dice.integers(0, 290, 320)
+    lines = [begins]
+    for _ in range(15):
+        lines.append(follows[lines[-1]])
+    ordered, random = np.stack(lines, 1).astype("uint16"), dice.integers(0, 290, (320, 16)).astype("uint16")
+    for rows, falls in ((ordered, True), (random, False)):
+        found = learned(rows[:256], rows[256:])
+        smooth = [sum(found[at : at + 3]) / 3 for at in range(len(found) - 2)]
+        assert (smooth[-1] < smooth[0] / 2) is falls, found
+        assert (max(later - before for before, later in pairwise(smooth)) < 0) is falls, found
+
+
+def test_losses_of_shuffled_rows_are_others_at_every_step_than_of_rows_as_they_lie() -> None:
+    """F-SHUFFLE-001, and what it is for: rows that lie by kind give a loss that jumps where a kind begins."""
+    dice = np.random.Generator(np.random.Philox(key=3))
+    kinds = np.concatenate([dice.integers(10 * kind, 10 * kind + 10, (64, 16)) for kind in range(4)]).astype("uint16")
+
+    class AsTheyLie(Loader):
+        def _order(self, source: int, epoch: int) -> Any:
+            return np.arange(len(self.sources[source]))
+
+    losses = {}
+    for order in (Loader, AsTheyLie):
+        training = TrainingConfig(max_steps=32, batch_size=8)
+        one = Trainer(Llama(SHAPE, seed=1), order(kinds, 8, 1, None), OptimizerConfig(lr=0.01), training, Compute(CPU, False))
+        losses[order] = [found.loss for found in steps(one, 1, 32)]
+    assert all(ours != theirs for ours, theirs in zip(losses[Loader], losses[AsTheyLie], strict=True))
+    jumps = {order: max(later - before for before, later in pairwise(found)) for order, found in losses.items()}
+    assert jumps[Loader] < 0.5 < 2.0 < jumps[AsTheyLie], jumps

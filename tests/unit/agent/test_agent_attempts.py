@@ -167,7 +167,7 @@ def test_a_task_is_told_where_it_is(box: Any) -> None:
     seen = dict(line.split("=", 1) for line in (folder / "seen").read_text().splitlines())
     assert end["exit"]["class"] == "ok"
     assert (folder / "here").read_text().strip() == str(folder) and (folder / "stdin").read_text() == ""
-    assert seen["ALBOR_ATTEMPT"] == str(box.folder()) and seen["ALBOR_MACHINE"] == "box"
+    assert seen["ALBOR_ATTEMPT"] == str(box.folder()) and seen["ALBOR_MACHINE"] == "box" and seen["ALBOR_GRACE_S"] == "2"
     assert (
         seen["ALBOR_WORK"] == str(box.root / ".albor" / "work" / "t" / "abababababab")
         and Path(seen["ALBOR_WORK"]).is_dir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -177,55 +178,54 @@ def test_a_lost_state_and_lost_outputs_come_back_from_the_store(pair: Project) -
     assert (pair.root / "sum.txt").read_text() == "4\n"
 
 
-def test_a_plan_refuses_what_the_disk_has_no_room_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two tasks that wrote a megabyte each are to run again, on a disk that has room for one of them."""
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """What machines that are connected to from now on say of the bytes that are free."""
     from albor_pipeline.run import session
 
+    connect = session.Session.connect
+
+    def says(count: int) -> None:
+        def connected(self: session.Session, keys: object) -> None:
+            connect(self, keys)  # type: ignore[arg-type]
+            for agent in self.fleet.agents.values():
+                agent.hello = {**agent.hello, "disk_free_bytes": count}
+
+        monkeypatch.setattr(session.Session, "connect", connected)
+
+    return says
+
+
+def test_a_plan_refuses_what_the_disk_has_no_room_for(project: Project, free: Callable[[int], None]) -> None:
+    """Two tasks that wrote a megabyte each are to run again, on a disk that has room for one of them."""
     def manifest(n: int) -> None:
         project.manifest(*(task(name, f"head -c 1{n}00000 /dev/zero > {name}.bin", f"outputs: [{name}.bin]") for name in ("a", "b")))
 
     manifest(0)
     done(project, "a", "b")
-    connect = session.Session.connect
-
-    def full(self: session.Session, keys: object) -> None:
-        connect(self, keys)  # type: ignore[arg-type]
-        for agent in self.fleet.agents.values():
-            agent.hello = {**agent.hello, "disk_free_bytes": free}
-
-    monkeypatch.setattr(session.Session, "connect", full)
-    free = 1_500_000
+    free(1_500_000)
     manifest(1)
     said = project.run("apply", "--yes")
     assert said.code == 1 and len(project.starts()) == 2
     assert "error[no-space]: localhost has 1.5 MB free, and what is to be made takes about 2.0 MB: a 1.0 MB, b 1.0 MB" in said.err
     assert "store gc --dry-run" in said.err
-    free = 3_000_000
+    free(3_000_000)
     done(project, "a", "b")
-    free = 1
+    free(1)
     assert changes(project) == {}
     manifest(0)
     done(project)
 
 
-def test_a_plan_warns_of_what_may_find_no_room(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_warns_of_what_may_find_no_room(project: Project, free: Callable[[int], None]) -> None:
     """The second task runs again only if the first one's output comes out differently."""
-    from albor_pipeline.run import session
-
     def manifest(n: int) -> None:
         make = task("make", f"head -c 1{n}0000 /dev/zero > a.bin", "outputs: [a.bin]")
         project.manifest(make, task("use", "cat a.bin a.bin a.bin a.bin > b.bin", "inputs: [make]", "outputs: [b.bin]"))
 
     manifest(0)
     done(project, "make", "use")
-    connect = session.Session.connect
-
-    def full(self: session.Session, keys: object) -> None:
-        connect(self, keys)  # type: ignore[arg-type]
-        for agent in self.fleet.agents.values():
-            agent.hello = {**agent.hello, "disk_free_bytes": 200_000}
-
-    monkeypatch.setattr(session.Session, "connect", full)
+    free(200_000)
     manifest(1)
     said = project.run("plan")
     assert said.code == 0, said.err

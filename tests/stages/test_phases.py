@@ -1,0 +1,55 @@
+"""Where the time of a step went, as a run tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_model import corpus, metrics, pretrain, settings
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from stages.lib import phases, prefetch, spikes, trainer  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def test_each_phase_of_a_step_is_told_with_the_seconds_it_took(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Practice 26: only the wall time of a whole step was known. A clock that each phase moves by its own amount says which took what."""
+    now = 0.0
+    monkeypatch.setattr(phases.time, "perf_counter", lambda: now)
+
+    def takes(owner: Any, name: str, seconds: float) -> None:
+        made = getattr(owner, name)
+
+        def slow(*given: Any, **named: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return made(*given, **named)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    takes(prefetch.Prefetch, "micro_batches", 0.5)
+    takes(trainer, "loss_sum", 2.0)
+    takes(torch.Tensor, "backward", 5.0)
+    takes(torch.optim.AdamW, "step", 70.0)
+    takes(spikes.SpikeGuard, "decide", 800.0)
+    takes(trainer.Trainer, "counters", 9000.0)
+    report = pretrain(settings(data, tmp_path / "out", training__max_steps=4, training__log_interval=2), tmp_path / "run")
+    lines = [line for line in metrics(tmp_path / "run") if "loss" in line]
+    assert [[line[f"{name}_s"] for name in phases.NAMES] for line in lines] == [[2 * 0.5, 2 * 2 * 2.0, 2 * 2 * 5.0, 2 * 70.0]] * 2
+    assert [report.metrics[f"seconds_in_{name}"] for name in phases.NAMES] == [2.0, 16.0, 40.0, 280.0]
+
+
+def test_the_seconds_of_the_phases_are_those_of_the_steps_and_memory_is_told(data: Path, tmp_path: Path) -> None:
+    """Practices 25 and 26: what is not in a phase is what watches and logs."""
+    found = pretrain(settings(data, tmp_path / "out"), tmp_path / "run").metrics
+    parts = [found[f"seconds_in_{name}"] for name in phases.NAMES]
+    assert all(isinstance(part, float) and part > 0 for part in parts) and sum(parts) <= found["seconds_in_steps"]
+    told = [line["memory_bytes"] for line in metrics(tmp_path / "run") if "loss" in line]
+    assert 50e6 < told[0] <= told[-1] <= found["peak_memory_bytes"] and told == sorted(told)
