@@ -197,7 +197,7 @@ def started(argv: list[str], errors: Path) -> subprocess.Popen[bytes]:
 
 
 def speed(steps: int, dtype: str, litgpt: bool) -> None:
-    """Tokens for each second of processor time, and where ours spends its time."""
+    """Tokens for each second of processor time."""
     with folder() as where:
         data = packed(where / "data", SHAPE["vocab_size"], 2000)
         values = settings(data, where / "out", steps, dtype)
@@ -209,10 +209,22 @@ def speed(steps: int, dtype: str, litgpt: bool) -> None:
         for one in racers:
             beside = "" if one.name == "ours" else f"ours {rates['ours'] / rates[one.name]:.2f} x (limit {LIMITS[one.name]})"
             row(f"{one.name}, {dtype}, tokens per CPU second", f"{one.tokens_per_cpu_s:,.0f}", beside)
-        spent = json.loads((where / "ours/result.json").read_text())["metrics"]
-        inside = {name.removeprefix("seconds_in_"): value for name, value in spent.items() if name.startswith("seconds_in_")}
-        whole = 60 * spent["minutes"]
-        row("of the run outside of steps", f"{1 - inside['steps'] / whole:.1%}", f"{inside} of {whole:.0f} s")
+
+
+def overhead(steps: int, dtype: str) -> None:
+    """What the stage adds to the bare loop of loader, forward, backward and optimizer, by its own account once it is compiled.
+
+    It runs alone; two checkpoints are among the steps that count.
+    """
+    with folder() as where:
+        data = packed(where / "data", SHAPE["vocab_size"], 2000)
+        one = ours(where, "ours", settings(data, where / "out", steps, dtype))
+        one.process.wait()
+        lines = [line for line in map(json.loads, one.log.read_text().splitlines()) if "data_s" in line and WARM <= line["step"] < steps]
+        spent = {phase: sum(line[f"{phase}_s"] for line in lines[1:]) for phase in PHASES}
+        bare, whole = sum(spent.values()), lines[-1]["at"] - lines[0]["at"]
+        told = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in spent.items())
+        row(f"stage beside the bare loop, {dtype}", f"{whole / bare - 1:.2%}", f"limit 3 %; {told}, all {whole:.2f} s")
 
 
 def memory(steps: int, dtype: str) -> None:
@@ -253,6 +265,7 @@ def quality(steps: int, seeds: int) -> None:
         row("Muon after 0.75 of the steps - AdamW", f"{statistics.mean(shares):+.4f}", "limit 0")
 
 
+PHASES = ("data", "forward", "backward", "optimizer")
 LIMITS = {"hf": 1.35, "litgpt": 0.95}
 
 
@@ -272,6 +285,7 @@ def main() -> None:
 
     dtype = likely_dtype(asked.dtype, "cpu")
     speed(asked.steps, dtype, asked.litgpt)
+    overhead(asked.steps, dtype)
     memory(6, dtype)
 
 

@@ -17,7 +17,7 @@ _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 340_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-_HEAP_ALWAYS, _HEAP_MASKED, _HEAP_AGAIN = 0.3, 0.5, 0.6
+_HEAP_ALWAYS, _HEAP_AGAIN = 0.3, 0.5
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def memory(
     logits = 8 * min(tokens, CHUNK_TOKENS["cpu" if on_cpu else "cuda"]) * vocabulary
     head = 8 * vocabulary * wide + 4 * wide * tokens
     judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
-    share = _HEAP_AGAIN if training.accumulation > 1 else _HEAP_MASKED if training.document_mask else _HEAP_ALWAYS
+    share = _HEAP_AGAIN if training.accumulation > 1 or training.document_mask else _HEAP_ALWAYS
     again = int(share * kept) if on_cpu else 0
     kind = optimizer.name if optimizer is not None else "adamw"
     moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
