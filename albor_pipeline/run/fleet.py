@@ -24,7 +24,8 @@ MAX_CLOSING = 16
 class Fleet:
     """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do.
 
-    `tokens`: what each machine's lease is known by, once it is held. `lines`: second connections, for much data. `indirect`: why a machine,
+    `tokens`: what each machine's lease is known by, once it is held, and `unheard_s` for how long it had heard of no controller then,
+    None where there had been none. `lines`: second connections, for much data. `indirect`: why a machine,
     named first, does not get through to another by itself.
     """
 
@@ -33,6 +34,7 @@ class Fleet:
         self.errors: dict[str, str] = {}
         self.faults: dict[str, Diagnostic] = {}
         self.tokens: dict[str, str] = {}
+        self.unheard_s: dict[str, float | None] = {}
         self.indirect: dict[tuple[str, str], str] = {}
         self.lines = Lines(self._start_line)
         self._loading: dict[str, AgentClient] = {}
@@ -194,7 +196,7 @@ class Fleet:
         else:
             for agent in leaving:
                 agent.close()
-        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.indirect):
+        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.unheard_s, self.indirect):
             known.clear()
 
 

@@ -24,7 +24,7 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run.attempts import attempt_of, result_of
 from albor_pipeline.run.converge import Convergence, Removal, found
 from albor_pipeline.run.fleet import Fleet
-from albor_pipeline.run.logs import keep, tail
+from albor_pipeline.run.logs import MISSED_BYTES, keep, missed, tail
 from albor_pipeline.run.moves import Moves
 from albor_pipeline.run.observe import Observer, Take
 from albor_pipeline.run.outcome import Outcome, Work
@@ -189,9 +189,15 @@ class Workers:
         what = None if entry.current is not None and entry.current.attempt == attempt.number else "attached"
         work = Work(step, wanted, time.monotonic(), attempt.number)
         event = StepEvent(step.key, "attached", self.clock(), note=decision.reason.text)
+        machine, which = step.key.machine, {"resource": step.key.resource, "number": attempt.number}
+        since_s = self._run.fleet.unheard_s.get(machine)
 
         def act() -> None:
-            self._send(step.key.machine, "attach", lambda reply: [], resource=step.key.resource, number=attempt.number)
+            self._send(machine, "log", show, **which, **{"from": -MISSED_BYTES, "max": MISSED_BYTES, "since_s": since_s})
+
+        def show(reply: Message) -> list[Outcome]:
+            self._send(machine, "attach", lambda reply: [], **which)
+            return [Outcome(step.key, events=missed(step.key, self.clock(), bytes(reply.data), since_s, self._run.vault.mask))]
 
         return Outcome(step.key, what, replace(entry, current=current), events=(event,), act=act, work=work)
 
