@@ -34,7 +34,7 @@ SIGNAL_WAIT_S = 5.0
 
 
 def hello(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the machine, the journal head kept here, and attempts of this lineage: `all`, `open` (not acknowledged) or `none`.
+    """Facts of the machine, the journal head kept here, and attempts as attempts.listing() has them: `all`, `open` or `none`.
 
     Of resources whose newest attempt the other side has on record of this machine (`known`) only the names come back, as `unchanged`.
     """

@@ -157,6 +157,13 @@ class Fleet:
                 self.agents[name] = greeted(client)
             except UnreachableError as error:
                 self.lose(name, error)
+            else:
+                client.hello = {**client.hello, "attempts": [raw for raw in client.hello["attempts"] if self.continues(raw)]}
+
+    def continues(self, raw: Mapping[str, Any]) -> bool:
+        """Whether an attempt object is of this lineage (empty: any), or of another that has begun the same for the same environment."""
+        others = raw["resource"] in self._manifest.resources and self._manifest.continues(raw["lineage"])
+        return self.lineage in ("", raw["lineage"]) or others
 
     def ask(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Callable[[], Sequence[Mapping[str, Any]]]:
         """Send one request for all items and do not wait; what is returned waits for the answers, which are in their order."""

@@ -265,12 +265,11 @@ class Workers:
 
     def _look_again(self, key: Key, reply: Message) -> list[Outcome]:
         """An attempt that we did not know was made meanwhile: see what it is, and judge the step anew."""
-        found = [attempt_of(raw) for raw in reply.body.get("attempts") or ()]
-        lineage = self._run.state.state.lineage
-        self._taken[key] = max((attempt.number for attempt in found), default=0)
+        found = reply.body.get("attempts") or ()
+        self._taken[key] = max((raw["number"] for raw in found), default=0)
         view = self._run.observed.machines[key.machine]
         others = tuple(attempt for attempt in view.attempts if attempt.resource != key.resource)
-        mine = tuple(attempt for attempt in found if attempt.lineage == lineage)
+        mine = tuple(attempt_of(raw) for raw in found if self._run.fleet.continues(raw))
         machines = {**self._run.observed.machines, key.machine: replace(view, attempts=others + mine)}
         self._run.observed = replace(self._run.observed, machines=machines)
         return [Outcome(key, again=True)]
