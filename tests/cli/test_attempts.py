@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from albor_pipeline.agent.liveness import lock_is_held
+from albor_pipeline.cli.apply import told
+from albor_pipeline.run.limits import Leave
+from albor_pipeline.run.signals import Interrupts
 from cli.builder import Project
 
 
@@ -187,3 +192,21 @@ def test_a_second_interrupt_cancels(project: Project) -> None:
     assert said.exit == 130
     assert "1 cancelled" in said.out
     project.holds("never", None)
+
+
+def test_an_interrupt_in_the_middle_of_a_line_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(io.RawIOBase):
+        """A terminal at which Ctrl-C is typed whenever something is written."""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            os.kill(os.getpid(), signal.SIGINT)
+            return len(bytes(data))  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Interrupted())))
+    with Interrupts(told) as interrupts:
+        print("a line", file=sys.stderr, flush=True)
+        assert interrupts.leave() is Leave.STOP
+    assert capfd.readouterr().err.startswith("\nStopping: nothing new starts")
