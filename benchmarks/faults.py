@@ -1,8 +1,8 @@
 """What outages cost: each fault strikes a run on two machines of the test bed, and the same command is typed until all is done.
 
-    python -m benchmarks.faults [--only WORD] [--markdown] [--round-trips]
+    python -m benchmarks.faults [--only WORD]... [--markdown] [--round-trips]
 
-Needs root (tests/testbed). The first task takes 20 s, the fault comes 4 s after its start; whoever types waits a second after each end.
+Needs root (tests/testbed). The faults are in outages.py; whoever types waits a second after each end.
 Lost is the time until everything is done beyond that of a run without a fault. All limits are those that users have.
 `--round-trips` counts instead what a no-op plan and apply send over a slow line, by the slope of their time over the round trip's.
 """
@@ -13,20 +13,20 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import ROOT, folder, row
+from benchmarks.outages import HUNGRY, MOVING, STAIRS, STRIKE_S, Fault, faults
 
 sys.path.insert(0, str(ROOT / "tests"))
 from testbed.base import obstacle
 from testbed.bed import Bed
-from testbed.pipeline import LADDER, WAIT, Pipeline
+from testbed.pipeline import LADDER, Pipeline
 
-TASK_S, STRIKE_S, TYPING_S = 20.0, 4.0, 1.0
+TYPING_S = 1.0
 LIMIT_S = 400.0
-STAIRS = LADDER.replace(WAIT, f"sleep {TASK_S:g}")
 RTTS_MS = (50.0, 250.0)
 RATE_MBIT = 100.0
 CONNECT = """
@@ -44,17 +44,6 @@ print(there - began, asked - there, time.perf_counter() - asked)
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What strikes, and what ends it after `lasts_s`."""
-
-    name: str
-    strike: Callable[[], object]
-    heal: Callable[[], object] | None = None
-    lasts_s: float = 0.0
-    kills_controller: bool = False
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of a run: exit codes of the command, starts of each task, and whether the outputs are those of a run without a fault."""
 
@@ -63,84 +52,81 @@ class Outcome:
     same: bool
     took_s: float
     attached_s: float | None
+    rows: object
 
 
-def faults(bed: Bed) -> list[Fault]:
-    """Every fault that takes time."""
-    box = bed.machines["lambda"]
-
-    def half_open() -> None:
-        box.link.cut()
-        box.drop_sessions()
-
-    return [
-        Fault("connection cut for 5 s", box.link.cut, box.link.heal, 5),
-        Fault("connection cut for 48 s", box.link.cut, box.link.heal, 48),
-        Fault("connection cut for 60 s", box.link.cut, box.link.heal, 60),
-        Fault("cable out for 60 s", lambda: box.link.cut(carrier=False), box.link.heal, 60),
-        Fault("half open: the machine's end killed, silence for 60 s", half_open, box.link.heal, 60),
-        Fault("its sessions killed", box.drop_sessions),
-        Fault("its sshd restarted", lambda: box.do("systemctl restart ssh")),
-        Fault("frozen for 5 s", box.freeze, box.thaw, 5),
-        Fault("frozen for 60 s", box.freeze, box.thaw, 60),
-        Fault("power cut, on again at once", box.reboot),
-        Fault("power cut, on again after 30 s", box.off, box.on, 30),
-        Fault("controller killed (kill -9)", lambda: None, kills_controller=True),
-    ]
-
-
-def run(bed: Bed, where: Path, fault: Fault | None) -> tuple[Pipeline, list[int], float, float | None]:
-    """One run to its end: the project, exit codes, seconds, and how long the second command took to attach."""
-    where.mkdir()
-    project = Pipeline(where, bed).tasks(STAIRS)
+def run(project: Pipeline, fault: Fault) -> tuple[list[int], float, float | None]:
+    """One run to its end: exit codes, seconds, and how long the second command took to attach. A second controller's exit comes first."""
     exits: list[int] = []
     attached = None
     began = time.monotonic()
     process = project.begin()
-    heals_at = None
-    if fault is not None:
+    if fault.when is None:
         time.sleep(STRIKE_S)
-        fault.strike()
-        heals_at = time.monotonic() + fault.lasts_s if fault.heal else None
-        if fault.kills_controller:
-            project.kill(process)
-            process, attached = project.attach()
-            exits.append(-9)
+    while fault.when is not None and process.poll() is None and not fault.when(project):
+        time.sleep(0.02)
+    fault.strike(project)
+    heals_at = time.monotonic() + fault.lasts_s if fault.heal else None
+    if fault.kills_controller:
+        project.kill(process)
+        process, attached = project.attach()
+        exits.append(-9)
+    if fault.second:
+        exits.append(_at_the_tower(project))
     while True:
         while process.poll() is None and time.monotonic() < began + LIMIT_S:
-            if fault is not None and fault.heal is not None and heals_at is not None and time.monotonic() >= heals_at:
+            if fault.heal is not None and heals_at is not None and time.monotonic() >= heals_at:
                 heals_at = None
-                fault.heal()
+                fault.heal(project)
             time.sleep(0.02)
         exits.append(project.end(process).exit)
         if exits[-1] == 0 or time.monotonic() > began + LIMIT_S:
-            return project, exits, time.monotonic() - began, attached
+            return exits, time.monotonic() - began, attached
         time.sleep(TYPING_S)
         process = project.start("apply")
 
 
-def outcome(bed: Bed, where: Path, fault: Fault | None, wanted: object) -> Outcome:
+def _at_the_tower(project: Pipeline) -> int:
+    """The exit code of the same command with the same state on another host."""
+    other = project.root.with_name(f"{project.root.name}-tower")
+    other.mkdir()
+    return project.copy(other, project.bed.tower).run("apply").exit
+
+
+def outcome(bed: Bed, where: Path, fault: Fault, wanted: object) -> Outcome:
     """What a fault did."""
-    project, exits, took_s, attached = run(bed, where, fault)
+    where.mkdir()
+    project = Pipeline(where, bed).tasks(fault.resources)
+    if fault.before is not None:
+        fault.before(project)
+    exits, took_s, attached = run(project, fault)
     starts = ", ".join(f"{name} {count}" for name, count in sorted(project.starts().items()))
-    same = exits[-1] == 0 and project.proven() == wanted
+    rows = project.proven()
     project.close()
+    if fault.after is not None:
+        fault.after(project)
     bed.repair()
-    return Outcome(exits, starts, same, took_s, attached)
+    return Outcome(exits, starts, exits[-1] == 0 and wanted in (None, rows), took_s, attached, rows)
 
 
-def table(bed: Bed, where: Path, only: str, markdown: bool) -> None:
+def table(bed: Bed, where: Path, only: Sequence[str], markdown: bool) -> None:
     """One line a fault; the agent is on the machines before the first run is measured."""
+    chosen = [fault for fault in faults(bed, where) if not only or any(word in fault.name for word in only)]
     (where / "first").mkdir()
     Pipeline(where / "first", bed).tasks(STAIRS).run("plan")
-    project, exits, undisturbed_s, _attached = run(bed, where / "undisturbed", None)
-    wanted = project.proven()
-    row("no fault", f"{undisturbed_s:.1f} s", f"exit {exits}")
+    without: dict[str, Outcome] = {}
+    for resources in dict.fromkeys(fault.resources for fault in chosen):
+        like = next(fault for fault in chosen if fault.resources == resources)
+        quiet = Fault("no fault", lambda project: None, resources=resources, before=like.before, after=like.after, when=like.when)
+        without[resources] = outcome(bed, where / f"undisturbed{len(without)}", quiet, None)
+        name = {MOVING: "no fault, a transfer", HUNGRY: "no fault, a task that takes memory"}.get(resources, "no fault")
+        row(name, f"{without[resources].took_s:.1f} s", f"exit {without[resources].exits}")
     if markdown:
         print("| fault | exits of the same command | starts | outputs | lost |\n|---|---|---|---|---|")
-    for number, fault in enumerate(fault for fault in faults(bed) if only in fault.name):
-        found = outcome(bed, where / str(number), fault, wanted)
-        lost = f"{found.took_s - undisturbed_s:.1f} s"
+    for number, fault in enumerate(chosen):
+        undisturbed = without[fault.resources]
+        found = outcome(bed, where / str(number), fault, undisturbed.rows)
+        lost = f"{found.took_s - undisturbed.took_s:.1f} s"
         same = "the same" if found.same else "OTHERS"
         codes = ", ".join(map(str, found.exits))
         if markdown:
@@ -187,7 +173,7 @@ def sample(project: Pipeline) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="only faults with this text in their name")
+    parser.add_argument("--only", action="append", default=[], metavar="WORD", help="only faults with this text in their name, or another")
     parser.add_argument("--markdown", action="store_true", help="the table as docs/reliability.md has it")
     parser.add_argument("--round-trips", action="store_true", help="count round trips instead")
     args = parser.parse_args()

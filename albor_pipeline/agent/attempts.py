@@ -243,19 +243,29 @@ def listing(
     resource: str | None = None,
     without: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Attempt objects of a lineage (empty: of all): `all`, `open` (not acknowledged) or `running`; `without` these resources."""
-    found = []
+    """Attempt objects of a lineage (empty: of all): `all`, `open` (not acknowledged) or `running`; `without` these resources.
+
+    Those of another lineage that came after its last one of their resource are among them: a controller that lost its state, and could
+    not ask this machine whose work it goes on with, finds what it began.
+    """
+    found: list[dict[str, Any]] = []
+    later: list[dict[str, Any]] = []
     for folder in folders(layout, resource, {quote(name) for name in without}):
         if which != "all" and os.path.exists(os.path.join(folder, "ack")):
             continue
         if which == "running" and os.path.exists(os.path.join(folder, "exit")):
             continue
         attempt = describe(layout, folder)
-        if attempt is None or (lineage and attempt["lineage"] != lineage):
+        if attempt is None or (which == "running" and attempt["liveness"] not in RUNNING):
             continue
-        if which != "running" or attempt["liveness"] in RUNNING:
+        if later and later[0]["resource"] != attempt["resource"]:
+            found, later = found + later, []
+        if lineage and attempt["lineage"] != lineage:
+            later.append(attempt)
+        else:
             found.append(attempt)
-    return found
+            later = []
+    return found + later
 
 
 def acknowledge(layout: Layout, resource: str, number: int) -> bool:

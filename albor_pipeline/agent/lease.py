@@ -4,6 +4,7 @@ A flock on .albor/leases/<lineage>, whose text says who holds it. It is let go w
 came from the controller for LEASE_S seconds (a closed laptop, a cut line that nobody told us of). A controller that comes
 back takes it again, unless another had it meanwhile: then its picture of the machine is old, and it must start anew.
 A second connection of the holder says so by the token that the first was given, and may do what that one may.
+The file's time is when its holder was last heard of, so that the next one can be told what it missed.
 Test hook: ALBOR_TEST_LEASE_S is the limit in place of LEASE_S.
 """
 
@@ -42,6 +43,7 @@ class Lease:
         self._joined = False
         self._descriptor: int | None = None
         self.token = ""
+        self.unheard_s: float | None = None
 
     def join(self, token: str) -> None:
         """Be a second connection of who was given this token. Raises AttemptError `held`, `no-lease`."""
@@ -49,11 +51,17 @@ class Lease:
         self.token, self._joined = token, True
 
     def take(self, holder: str, process: Mapping[str, Any] | None = None) -> None:
-        """Become the holder, or go on as such. Raises AttemptError `held` with the other's words, and its process where it told of it."""
+        """Become the holder, or go on as such; `unheard_s` is then for how long nothing was heard of the one before, None: there was none.
+
+        Raises AttemptError `held` with the other's words, and its process where it told of it.
+        """
         if self.token:
             self.require()
             return
         self._lock()
+        assert self._descriptor is not None
+        last = os.fstat(self._descriptor)
+        self.unheard_s = max(0.0, time.time() - last.st_mtime) if last.st_size else None
         self._holder, self._process, self.token = holder, process, os.urandom(8).hex()
         self._sign()
 
@@ -96,9 +104,19 @@ class Lease:
             self.heard()
         left = self._heard_s + self.limit_s - self._clock()
         if left <= 0:
-            self._unlock()
+            self.let_go()
             return None
         return left
+
+    def let_go(self) -> None:
+        """The controller is gone, or was silent for too long."""
+        if self._descriptor is not None:
+            heard = time.time() - (self._clock() - self._heard_s)
+            try:
+                os.utime(self._descriptor, (heard, heard))
+            except OSError:
+                pass  # the file's time is then when the lease was taken: more is shown than was missed
+        self._unlock()
 
     def _lock(self) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)

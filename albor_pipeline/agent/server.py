@@ -308,3 +308,4 @@ class Server:
         deadline = time.monotonic() + CLOSE_WAIT_S
         while self._streams and time.monotonic() < deadline:
             time.sleep(0.005)
+        self.lease.let_go()

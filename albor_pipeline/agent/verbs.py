@@ -34,7 +34,7 @@ SIGNAL_WAIT_S = 5.0
 
 
 def hello(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the machine, the journal head kept here, and attempts of this lineage: `all`, `open` (not acknowledged) or `none`.
+    """Facts of the machine, the journal head kept here, and attempts as attempts.listing() has them: `all`, `open` or `none`.
 
     Of resources whose newest attempt the other side has on record of this machine (`known`) only the names come back, as `unchanged`.
     """
@@ -150,15 +150,16 @@ def cancel(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str
 
 
 def log(server: Server, stream: Stream, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A log's bytes from an offset (negative: from the end) or from `since_s` ago on, at most `max`.
+    """A log's bytes from an offset (negative: from the end) on, but none from before `since_s` ago, at most `max`.
 
     {"from", "to", "size_bytes"} and the bytes as data.
     """
     path = os.path.join(attempts.find(server.layout, body["resource"], body["number"]), "log")
     size = _size(path)
     since_s = body.get("since_s")
-    begin = int(body.get("from") or 0) if since_s is None else logs.offset_at(path, time.time() - since_s)
+    begin = int(body.get("from") or 0)
     begin = max(0, size + begin) if begin < 0 else begin
+    begin = begin if since_s is None else max(begin, logs.offset_at(path, time.time() - since_s))
     left = int(body.get("max") or 1 << 62)
     parts: list[bytes] = []
     position = first = begin
@@ -264,14 +265,16 @@ def lease(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str,
     """Be the one controller of this lineage here, for as long as it is heard of; the journal head that is kept here now.
 
     `process` names the holder's process on its own host (liveness.py).
-    The reply's `token` is what a second connection of the same controller sends in place of `holder`.
+    The reply's `token` is what a second connection of the same controller sends in place of `holder`, `unheard_s` for how long nothing
+    was heard of the controller before, null where there was none.
     Raises AttemptError `held` with the holder's text and process, `no-lease`.
     """
     if "token" in body:
         server.lease.join(str(body["token"]))
         return {}
     server.lease.take(str(body["holder"]), body.get("process"))
-    return {"head": facts.heads(server.layout.head).get(server.lineage), "token": server.lease.token}
+    head = facts.heads(server.layout.head).get(server.lineage)
+    return {"head": head, "token": server.lease.token, "unheard_s": server.lease.unheard_s}
 
 
 def look_at_slots(server: Server, _stream: Stream, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from albor_pipeline.model.plan import Plan
     from albor_pipeline.run.limits import Leave
     from albor_pipeline.ui import documents
+
+STDERR = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,9 +159,13 @@ def told(leave: Leave) -> None:
     from albor_pipeline.run.limits import Leave
 
     if leave is Leave.STOP:
-        common.err(["", "Stopping: nothing new starts, what is running goes on. Ctrl-C again within 3 s cancels it."])
+        text = "Stopping: nothing new starts, what is running goes on. Ctrl-C again within 3 s cancels it."
     else:
-        common.err(["", "Cancelling what is running; waiting for it to end."])
+        text = "Cancelling what is running; waiting for it to end."
+    try:
+        common.err(["", text])
+    except RuntimeError:  # it came upon another line that is being written
+        os.write(STDERR, f"\n{text}\n".encode())
 
 
 def code_of(done: RunReport) -> int:

@@ -71,6 +71,21 @@ class ProgressEvent:
 
 
 @dataclass(frozen=True)
+class LogEvent:
+    """What a task had printed while nobody watched it: its last lines, and how many came before them (`uncounted`: or more).
+
+    `since_s`: for how long nobody did; None where that is not known, then these are the last lines of all.
+    """
+
+    key: Key
+    at_utc: str
+    lines: tuple[str, ...]
+    more: int = 0
+    uncounted: bool = False
+    since_s: float | None = None
+
+
+@dataclass(frozen=True)
 class NoteEvent:
     """A sentence for the user that belongs to no step."""
 
@@ -107,7 +122,7 @@ class RunReport:
         return not (self.failed or self.broken or self.interrupted or self.stale or held)
 
 
-Event = RunStarted | StepEvent | MoveEvent | ProgressEvent | NoteEvent
+Event = RunStarted | StepEvent | MoveEvent | ProgressEvent | LogEvent | NoteEvent
 
 
 class Reporter(Protocol):

@@ -77,7 +77,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class MachineView:
-    """One machine: reachable or why not, its identity, and the attempts of this lineage on it."""
+    """One machine: reachable or why not, its identity, and the attempts on it that this state goes on with."""
 
     name: str
     error: str | None = None

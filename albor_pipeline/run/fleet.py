@@ -24,7 +24,8 @@ MAX_CLOSING = 16
 class Fleet:
     """`agents` by machine name; a machine that does not answer is in `errors` with the reason, and in `faults` with what to do.
 
-    `tokens`: what each machine's lease is known by, once it is held. `lines`: second connections, for much data. `indirect`: why a machine,
+    `tokens`: what each machine's lease is known by, once it is held, and `unheard_s` for how long it had heard of no controller then,
+    None where there had been none. `lines`: second connections, for much data. `indirect`: why a machine,
     named first, does not get through to another by itself.
     """
 
@@ -33,6 +34,7 @@ class Fleet:
         self.errors: dict[str, str] = {}
         self.faults: dict[str, Diagnostic] = {}
         self.tokens: dict[str, str] = {}
+        self.unheard_s: dict[str, float | None] = {}
         self.indirect: dict[tuple[str, str], str] = {}
         self.lines = Lines(self._start_line)
         self._loading: dict[str, AgentClient] = {}
@@ -155,6 +157,13 @@ class Fleet:
                 self.agents[name] = greeted(client)
             except UnreachableError as error:
                 self.lose(name, error)
+            else:
+                client.hello = {**client.hello, "attempts": [raw for raw in client.hello["attempts"] if self.continues(raw)]}
+
+    def continues(self, raw: Mapping[str, Any]) -> bool:
+        """Whether an attempt object is of this lineage (empty: any), or of another that has begun the same for the same environment."""
+        others = raw["resource"] in self._manifest.resources and self._manifest.continues(raw["lineage"])
+        return self.lineage in ("", raw["lineage"]) or others
 
     def ask(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Callable[[], Sequence[Mapping[str, Any]]]:
         """Send one request for all items and do not wait; what is returned waits for the answers, which are in their order."""
@@ -194,7 +203,7 @@ class Fleet:
         else:
             for agent in leaving:
                 agent.close()
-        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.indirect):
+        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.unheard_s, self.indirect):
             known.clear()
 
 

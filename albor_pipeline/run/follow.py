@@ -57,7 +57,7 @@ class Follower:
 
     def look(self) -> Attempt:
         """The attempt as it is now."""
-        found = self._agent.request("attempts", resource=self._key.resource, number=self._number)["attempts"]
+        found = self._agent.request("attempts", resource=self._key.resource, number=self._number, any_lineage=True)["attempts"]
         if found:
             return attempt_of(found[0])
         raise AlborError.of("no-attempt", f"attempt {self._number} of `{self._key.resource}` was collected")

@@ -38,6 +38,7 @@ def take(fleet: Fleet, report: Reporter, leaves: Callable[[], bool]) -> dict[str
             try:
                 reply = agent.request("lease", **holder())
                 heads[name], fleet.tokens[name] = reply.get("head"), str(reply["token"])
+                fleet.unheard_s[name] = reply.get("unheard_s")
                 break
             except UnreachableError as error:
                 fleet.lose(name, error)

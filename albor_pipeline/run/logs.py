@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from albor_pipeline.model.events import NoteEvent
+from albor_pipeline.model.events import LogEvent, NoteEvent
+from albor_pipeline.model.resource import Key
 
 if TYPE_CHECKING:
     from albor_pipeline.run.workers import Run
 
 TAIL_LINES = 10
+MISSED_LINES = 20
+MISSED_BYTES = 1 << 18
 
 
 def keep(run: Run, path: Path, text: str, whose: str, elsewhere: str = "", machine: str = "") -> str:
@@ -35,3 +39,11 @@ def keep(run: Run, path: Path, text: str, whose: str, elsewhere: str = "", machi
 def tail(text: str) -> tuple[str, ...]:
     """The last lines of what was printed."""
     return tuple(text.rstrip("\n").splitlines()[-TAIL_LINES:])
+
+
+def missed(key: Key, at_utc: str, data: bytes, since_s: float | None, mask: Callable[[str], str]) -> tuple[LogEvent, ...]:
+    """What a log got while nobody watched, of which at most its last MISSED_BYTES came; nothing where it got nothing."""
+    cut = len(data) >= MISSED_BYTES
+    lines = mask(data.decode("utf-8", "replace")).splitlines()[cut:]
+    more = max(0, len(lines) - MISSED_LINES)
+    return (LogEvent(key, at_utc, tuple(lines[more:]), more, cut, since_s),) if lines else ()

@@ -24,7 +24,7 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run.attempts import attempt_of, result_of
 from albor_pipeline.run.converge import Convergence, Removal, found
 from albor_pipeline.run.fleet import Fleet
-from albor_pipeline.run.logs import keep, tail
+from albor_pipeline.run.logs import MISSED_BYTES, keep, missed, tail
 from albor_pipeline.run.moves import Moves
 from albor_pipeline.run.observe import Observer, Take
 from albor_pipeline.run.outcome import Outcome, Work
@@ -189,9 +189,15 @@ class Workers:
         what = None if entry.current is not None and entry.current.attempt == attempt.number else "attached"
         work = Work(step, wanted, time.monotonic(), attempt.number)
         event = StepEvent(step.key, "attached", self.clock(), note=decision.reason.text)
+        machine, which = step.key.machine, {"resource": step.key.resource, "number": attempt.number}
+        since_s = self._run.fleet.unheard_s.get(machine)
 
         def act() -> None:
-            self._send(step.key.machine, "attach", lambda reply: [], resource=step.key.resource, number=attempt.number)
+            self._send(machine, "log", show, **which, **{"from": -MISSED_BYTES, "max": MISSED_BYTES, "since_s": since_s})
+
+        def show(reply: Message) -> list[Outcome]:
+            self._send(machine, "attach", lambda reply: [], **which)
+            return [Outcome(step.key, events=missed(step.key, self.clock(), bytes(reply.data), since_s, self._run.vault.mask))]
 
         return Outcome(step.key, what, replace(entry, current=current), events=(event,), act=act, work=work)
 
@@ -259,12 +265,11 @@ class Workers:
 
     def _look_again(self, key: Key, reply: Message) -> list[Outcome]:
         """An attempt that we did not know was made meanwhile: see what it is, and judge the step anew."""
-        found = [attempt_of(raw) for raw in reply.body.get("attempts") or ()]
-        lineage = self._run.state.state.lineage
-        self._taken[key] = max((attempt.number for attempt in found), default=0)
+        found = reply.body.get("attempts") or ()
+        self._taken[key] = max((raw["number"] for raw in found), default=0)
         view = self._run.observed.machines[key.machine]
         others = tuple(attempt for attempt in view.attempts if attempt.resource != key.resource)
-        mine = tuple(attempt for attempt in found if attempt.lineage == lineage)
+        mine = tuple(attempt_of(raw) for raw in found if self._run.fleet.continues(raw))
         machines = {**self._run.observed.machines, key.machine: replace(view, attempts=others + mine)}
         self._run.observed = replace(self._run.observed, machines=machines)
         return [Outcome(key, again=True)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from albor_pipeline.model.events import Event, MoveEvent, NoteEvent, RunReport, RunStarted, StepEvent
+from albor_pipeline.model.events import Event, LogEvent, MoveEvent, NoteEvent, RunReport, RunStarted, StepEvent
 from albor_pipeline.model.plan import Action
 from albor_pipeline.ui import words
 from albor_pipeline.ui.hints import NOTHING_GIVEN, Hints
@@ -34,15 +34,23 @@ class RunLines:
         if isinstance(event, StepEvent):
             return self._step(event)
         if isinstance(event, MoveEvent):
-            return [f"{self._head(event)}  {move(event)}"]
+            return [f"{self._head(event, event.word)}  {move(event)}"]
+        if isinstance(event, LogEvent):
+            return [f"{self._head(event, 'printed')}  {self._missed(event)}".rstrip(), *_quoted(event.lines)]
         return []
 
-    def _head(self, event: StepEvent | MoveEvent) -> str:
-        return f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {event.word:<9}"
+    def _head(self, event: StepEvent | MoveEvent | LogEvent, word: str) -> str:
+        return f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {word:<9}"
+
+    def _missed(self, event: LogEvent) -> str:
+        parts = [f"in the last {words.seconds(event.since_s)}"] if event.since_s is not None else []
+        if event.more:
+            count = f"{'at least ' if event.uncounted else ''}{words.count(event.more, 'line')} more"
+            parts.append(f"{count}: {self._hints.again('logs', event.key.resource)}")
+        return "    ".join(parts)
 
     def _step(self, event: StepEvent) -> list[str]:
-        lines = [f"{self._head(event)}  {self._tail(event)}".rstrip()]
-        lines += [f"            | {words.one_line(line)}" for line in event.tail]
+        lines = [f"{self._head(event, event.word)}  {self._tail(event)}".rstrip(), *_quoted(event.tail)]
         if event.word == "FAILED" and event.log:
             lines.append(f"            | log: {event.log}")
         return lines
@@ -58,6 +66,10 @@ class RunLines:
         if len(event.outputs) > 3:
             parts.append(f"and {len(event.outputs) - 3} more")
         return "    ".join(parts)
+
+
+def _quoted(lines: Sequence[str]) -> list[str]:
+    return [f"            | {words.one_line(line)}" for line in lines]
 
 
 def move(event: MoveEvent) -> str:

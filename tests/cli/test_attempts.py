@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from albor_pipeline.agent.liveness import lock_is_held
+from albor_pipeline.cli.apply import told
+from albor_pipeline.run.limits import Leave
+from albor_pipeline.run.signals import Interrupts
 from cli.builder import Project
 
 
@@ -124,6 +132,52 @@ def test_one_interrupt_leaves_the_task_running_and_the_next_run_attaches(project
     """)
 
 
+def left(project: Project) -> Path:
+    """The log of a task that goes on until `go` is there, whose controller was killed two hours ago; by then it had printed `begin`."""
+    project.slow().edit("touch begun; sleep 60; touch never", "touch begun; while ! test -e go; do sleep 0.05; done")
+    project.edit("inputs: [in.txt]", "inputs: [in.txt]\n    env: {KEY: '{{secrets.api-key}}'}")
+    process = project.start("apply")
+    project.wait_for("begun")
+    process.kill()
+    project.end(process)
+    (log,) = project.root.glob(".albor/attempts/slow/*/log")
+    (lease,) = project.root.glob(".albor/leases/*")
+    project.wait(lambda: not lock_is_held(str(lease)))
+    now = int(time.time())
+    log.with_name("log.times").write_text(f"{now - 10000} {len('begin') + 1}\n")
+    os.utime(log, (now - 10000, now - 10000))
+    os.utime(lease, (now - 7201, now - 7201))
+    return log
+
+
+def test_apply_that_attaches_prints_what_was_missed_and_masks_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORJAR_SECRET_API_KEY", "hunter2-correct")
+    with left(project).open("a") as log:
+        log.write("".join(f"step {n}\n" for n in range(1, 24)) + "the key is hunter2-correct\n")
+    again = project.start("apply")
+    assert again.stderr is not None
+    said = [next(again.stderr) for _ in range(4)]
+    project.file("go", "")
+    said += again.stderr.readlines()
+    assert again.wait() == 0
+    assert "  attached   running since " in said[1]
+    assert said[2].split(None, 1)[1] == "localhost  slow  printed    in the last 2 h 00 min    4 lines more: albor-pipeline logs slow\n"
+    steps = [f"            | step {n}\n" for n in range(5, 24)]
+    assert said[3:23] == [*steps, "            | the key is ***\n"] and " done " in said[23] and len(said) == 24, said
+
+
+def test_apply_that_attaches_and_missed_nothing_says_no_more(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORJAR_SECRET_API_KEY", "hunter2-correct")
+    left(project)
+    again = project.start("apply", "--json")
+    assert again.stderr is not None
+    head = [next(again.stderr), next(again.stderr)]
+    project.file("go", "")
+    rest = again.stderr.readlines()
+    said = project.end(again)
+    assert "attached" in head[1] and "done" in rest[0] and json.loads(said.out)["counts"] == {"done": 1}, (said, rest)
+
+
 @pytest.mark.slow
 def test_a_second_interrupt_cancels(project: Project) -> None:
     process = project.slow().start("apply")
@@ -138,3 +192,21 @@ def test_a_second_interrupt_cancels(project: Project) -> None:
     assert said.exit == 130
     assert "1 cancelled" in said.out
     project.holds("never", None)
+
+
+def test_an_interrupt_in_the_middle_of_a_line_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(io.RawIOBase):
+        """A terminal at which Ctrl-C is typed whenever something is written."""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            os.kill(os.getpid(), signal.SIGINT)
+            return len(bytes(data))  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Interrupted())))
+    with Interrupts(told) as interrupts:
+        print("a line", file=sys.stderr, flush=True)
+        assert interrupts.leave() is Leave.STOP
+    assert capfd.readouterr().err.startswith("\nStopping: nothing new starts")

@@ -6,10 +6,24 @@ import shutil
 from typing import Any
 
 import pytest
-from sshd import Network
+from sshd import Box, Network
 
 from albor_pipeline.run import leases
-from cli.builder import Project, there
+from cli.builder import Project, put, there
+
+TRAIN = """
+train:
+  type: task
+  machine: lambda
+  command: echo start >> starts; while ! test -e go; do sleep 0.05; done; echo A > model.txt
+  outputs: [model.txt]
+"""
+ON_LAMBDA = "machines:\n  lambda: {addr: lambda}\n"
+ON_BOTH = "machines:\n  lambda: {addr: lambda}\n  intel: {addr: intel}\n"
+PAIR = """
+make: {type: task, machine: lambda, command: 'echo make >> starts; echo one > out.txt', outputs: [out.txt]}
+use: {type: task, machine: intel, command: 'echo use >> starts; cat out.txt out.txt > used.txt', inputs: [make], outputs: [used.txt]}
+"""
 
 
 def test_a_lost_state_is_adopted_and_nothing_runs(project: Project) -> None:
@@ -97,3 +111,91 @@ def test_a_clone_on_the_machine_itself_goes_on_there(
     if fields == "addr: lambda":
         clone.does("apply").says("apply", out="Nothing to do: 1 unchanged.")
         assert there(box, "model.txt").read_text() == "two\n"
+
+
+@pytest.fixture
+def orphan(project: Project, network: Network) -> Box:
+    """A machine on which `train` runs, begun by a controller that is gone with its state; the next one began while the machine was off."""
+    box = network.add("lambda")
+    process = project.manifest(TRAIN, ON_LAMBDA).start("apply")
+    project.wait(there(box, "starts").exists)
+    process.kill()
+    project.end(process)
+    shutil.rmtree(project.root / "state")
+    box.stop()
+    assert project.run("apply").exit == 6
+    box.start()
+    return box
+
+
+def test_what_runs_is_attached_by_a_state_that_was_begun_while_its_machine_was_off(project: Project, orphan: Box) -> None:
+    assert "! train  task  lambda  attach  running since DAY TIME" in project.run("plan").out
+    second = project.start("apply")
+    assert second.stderr is not None and any("  attached " in line for line in second.stderr)
+    second.kill()
+    project.end(second)
+    third = project.start("apply")
+    assert third.stderr is not None and any("  attached " in line for line in third.stderr)
+    put(orphan, "go", "")
+    assert third.wait() == 0
+    assert there(orphan, "starts").read_text() == "start\n"
+    project.says("apply", out="Nothing to do: 1 unchanged.").does("audit")
+
+
+def test_what_ended_meanwhile_is_adopted_by_a_state_that_was_begun_while_its_machine_was_off(project: Project, orphan: Box) -> None:
+    put(orphan, "go", "")
+    project.wait(lambda: list(there(orphan).glob(".albor/attempts/train/*/exit")))
+    assert "Done: 1 adopted." in project.run("apply").out
+    assert there(orphan, "starts").read_text() == "start\n"
+    project.says("apply", out="Nothing to do: 1 unchanged.")
+
+
+def test_what_runs_with_other_settings_is_a_conflict_that_cancel_or_replace_ends(project: Project, orphan: Box) -> None:
+    project.edit("echo A >", "echo B >")
+    said = project.run("apply")
+    assert said.exit == 1 and "  conflict   command " in said.err, said
+    assert "echo B > model.txt is wanted: `cancel train` or `apply --replace train`" in said.err
+    put(orphan, "later", "")
+    project.edit("test -e go", "test -e later").says("cancel", "train", out="train@lambda: attempt 1 ended (cancelled).")
+    assert "Done: 1 done." in project.run("apply").out
+    assert there(orphan, "starts").read_text() == "start\n" * 2 and there(orphan, "model.txt").read_text() == "B\n"
+
+
+def test_what_began_since_the_plan_under_another_state_is_not_begun_again(
+    project: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw an idle machine; the other one, which has a state of its own, was first to start."""
+    box = network.add("lambda")
+    project.manifest(TRAIN, ON_LAMBDA)
+    take = leases.take
+
+    def late(*args: Any) -> Any:
+        project.start("apply", "--state-dir", "other")
+        project.wait(there(box, "starts").exists)
+        put(box, "go", "")
+        return take(*args)
+
+    monkeypatch.setattr(leases, "take", late)
+    said = project.run("apply")
+    assert said.exit == 0 and "did not start" not in said.err, said
+    assert there(box, "starts").read_text() == "start\n"
+
+
+@pytest.mark.parametrize("clone", [False, True])
+def test_finished_work_on_machines_is_adopted_and_stored_outputs_are_put_back(
+    project: Project, network: Network, monkeypatch: pytest.MonkeyPatch, clone: bool
+) -> None:
+    """The state folder is gone, or the project was cloned and the command typed there."""
+    boxes = [network.add("lambda", machine_id="1" * 32), network.add("intel", machine_id="2" * 32)]
+    project.manifest(PAIR, ON_BOTH).does("apply")
+    there(boxes[1], "used.txt").unlink()
+    if clone:
+        project = Project(project.root.parent / "clone").manifest(PAIR, ON_BOTH)
+        monkeypatch.chdir(project.root)
+    else:
+        shutil.rmtree(project.root / "state")
+    said = project.run("apply")
+    assert said.exit == 0 and "Done: 1 restored, 1 adopted." in said.out, said
+    assert [there(box, "starts").read_text() for box in boxes] == ["make\n", "use\n"]
+    assert there(boxes[1], "used.txt").read_text() == "one\none\n"
+    project.says("apply", out="Nothing to do: 2 unchanged.").does("audit")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testbed.base import BedError
+from testbed.clock import compiled, put_ahead, put_right
 from testbed.conftest import Make
 from testbed.machine import Machine
 from testbed.pipeline import Pipeline, task
@@ -19,10 +19,6 @@ Rows = list[tuple[Any, ...]]
 MEMORY_BYTES = 200 << 20
 HOG = "python3 -c 'b = b\"x\" * (600 << 20); open(\"first.txt\", \"w\").write(\"fits\")'"
 WRITES = "mkdir -p out; head -c 20M /dev/zero > out/first.txt"
-CLOCK = Path(__file__).with_name("wrong_clock.c")
-PYTHON = """#!/bin/sh
-LD_PRELOAD=/usr/local/lib/wrong_clock.so WRONG_S=%d exec /usr/bin/python3 "$@"
-"""
 
 
 @pytest.mark.parametrize(
@@ -73,27 +69,17 @@ def test_a_disk_that_others_filled_to_the_last_byte_holds_an_end_back_until_ther
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What makes a clock wrong."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("a wrong clock needs a C compiler: apt-get install gcc libc6-dev")
-    made = tmp_path_factory.mktemp("clock") / "wrong_clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(made), str(CLOCK), "-ldl"], check=True)
-    return made
+    try:
+        return compiled(tmp_path_factory.mktemp("clock"))
+    except BedError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
 def wrong_clock(box: Machine, library: Path) -> Iterator[Callable[[int], None]]:
     """From the call on, agents of lambda and what they start see a clock that is so many seconds ahead; 0 puts it right."""
-    root = box.home().parent
-    shutil.copy(library, root / "usr/local/lib")
-    python = root / "usr/local/bin/python3"
-
-    def ahead(seconds: int) -> None:
-        python.write_text(PYTHON % seconds)
-        python.chmod(0o755)
-
-    yield ahead
-    python.unlink(missing_ok=True)
+    yield lambda seconds: put_ahead(box, library, seconds)
+    put_right(box)
 
 
 def test_a_clock_that_is_an_hour_ahead_and_then_put_right_decides_nothing(

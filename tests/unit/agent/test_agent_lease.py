@@ -51,6 +51,20 @@ def test_it_is_held_while_the_connection_lives_and_names_its_holder(box: Any) ->
     box.until(lambda: takes(second))
 
 
+def test_the_next_holder_is_told_for_how_long_nothing_was_heard(layout: Layout) -> None:
+    clock = Clock()
+    first, second = Lease(layout, "L", clock), Lease(layout, "L", clock)
+    first.take("first")
+    assert first.unheard_s is None, "there was none before"
+    clock.now += 100
+    first.heard()
+    clock.now += 40
+    assert first.tick(busy=False) is not None
+    first.let_go()
+    second.take("second")
+    assert second.unheard_s is not None and 40 <= second.unheard_s < 45
+
+
 def test_nothing_starts_without_it(box: Any) -> None:
     with pytest.raises(AgentError, match="takes the lease") as refused:
         box.client.request("start", **box.spec("true"))

@@ -44,7 +44,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def take(agent: Agent, leaves: bool = False) -> list[str]:
     """What is said while the lease is taken."""
     said: list[str] = []
-    fleet: Any = SimpleNamespace(agents={"lambda": agent}, tokens={})
+    fleet: Any = SimpleNamespace(agents={"lambda": agent}, tokens={}, unheard_s={})
     heads = leases.take(fleet, lambda event: said.append(event.text), lambda: leaves)  # type: ignore[union-attr, func-returns-value]
     assert heads == {"lambda": {"count": 7}}
     return said
@@ -95,7 +95,8 @@ def test_a_machine_without_room_for_a_lease_is_lost_to_the_run_and_the_others_ar
 
     said: list[str] = []
     lost: list[str] = []
-    fleet: Any = SimpleNamespace(agents={"intel": Full(), "lambda": Agent("", 0)}, tokens={}, lose=lambda name, error: lost.append(name))
+    agents = {"intel": Full(), "lambda": Agent("", 0)}
+    fleet: Any = SimpleNamespace(agents=agents, tokens={}, unheard_s={}, lose=lambda name, error: lost.append(name))
     heads = leases.take(fleet, lambda event: said.append(event.text), lambda: False)  # type: ignore[union-attr, func-returns-value]
     assert (list(heads), lost) == (["lambda"], ["intel"])
     assert said == ["intel cannot be driven now: No space left on device; its steps wait for the next run"]

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from albor_pipeline.model.events import Moved, MoveEvent, NoteEvent, ProgressEvent, RunReport, RunStarted, StepEvent
+from albor_pipeline.model.events import (
+    LogEvent,
+    Moved,
+    MoveEvent,
+    NoteEvent,
+    ProgressEvent,
+    RunReport,
+    RunStarted,
+    StepEvent,
+)  # fmt: skip
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import OutputProof
 from albor_pipeline.ui import documents
@@ -50,6 +59,22 @@ def test_a_run_begins_with_what_it_may_do_and_where_its_logs_are() -> None:
     ],
 )  # fmt: skip
 def test_a_step_is_a_line_and_a_failure_brings_its_last_words(event: StepEvent, lines: list[str]) -> None:
+    assert LINES.of(event) == lines
+
+
+@pytest.mark.parametrize(
+    ("event", "lines"),
+    [
+        (LogEvent(TRAIN, AT, ("\x1b[1mone\x1b[0m", "two"), since_s=252.0),
+         ["14:10:02  intel   train     printed    in the last 4 min 12 s", "            | one", "            | two"]),
+        (LogEvent(TRAIN, AT, ("end",), more=1, since_s=7.0),
+         ["14:10:02  intel   train     printed    in the last 7.0 s    1 line more: albor-pipeline logs train", "            | end"]),
+        (LogEvent(TRAIN, AT, ("end",), more=3120, uncounted=True),
+         ["14:10:02  intel   train     printed    at least 3120 lines more: albor-pipeline logs train", "            | end"]),
+        (LogEvent(TRAIN, AT, ("end",)), ["14:10:02  intel   train     printed", "            | end"]),
+    ],
+)  # fmt: skip
+def test_what_was_printed_while_nobody_watched_is_told_with_where_the_rest_is(event: LogEvent, lines: list[str]) -> None:
     assert LINES.of(event) == lines
 
 
