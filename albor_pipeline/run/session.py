@@ -248,14 +248,14 @@ class Session:
         run_id, folder = self.folder.new_run(after=self._last_run_seen(), manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
         self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
-        if undoing is None:
-            hooks.before(self.manifest)
         judge = undoing or Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         shown = self._shown(folder)
         run = Run(
             run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
             wish.no_move,
         )  # fmt: skip
+        if undoing is None:
+            hooks.before(run)
         workers = Workers(run)
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave, wish.sure)
         self._send_project(plan, workers, report)
@@ -268,7 +268,7 @@ class Session:
             done = self._end(done, folder, papers, report)
         self._broken = bool(done.broken)
         if undoing is None:
-            hooks.after(self.manifest, done)
+            hooks.after(run, done)
         return done
 
     def _send_project(self, plan: Plan, workers: Workers, report: Reporter) -> None:
