@@ -1,6 +1,7 @@
 """Records what real tools answer to the probes of resources: `python tests/captures/record.py` writes one file for each tool that is here.
 
 What is recorded carries the tool's version. A container is made for it, and none is started; nothing of this stays on the machine.
+What needs a machine of its own, such as accounts and firewalls, is recorded by tests/testbed/test_tools.py in the same form.
 """
 
 from __future__ import annotations
