@@ -65,6 +65,20 @@ def test_a_plan_imports_the_kinds_of_its_manifest_and_no_others(tmp_path: Path) 
     assert found & set(CLASSES) == {"file", *TAKEN_BY_OTHERS}
 
 
+def test_machines_are_called_before_what_only_a_plan_needs_is_imported() -> None:
+    late = {"albor_pipeline.plan.judge", "albor_pipeline.run.observe", "albor_pipeline.run.lint", "albor_pipeline.run.executor"}
+    assert loaded("import albor_pipeline.run.session") & late == set()
+
+
+def test_the_thread_of_a_connection_has_nothing_to_import_from_the_library_of_ssh() -> None:
+    begin = (
+        "from albor_pipeline.transport import ssh; from albor_pipeline.model.manifest import Machine; ssh.SshChannel = lambda *_: None; "
+        "ssh.SshTransport().start(Machine('a', 'a', 'a'), '/', '', '')"
+    )
+    found = loaded(begin)
+    assert "paramiko.client" in found and "invoke.runners" not in found
+
+
 @pytest.mark.parametrize("module", OURS)
 def test_help_starts_fast_beside_a_bare_interpreter(module: str) -> None:
     """A ratio, and generous: both are measured in turns in the same run, the quickest of each is compared."""
