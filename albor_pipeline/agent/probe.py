@@ -47,6 +47,7 @@ class Prober:
             "stat": self._stat,
             "python": self._python,
             "results": self._results,
+            "space": self._space,
         }
 
     def answer(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -150,6 +151,12 @@ class Prober:
     def _results(self, item: Mapping[str, Any]) -> dict[str, Any]:
         found = Results(self._layout, self._cache).listing(item["resource"], item.get("fingerprint"), bool(item.get("outputs")))
         return {"results": found}
+
+    def _space(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        path = self._layout.path(item["path"])
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        return {"free_bytes": facts.disk_free_bytes(path), "device": os.stat(path).st_dev}
 
     def _python(self, item: Mapping[str, Any]) -> dict[str, Any]:
         python = item.get("python")

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         checked, found = findings(session, common.selected(args, session.manifest), deep=args.deep)
         drifted = len({(item["resource"], item["machine"]) for item in found if item["what"] == "drifted"})
         if drifted:
-            hooks.on_drift(session.manifest, drifted)
+            hooks.on_drift(session.manifest, session.vault, drifted)
     document: dict[str, Any] = {
         **documents.head("drift"),
         "machines_checked": len({key.machine for key in checked}),

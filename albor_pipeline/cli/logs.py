@@ -1,4 +1,4 @@
-"""`logs`: the log of a task's newest attempt, from its machine; of what is no task, what it printed when it failed. Takes no lock."""
+"""`logs`: the log of a task's newest attempt, from its machine; of what is no task, what it printed when it failed; of a hook, too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_OK, UsageError
 from albor_pipeline.resources.fields import parse_seconds
-from albor_pipeline.run.follow import Follower, kept_log, newest
+from albor_pipeline.run.follow import Follower, kept_hook_log, kept_log, newest
 from albor_pipeline.run.session import Session
+
+HOOKS = ("policy.pre_apply", "policy.post_apply", "policy.notify.on_success", "policy.notify.on_failure")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         common.tell_unmasked(session.vault.missing())
+        if args.task in HOOKS and args.task not in session.manifest.resources:
+            sys.stdout.write(kept_hook_log(session, args.task))
+            return EXIT_OK
         for key in sorted(common.keys_of(args.task, session.manifest)):
             if session.manifest.resources[key.resource].kind != "task":
                 sys.stdout.write(kept_log(session, key))

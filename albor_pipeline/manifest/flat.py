@@ -5,6 +5,7 @@ A manifest that a program wrote lists all of them, most of them empty; that asks
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from albor_pipeline.manifest.nodes import Table
@@ -31,21 +32,22 @@ ANYWHERE = frozenset(
     )
 )  # fmt: skip
 
-FOREIGN = {
-    name: ANYWHERE - {*keys_of(kind.model), *kind.names, *keys_of(CommonFields)}
-    for name, kind in KINDS.items()
-    if name in OF_FORJAR
-}
+
+@cache
+def foreign(kind: str) -> frozenset[str]:
+    """The keys that forjar takes on a type and that mean nothing there."""
+    known = KINDS[kind]
+    return ANYWHERE - {*keys_of(known.model), *known.names, *keys_of(CommonFields)} if kind in OF_FORJAR else frozenset()
 
 
 def own_part(reader: Reader, table: Table, kind: str, block: Block) -> Table:
     """The table without the keys that only other types take; each of them that asks for something is a warning."""
-    foreign = FOREIGN.get(kind, frozenset())
-    found = [key for key in table.items if key in foreign]
+    theirs = foreign(kind)
+    found = [key for key in table.items if key in theirs]
     if not found:
         return table
     rest = Table(table.start)
-    rest.end, rest.items = table.end, {key: pair for key, pair in table.items.items() if key not in foreign}
+    rest.end, rest.items = table.end, {key: pair for key, pair in table.items.items() if key not in theirs}
     for key in found:
         written, node = table.items[key]
         if not _asks_nothing(reader.raw(node, None)):

@@ -20,7 +20,7 @@ from albor_pipeline.manifest.afterwards import CheckFields, MovedFields
 from albor_pipeline.manifest.conditions import ConditionFields
 from albor_pipeline.manifest.environments import EnvironmentFields
 from albor_pipeline.manifest.expand import CopyFields
-from albor_pipeline.manifest.flat import FOREIGN
+from albor_pipeline.manifest.flat import foreign
 from albor_pipeline.manifest.policies import RuleFields
 from albor_pipeline.manifest.recipes import RecipeFields
 from albor_pipeline.manifest.sections import CommonFields, Head, MachineFields, OutputFields, PolicyFields
@@ -194,12 +194,12 @@ def of_kind(kind: Kind) -> dict[str, Any]:
     other = {
         written: {**own["properties"][name], "description": SPELLING.format(name=name)} for written, name in kind.names.items()
     }
-    foreign = "|".join(map(re.escape, sorted(FOREIGN.get(kind.name, ()))))
+    theirs = "|".join(map(re.escape, sorted(foreign(kind.name))))
     return {
         "description": own.get("description", ""),
         "type": "object",
         "properties": {**common, **own["properties"], **other, "type": {"const": kind.name}},
-        **({"patternProperties": {f"^({foreign})$": NO_EFFECT}} if foreign else {}),
+        **({"patternProperties": {f"^({theirs})$": NO_EFFECT}} if theirs else {}),
         "required": ["type", *needed],
         "additionalProperties": False,
     }

@@ -48,9 +48,6 @@ class ResourceReader:
         self._reader = reader
         self._recipes = recipes
         self._root = root
-        self._reverse = {
-            name: {field: written for written, field in kind.names.items()} for name, kind in KINDS.items()
-        }
         self._order: list[str] = []
         self._instances = 0
         self.resources: dict[str, Resource] = {}
@@ -198,7 +195,7 @@ class ResourceReader:
         if kind is None:
             return nothing
         scope = context.scope
-        spans = NodeSpans(self._reader.text, table, self._reverse[kind.name])
+        spans = NodeSpans(self._reader.text, table, {field: written for written, field in kind.names.items()})
         block = Block(
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
             later.KIND.get(kind.name, later.RESOURCE), kind.names,

@@ -14,9 +14,11 @@ from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.plan.flow import Flow
 from albor_pipeline.plan.graph import Graph
 from albor_pipeline.plan.inputs import Inputs
+from albor_pipeline.plan.space import short
 from albor_pipeline.resources.task import Task
 
 SHOWN = 5
+FREE_SOME = "free some, or see what `store gc --dry-run` would free"
 
 
 def of_steps(
@@ -65,19 +67,8 @@ def _space(observed: Observed, steps: Iterable[Step]) -> Iterator[Diagnostic]:
     for machine, sizes in most.items():
         view = observed.machines.get(machine)
         free = view.facts.get("disk_free_bytes") if view is not None and view.error is None else None
-        if not isinstance(free, int):
-            continue
-        for level, what, shown in (("error", "is", sure.get(machine, {})), ("warning", "may have", sizes)):
-            if sum(shown.values()) > free:
-                parts = ", ".join(f"{name} {_megabytes(shown[name])}" for name in sorted(shown, key=lambda name: -shown[name])[:SHOWN])
-                about = _megabytes(sum(shown.values()))
-                message = f"{machine} has {_megabytes(free)} free, and what {what} to be made takes about {about}: {parts}"
-                yield Diagnostic(level, "no-space", message, notes=("free some, or see what `store gc --dry-run` would free",))
-                break
-
-
-def _megabytes(size_bytes: float) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
+        if isinstance(free, int) and (lack := short(machine, free, sure.get(machine, {}), sizes, FREE_SOME)):
+            yield lack
 
 
 def _stage(resource: Resource, key: Key, task: Task, answer: StageAnswer, inputs: Inputs) -> Iterator[Diagnostic]:

@@ -82,6 +82,15 @@ class Instance:
             raise ManifestError.of("unreadable", message, span=self.place(field)) from None
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What converging puts at a path of the machine: bytes, None where nobody can tell before. Of one `name` a machine gets one."""
+
+    path: str
+    size_bytes: int | None
+    name: str = ""
+
+
 class Described:
     """What kinds have in common that differ in nothing but their fields."""
 
@@ -171,6 +180,19 @@ class Convergent(Described, ABC):
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """What the results of `forecasts` say against it, a sentence each."""
         return []
+
+    def weighs(self, one: Instance, observed: Observation) -> list[Item]:
+        """Probe items that say how much converging would bring; for `provision plan`."""
+        return []
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """What converging would put on the machine: the files that are sent, and what the results of `weighs` say of the rest."""
+        return sent(self.converge(one, observed))
+
+
+def sent(operations: Sequence[Item]) -> list[Brought]:
+    """The files that operations bring along."""
+    return [Brought(each["path"], len(each["data"])) for each in operations if each.get("data")]
 
 
 def keyed(one: Instance, value: str) -> str:

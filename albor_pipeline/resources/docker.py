@@ -18,7 +18,7 @@ from albor_pipeline.agent.layout import quote
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import engines
-from albor_pipeline.resources.base import Convergent, Instance, Item, keyed, look, probe_error, sh
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, keyed, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
 from albor_pipeline.resources.formats import LAST_PORT, Word, matching
 from albor_pipeline.resources.shell import Script, join
@@ -123,8 +123,8 @@ class DockerKind(Convergent):
         fields: Docker = one.fields
         if fields.state == "absent":
             return self.remove(one)
-        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
-        if not observed.exists or off - {"state", "restart"}:
+        off = _off(self.wanted(one), observed)
+        if _is_made(off, observed):
             return _make(one)
         commands = [_program(engines.UPDATE, fields.name, fields.restart or "no")] if "restart" in off else []
         if "state" in off:
@@ -140,6 +140,24 @@ class DockerKind(Convergent):
     def remove(self, one: Instance) -> list[Item]:
         """The container; its image and its named volumes stay."""
         return [sh(_program(engines.REMOVE, one.fields.name))]
+
+    def weighs(self, one: Instance, observed: Observation) -> list[Item]:
+        """Whether the image of a container that is made is there."""
+        makes = one.fields.state != "absent" and _is_made(_off(self.wanted(one), observed), observed)
+        return [look(_program(engines.HAS, one.fields.image or ""))] if makes else []
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """An image that is not there, whose size no engine tells before it is pulled."""
+        return [Brought("", None)] if results and results[0].get("exit") != 0 else []
+
+
+def _off(wanted: Mapping[str, str], observed: Observation) -> set[str]:
+    return {name for name, value in wanted.items() if observed.values.get(name) != value}
+
+
+def _is_made(off: set[str], observed: Observation) -> bool:
+    """Whether the container is made afresh, as nothing less brings it to what is wanted."""
+    return not observed.exists or bool(off - {"state", "restart"})
 
 
 def _program(text: str, *words: str) -> Script:

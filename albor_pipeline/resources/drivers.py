@@ -30,6 +30,12 @@ KNOWN = f"""{_FIND}
 version=$1 what=$2; shift 2
 [ -n "$(known "$version" "$@")" ] || {{ echo "apt knows no package for $what (it would be one of: $*)"; exit 1; }}
 """
+WEIGH = f"""{_FIND}{package_apt.WEIGH}
+version=$1; shift
+found=$(known "$version" "$@")
+[ -n "$found" ] || exit 1
+weigh --allow-downgrades "$found"
+"""
 # Packages of a driver need one another in one version, which apt takes only where all of them are pinned to it, after what is pinned here
 # already. A driver of another branch makes room for the new one; nothing else is removed for its sake.
 INSTALL = f"""{_FIND}{package_apt.READY}

@@ -32,6 +32,10 @@ null'
 tagged=$("$tool" image inspect --format '{{json .Id}}' -- "$2" 2>/dev/null) || tagged=null
 printf '%s\\n' "$brought" "$tagged"
 """
+HAS = """\
+tool=$(command -v docker || command -v podman) || exit 1
+"$tool" image inspect -- "$1" >/dev/null 2>&1
+"""
 ROWS = ("ref", "env", "cmd", "volumes", "ports", "binds", "restart", "status", "image", "image_env", "image_cmd", "image_volumes", "tagged")
 _TOOL = """\
 tool=$(command -v docker || command -v podman) || {

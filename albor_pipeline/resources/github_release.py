@@ -15,7 +15,7 @@ from pydantic import Field
 from albor_pipeline.agent.layout import quote
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import releases
-from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields
 from albor_pipeline.resources.formats import AbsolutePath, Word, matching
 from albor_pipeline.resources.shell import Script, join
@@ -86,15 +86,36 @@ class GithubReleaseKind(Convergent):
         fields: GithubRelease = one.fields
         if fields.state == "absent":
             return self.remove(one)
-        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
-        if off == {"mode"}:
+        if self._off(one, observed) == {"mode"}:
             return [sh(join(["chmod", "0755", _path(one)]))]
-        asked = {"repo": fields.repo, "tag": fields.tag, "pattern": fields.asset_pattern, "binary": fields.binary}
-        return [sh(_program(releases.INSTALL, {**asked, "path": _path(one), "record": _record(one)}), timeout_s=INSTALL_TIMEOUT_S)]
+        return [sh(_program(releases.INSTALL, _asked(one)), timeout_s=INSTALL_TIMEOUT_S)]
 
     def remove(self, one: Instance) -> list[Item]:
         """The program and its record."""
         return [{"verb": "put", "path": path, "type": "absent"} for path in (_path(one), _record(one))]
+
+    def weighs(self, one: Instance, observed: Observation) -> list[Item]:
+        """The size of the asset that would be installed: its server is asked."""
+        installs = one.fields.state != "absent" and self._off(one, observed) != {"mode"}
+        return [look(_program(releases.INSTALL, {**_asked(one), "weigh": "yes"}))] if installs else []
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """The asset, and the program; nobody knows how large that is before it is unpacked."""
+        if not results:
+            return []
+        try:
+            return [Brought(str(path), size) for path, size in json.loads(str(results[0]["stdout"]))]
+        except (ValueError, KeyError, TypeError):
+            return [Brought("", None)]
+
+    def _off(self, one: Instance, observed: Observation) -> set[str]:
+        return {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
+
+
+def _asked(one: Instance) -> dict[str, str | None]:
+    fields: GithubRelease = one.fields
+    asked = {"repo": fields.repo, "tag": fields.tag, "pattern": fields.asset_pattern, "binary": fields.binary}
+    return {**asked, "path": _path(one), "record": _record(one)}
 
 
 def _program(text: str, asked: Mapping[str, str | None]) -> Script:

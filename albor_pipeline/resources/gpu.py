@@ -14,11 +14,12 @@ from pydantic import Field, model_validator
 
 from albor_pipeline.agent.gpulimits import file_of
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.resources import drivers
-from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources import drivers, package_apt
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.cards import PROBE, Cards, as_wanted
 from albor_pipeline.resources.fields import CONTENT, DOC, Count, Fields, Flag, Positive, Text, wrong
 from albor_pipeline.resources.formats import matching
+from albor_pipeline.resources.package_manager import output
 from albor_pipeline.resources.shell import Script, join
 
 LOOK_TIMEOUT_S = 30.0
@@ -127,12 +128,8 @@ class GpuKind(Convergent):
             return [sh(_program(drivers.REFUSE, f"the driver {state}; nothing here reboots a machine: do it, then apply again"))]
         off = {name for name, value in wanted.items() if found.get(name) != value}
         operations = []
-        if "driver_version" in off or state not in ("present", "no card"):
-            operations += [_install(drivers.driver(fields.gpu_backend, fields.driver_version)), _check(fields.gpu_backend)]
-        if "cuda_version" in off and fields.cuda_version:
-            operations.append(_install(drivers.cuda(fields.cuda_version)))
-        if "rocm_version" in off and fields.rocm_version:
-            operations.append(_install(drivers.rocm(fields.rocm_version)))
+        for name, want in self._lacking(one, observed).items():
+            operations += [_install(want), *([_check(fields.gpu_backend)] if name == "driver_version" else [])]
         settings = _settings(fields, off)
         operations += [sh(*settings)] if settings else []
         if "gpu_memory_limit_mb" in off:
@@ -155,11 +152,29 @@ class GpuKind(Convergent):
 
     def forecasts(self, one: Instance) -> list[Item]:
         """What the package manager has of each thing that may have to be installed."""
-        return [look(_program(drivers.KNOWN, want.version, want.what, *want.names)) for want in _wants(one.fields)]
+        return [look(_program(drivers.KNOWN, want.version, want.what, *want.names)) for want in _wants(one.fields).values()]
 
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """A sentence for each that no known package brings."""
         return [_said(seen) for seen in results if seen.get("exit") != 0]
+
+    def weighs(self, one: Instance, observed: Observation) -> list[Item]:
+        """What apt says of the sizes of what is to be installed."""
+        wants = self._lacking(one, observed).values()
+        return [look(_program(drivers.WEIGH, want.version, *want.names), timeout_s=package_apt.WEIGH_TIMEOUT_S) for want in wants]
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """Those sizes."""
+        told = [package_apt.weighed(output(results, number)) for number in range(len(self._lacking(one, observed)))]
+        return [each for brought in told for each in brought]
+
+    def _lacking(self, one: Instance, observed: Observation) -> dict[str, drivers.Want]:
+        """What of it is not there as declared; nothing while a driver waits for a reboot."""
+        state = observed.values.get("state", "absent")
+        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
+        if state not in ("present", "no card"):
+            off.add("driver_version")
+        return {} if state.startswith("needs a reboot") else {name: want for name, want in _wants(one.fields).items() if name in off}
 
 
 def _said(seen: Mapping[str, Any]) -> str:
@@ -170,14 +185,15 @@ def _program(text: str, *words: str) -> Script:
     return join(["/bin/sh", "-c", text, "gpu", *words])
 
 
-def _wants(fields: Gpu) -> list[drivers.Want]:
+def _wants(fields: Gpu) -> dict[str, drivers.Want]:
+    """What is declared to be installed, by the field that says its version."""
     if fields.state == "absent" or fields.gpu_backend == "cpu":
-        return []
-    wants = [drivers.driver(fields.gpu_backend, fields.driver_version)]
+        return {}
+    wants = {"driver_version": drivers.driver(fields.gpu_backend, fields.driver_version)}
     if fields.gpu_backend == "nvidia" and fields.cuda_version:
-        wants.append(drivers.cuda(fields.cuda_version))
+        wants["cuda_version"] = drivers.cuda(fields.cuda_version)
     if fields.gpu_backend == "rocm" and fields.rocm_version:
-        wants.append(drivers.rocm(fields.rocm_version))
+        wants["rocm_version"] = drivers.rocm(fields.rocm_version)
     return wants
 
 

@@ -19,7 +19,7 @@ from albor_pipeline.agent.hashing import digest_bytes
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, POLICY, Fields, PathText, Text
 from albor_pipeline.resources.formats import Account, matching
 from albor_pipeline.resources.shell import Script, fixed, join, place
@@ -121,8 +121,8 @@ class ModelKind(Convergent):
         fields: Model = one.fields
         if fields.state == ABSENT:
             return _removing(one, strict=True)
-        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
-        if observed.exists and off <= {"owner"}:
+        if not self._is_fetched(one, observed):
+            off = fields.owner is not None and observed.values.get("owner") != fields.owner
             return [sh(_chown(fields, _path(one)))] if off else []
         places = _places(one)
         result, path = f"{places['part']}/result", places["path"]
@@ -153,6 +153,24 @@ class ModelKind(Convergent):
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """That it is not."""
         return [] if results and results[0].get("exit") == 0 else [f"there is no {one.fields.source} on this machine to take it from"]
+
+    def weighs(self, one: Instance, observed: Observation) -> list[Item]:
+        """The sizes of what is to be fetched and is not there: the hub and servers are asked for them, once."""
+        request = {**_places(one), **_source(one), "token": one.fields.token or "", "weigh": True}
+        asked = one.fields.state != ABSENT and self._is_fetched(one, observed)
+        return [look(*_program("model_fetch.py", request), timeout_s=LOOK_TIMEOUT_S)] if asked else []
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """What they said."""
+        if not results:
+            return []
+        told, error = _answer(results)
+        return [Brought("", None)] if error else [Brought(path, size) for path, size in told["weight"]]
+
+    def _is_fetched(self, one: Instance, observed: Observation) -> bool:
+        """Whether more than its owner differs."""
+        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
+        return not observed.exists or not off <= {"owner"}
 
 
 def _removing(one: Instance, *, strict: bool) -> list[Item]:

@@ -2,7 +2,7 @@
 
 Reads {"source", "shown", "revision", "format", "quantization", "path", "part", "cache", "record", "single", "token"} on stdin; `shown` is
 the source as it may be recorded. What it gets is put together at PART/result, with PART/record.json beside it; a download that was cut off
-lies in PART/files/NAME.part and goes on there.
+lies in PART/files/NAME.part and goes on there. With `weigh` it gets nothing, and writes {"weight": [[path, bytes to come there or null]]}.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def hub_files(asked: Any) -> tuple[str, list[File]]:
     """The commit, and (name, address, size, sha256) of each file of a repository that is wanted."""
     base = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     revision = urllib.parse.quote(asked.get("revision") or "main", safe="")
-    listing = patiently(lambda: ask("%s/api/models/%s/revision/%s?blobs=true" % (base, asked["source"], revision), asked["token"]))
+    address = "%s/api/models/%s/revision/%s?blobs=true" % (base, asked["source"], revision)
+    listing = ask(address, asked["token"]) if asked.get("weigh") else patiently(lambda: ask(address, asked["token"]))
     commit = str(listing.get("sha") or revision)
     files = []
     for item in listing.get("siblings") or ():
@@ -230,8 +231,7 @@ def fetch(files: Sequence[File], folder: str, token: str) -> dict[str, str]:
         path = os.path.join(folder, name)
         if os.path.exists(path) and (os.path.getsize(path) != (size or os.path.getsize(path)) or digest not in (None, sha256_of(path))):
             os.unlink(path)
-    missing = [file for file in files if not os.path.exists(os.path.join(folder, file[0]))]
-    have = sum(os.path.getsize(part) for part in (os.path.join(folder, file[0] + ".part") for file in missing) if os.path.exists(part))
+    missing, have = lacking(files, folder)
     make_room(folder, sum(file[2] or 0 for file in missing) - have)
     for name, url, size, digest in missing:
         path = os.path.join(folder, name)
@@ -239,6 +239,22 @@ def fetch(files: Sequence[File], folder: str, token: str) -> dict[str, str]:
         one(url, size, digest, path + ".part", token)
         os.rename(path + ".part", path)
     return {file[0]: file[3] or sha256_of(os.path.join(folder, file[0])) for file in files}
+
+
+def lacking(files: Sequence[File], folder: str) -> tuple[list[File], int]:
+    """The files that are not in the folder, and how many bytes of them are."""
+    missing = [file for file in files if not os.path.exists(os.path.join(folder, file[0]))]
+    parts = [os.path.join(folder, file[0] + ".part") for file in missing]
+    return missing, sum(os.path.getsize(part) for part in parts if os.path.exists(part))
+
+
+def weigh(files: Sequence[File], folder: str, copied_to: str) -> list[tuple[str, int | None]]:
+    """How much would come to the folder, and from there to where it is copied, if it is."""
+    missing, have = lacking(files, folder)
+    sizes = [file[2] for file in missing]
+    fetched = None if None in sizes else sum(size or 0 for size in sizes) - have
+    whole = None if None in [file[2] for file in files] else sum(file[2] or 0 for file in files)
+    return [(folder, fetched), *([(copied_to, whole)] if copied_to else [])]
 
 
 def one(url: str, size: int | None, digest: str | None, part: str, token: str) -> None:
@@ -253,16 +269,7 @@ def one(url: str, size: int | None, digest: str | None, part: str, token: str) -
 
 def copy(source: str, target: str) -> dict[str, str]:
     """Copy a file or folder of this machine, and read what was written once more."""
-    source = os.path.expanduser(source)
-    if not os.path.exists(source):
-        sys.exit("there is no %s on this machine to take it from" % source)
-    if os.path.isdir(source):
-        there = [os.path.join(folder, name) for folder, _below, names in os.walk(source, followlinks=True) for name in names]
-        pairs = [(each, os.path.relpath(each, source)) for each in there]
-    else:
-        pairs = [(source, os.path.basename(source))]
-    if not pairs:
-        sys.exit("there is no file in %s" % source)
+    pairs = files_here(os.path.expanduser(source))
     make_room(target, sum(os.path.getsize(each) for each, _name in pairs))
     digests = {}
     for each, name in pairs:
@@ -273,6 +280,20 @@ def copy(source: str, target: str) -> dict[str, str]:
         if digests[name] != sha256_of(each):
             sys.exit("%s: other bytes were written than were read" % name)
     return digests
+
+
+def files_here(source: str) -> list[tuple[str, str]]:
+    """The file, or all files of the folder: (path, name); the end where there is none."""
+    if not os.path.exists(source):
+        sys.exit("there is no %s on this machine to take it from" % source)
+    if os.path.isdir(source):
+        there = [os.path.join(folder, name) for folder, _below, names in os.walk(source, followlinks=True) for name in names]
+        pairs = [(each, os.path.relpath(each, source)) for each in there]
+    else:
+        pairs = [(source, os.path.basename(source))]
+    if not pairs:
+        sys.exit("there is no file in %s" % source)
+    return pairs
 
 
 def twin(source: str, target: str) -> None:
@@ -337,12 +358,18 @@ def main() -> None:
         asked["token"] = hub_token(asked["token"])
         commit, files = hub_files(asked)
         folder = os.path.join(folder, urllib.parse.quote(commit, safe="")) if asked.get("cache") else folder
-    begin(asked, {**wish, "commit": commit}, folder)
-    if re.match("https?://", source):
-        name = "file" if single else os.path.basename(urllib.parse.urlsplit(source).path) or "file"
-        digests = fetch([(name, source, known_size(source, asked["token"]), None)], folder, asked["token"])
-    elif asked["hub"]:
         files = [("file", *files[0][1:])] if single else files
+    elif re.match("https?://", source):
+        name = "file" if single else os.path.basename(urllib.parse.urlsplit(source).path) or "file"
+        files = [(name, source, known_size(source, asked["token"]), None)]
+    else:
+        files = []
+    if asked.get("weigh"):
+        here = [(name, "", os.path.getsize(each), None) for each, name in ([] if files else files_here(os.path.expanduser(source)))]
+        json.dump({"weight": weigh(files or here, folder, asked["path"] if asked.get("cache") else "")}, sys.stdout)
+        return
+    begin(asked, {**wish, "commit": commit}, folder)
+    if files:
         digests = fetch(files, folder, asked["token"])
     else:
         digests = copy(source, folder)

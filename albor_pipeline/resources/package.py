@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.resources.base import Convergent, Instance, Item
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, PathText, Text, wrong
 from albor_pipeline.resources.formats import filled, matching
 from albor_pipeline.resources.package_apt import Apt
@@ -97,8 +97,7 @@ class PackageKind(Convergent):
         """Only the packages that differ."""
         if one.fields.state == ABSENT:
             return self.remove(one)
-        wanted = self.wanted(one)
-        wishes = [wish for wish in _wishes(one) if observed.values.get(wish.name) != wanted[wish.name]]
+        wishes = self._lacking(one, observed)
         return [_manager(one).install(wishes, one.fields.state == LATEST, again=False)] if wishes else []
 
     def again(self, one: Instance, observed: Observation) -> list[Item]:
@@ -118,6 +117,22 @@ class PackageKind(Convergent):
     def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """What it does not know."""
         return [] if one.fields.state == ABSENT else _manager(one).forecast(_wishes(one), results)
+
+    def weighs(self, one: Instance, observed: Observation) -> list[Item]:
+        """What the manager says of the sizes of those that differ."""
+        wishes = self._lacking(one, observed)
+        return _manager(one).weighs(wishes) if wishes else []
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """Those sizes."""
+        return _manager(one).brings(results) if self._lacking(one, observed) else []
+
+    def _lacking(self, one: Instance, observed: Observation) -> list[Wish]:
+        """The packages that are to be installed and are not as wanted."""
+        if one.fields.state == ABSENT:
+            return []
+        wanted = self.wanted(one)
+        return [wish for wish in _wishes(one) if observed.values.get(wish.name) != wanted[wish.name]]
 
 
 def _manager(one: Instance) -> Manager:

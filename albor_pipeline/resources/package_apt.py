@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from albor_pipeline.resources.base import Item, look, sh
+from albor_pipeline.resources.base import Brought, Item, look, sh
 from albor_pipeline.resources.package_manager import Installed, Seen, Wish, failure, matches, output
 from albor_pipeline.resources.shell import Script, fixed, join
 
@@ -100,6 +100,28 @@ remove() {
 }"""
 )
 
+# Inst lines of the rehearsal, 'address' name bytes of each archive to fetch, what is known of each, `had NAME KIB` of what it replaces.
+WEIGH = fixed(
+    r"""\
+export LC_ALL=C
+ask() { apt-get -q -y -o APT::Cmd::Pattern-Only=true "$@"; }
+weigh() {
+  told=$(ask -s install "$@" 2>/dev/null) && told=$(printf '%s\n' "$told" | grep '^Inst ') || exit 1
+  printf '%s\n' "$told"
+  ask -qq --print-uris install "$@" 2>/dev/null | grep "^'[a-z+]*http" || :
+  apt-cache show $(printf '%s\n' "$told" | sed 's/^Inst \([^ ]*\) [^(]*(\([^ ]*\) .*/\1=\2/') 2>/dev/null |
+    grep -E '^(Package|Version|Installed-Size): |^$' || :
+  old=$(printf '%s\n' "$told" | sed -n 's/^Inst \([^ ]*\) \[.*/\1/p')
+  [ -z "$old" ] || dpkg-query -W -f='had ${Package} ${Installed-Size}\n' $old 2>/dev/null || :
+}"""
+)
+WEIGH_TIMEOUT_S = 120.0
+ARCHIVES, UNPACKED_AT = "/var/cache/apt/archives", "/usr"
+FETCHED = re.compile(r"^'\S+' (\S+) ([0-9]+)", re.MULTILINE)
+UNPACKED = re.compile(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+) ", re.MULTILINE)
+SHOWN = re.compile(r"^Package: .*(?:\n[A-Z].*)*", re.MULTILINE)
+HAD = re.compile(r"^had (\S+) ([0-9]+)$", re.MULTILINE)
+
 
 class Apt:
     """The packages of a machine; `name=VERSION` pins one of them."""
@@ -133,10 +155,8 @@ class Apt:
 
     def install(self, wishes: Sequence[Wish], latest: bool, again: bool) -> Item:
         """Install these and no others; older versions too where one is declared."""
-        words = [f"{wish.name}={wish.version}" if wish.version else wish.name for wish in wishes]
-        down = ["--allow-downgrades"] if any(wish.version for wish in wishes) else []
         fetch = [fixed("update")] if latest or again else []
-        return _change(INSTALL, *fetch, join([fixed("install"), *down, *words]))
+        return _change(INSTALL, *fetch, join([fixed("install"), *_words(wishes)]))
 
     def remove(self, names: Sequence[str]) -> Item:
         """Remove them as `apt-get remove` does: changed configuration files stay."""
@@ -160,6 +180,39 @@ class Apt:
             if wish.version and known and not any(matches(wish.version, version) for version in known):
                 lacking.append(f"no package source has version {wish.version} of `{wish.name}`: there is {', '.join(known[:5])}")
         return lacking
+
+    def weighs(self, wishes: Sequence[Wish]) -> list[Item]:
+        """A rehearsal of apt-get: what it would fetch and unpack."""
+        return [look(WEIGH, join([fixed("weigh"), *_words(wishes)]), timeout_s=WEIGH_TIMEOUT_S)]
+
+    def brings(self, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """Archives, and what they take unpacked."""
+        return weighed(output(results))
+
+
+def weighed(text: str | None) -> list[Brought]:
+    """What WEIGH told; something of unknown size where it told nothing, or not of each package how large it is."""
+    if not text:
+        return [Brought("", None)]
+    found = [Brought(ARCHIVES, int(size), name) for name, size in FETCHED.findall(text)]
+    had = {name: int(size) for name, size in HAD.findall(text)}
+    sizes = {(name, version): int(size) for name, version, size in map(_size, SHOWN.findall(text)) if size}
+    for name, before, version in UNPACKED.findall(text):
+        size = sizes.get((name.partition(":")[0], version))
+        grown = None if size is None else max(0, size - (had.get(name.partition(":")[0], 0) if before else 0))
+        found.append(Brought(UNPACKED_AT, None if grown is None else grown << 10, f"{name}={version}"))
+    return found
+
+
+def _size(block: str) -> tuple[str, str, str]:
+    """Package, version and installed size in KiB of what apt-cache shows of one."""
+    told = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+    return told.get("Package", ""), told.get("Version", ""), told.get("Installed-Size", "")
+
+
+def _words(wishes: Sequence[Wish]) -> list[str]:
+    down = ["--allow-downgrades"] if any(wish.version for wish in wishes) else []
+    return [*down, *(f"{wish.name}={wish.version}" if wish.version else wish.name for wish in wishes)]
 
 
 def _change(*commands: Script) -> Item:

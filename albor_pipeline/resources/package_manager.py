@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from albor_pipeline.resources.base import Item
+from albor_pipeline.resources.base import Brought, Item
 
 ABSENT, PRESENT, LATEST = "absent", "present", "latest"
 NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -93,6 +93,24 @@ class Manager(Protocol):
 
     def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
         """What the results of `forecasts` say against it."""
+
+    def weighs(self, wishes: Sequence[Wish]) -> list[Item]:
+        """Probe items that say how much installing them would bring."""
+
+    def brings(self, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """What the results of `weighs` say of it."""
+
+
+class Unweighed:
+    """The managers that tell no size before they have fetched and built what they install."""
+
+    def weighs(self, wishes: Sequence[Wish]) -> list[Item]:
+        """None: there is nothing to ask."""
+        return []
+
+    def brings(self, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """Something of unknown size."""
+        return [Brought("", None)]
 
 
 def matches(wanted: str, version: str) -> bool:

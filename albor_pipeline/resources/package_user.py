@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from albor_pipeline.resources.base import Item, look, sh
-from albor_pipeline.resources.package_manager import Installed, Seen, Wish, failure, output
+from albor_pipeline.resources.package_manager import Installed, Seen, Unweighed, Wish, failure, output
 from albor_pipeline.resources.shell import Script, fixed, join
 
 INSTALL_TIMEOUT_S = 3600.0
@@ -71,7 +71,7 @@ def _spelled(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-class _Python:
+class _Python(Unweighed):
     """What uv and pip share: names, pins and versions of Python distributions."""
 
     pattern = PYTHON_NAME
@@ -163,7 +163,7 @@ def _pinned(wish: Wish) -> str:
     return f"{wish.name}=={wish.version}" if wish.version else wish.name
 
 
-class Cargo:
+class Cargo(Unweighed):
     """Programs that cargo builds for an account; `name[feature,feature]` and `name@version` say which."""
 
     pattern = rf"{CRATE}{FEATURES}"

@@ -19,7 +19,7 @@ from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import python_env_scripts as scripts
-from albor_pipeline.resources.base import Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Flag, PathText, Text, wrong
 from albor_pipeline.resources.formats import matching
 from albor_pipeline.resources.shell import Script, join
@@ -135,9 +135,7 @@ class PythonEnvKind(Convergent):
     def converge(self, one: Instance, observed: Observation) -> list[Item]:
         """Make it afresh: venv, pip, and the lock last; where only checks differ, make those."""
         fields: PythonEnv = one.fields
-        wanted = self.wanted(one)
-        off = {name for name, value in wanted.items() if observed.values.get(name) != value}
-        made = [] if observed.exists and off <= set(CHECKED) else _making(one)
+        made = _making(one) if self._is_made(one, observed) else []
         checks = _checks(one)
         if not checks:
             return made
@@ -158,6 +156,14 @@ class PythonEnvKind(Convergent):
         """That there is none."""
         said = str(results[0].get("stderr", "")).strip().splitlines() if results and results[0].get("exit") != 0 else []
         return said[-1:]
+
+    def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
+        """What pip installs, which it tells the size of to nobody; nothing where only checks are made."""
+        return [Brought("", None)] if self._is_made(one, observed) else []
+
+    def _is_made(self, one: Instance, observed: Observation) -> bool:
+        off = {name for name, value in self.wanted(one).items() if observed.values.get(name) != value}
+        return not observed.exists or not off <= set(CHECKED)
 
 
 def _folder(fields: PythonEnv) -> str:

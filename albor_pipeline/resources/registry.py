@@ -1,56 +1,65 @@
-"""The kinds that exist, by the name that `type:` takes. Knows nothing else."""
+"""The kinds that exist, by the name that `type:` takes; each is imported when it is first asked for. Knows nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
 from albor_pipeline.resources.base import Convergent, Kind
-from albor_pipeline.resources.build import Build
-from albor_pipeline.resources.cron import CronKind
 from albor_pipeline.resources.declared import Declared
-from albor_pipeline.resources.docker import DockerKind
-from albor_pipeline.resources.file import FileKind
-from albor_pipeline.resources.github_release import GithubReleaseKind
-from albor_pipeline.resources.gpu import GpuKind
-from albor_pipeline.resources.image import Image
-from albor_pipeline.resources.model import ModelKind
-from albor_pipeline.resources.mount import MountKind
-from albor_pipeline.resources.network import NetworkKind
-from albor_pipeline.resources.package import PackageKind
-from albor_pipeline.resources.pepita import Pepita
-from albor_pipeline.resources.python_env import PythonEnvKind
-from albor_pipeline.resources.recipe import Recipe
-from albor_pipeline.resources.service import ServiceKind
-from albor_pipeline.resources.task import TaskKind
-from albor_pipeline.resources.user import UserKind
-from albor_pipeline.resources.wasm_bundle import WasmBundleKind
+from albor_pipeline.resources.fields import Fields
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        TaskKind(),
-        FileKind(),
-        PythonEnvKind(),
-        PackageKind(),
-        ServiceKind(),
-        MountKind(),
-        UserKind(),
-        DockerKind(),
-        Declared("pepita", Pepita),
-        NetworkKind(),
-        CronKind(),
-        Declared("recipe", Recipe),
-        ModelKind(),
-        GpuKind(),
-        WasmBundleKind(),
-        Declared("image", Image),
-        Declared("build", Build),
-        GithubReleaseKind(),
-    )
+CLASSES = {
+    "task": "TaskKind",
+    "file": "FileKind",
+    "python_env": "PythonEnvKind",
+    "package": "PackageKind",
+    "service": "ServiceKind",
+    "mount": "MountKind",
+    "user": "UserKind",
+    "docker": "DockerKind",
+    "pepita": "Pepita",
+    "network": "NetworkKind",
+    "cron": "CronKind",
+    "recipe": "Recipe",
+    "model": "ModelKind",
+    "gpu": "GpuKind",
+    "wasm_bundle": "WasmBundleKind",
+    "image": "Image",
+    "build": "Build",
+    "github_release": "GithubReleaseKind",
 }
-_CONVERGENT: Mapping[str, Convergent] = {name: kind for name, kind in KINDS.items() if isinstance(kind, Convergent)}
+
+
+class _Kinds(Mapping[str, Kind]):
+    """The class of a kind is in the module of its name; a class of fields alone is a kind that is only declared."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Kind] = {}
+
+    def __getitem__(self, name: str) -> Kind:
+        if name not in self._made:
+            class_name = CLASSES[name]
+            made = getattr(import_module(f"albor_pipeline.resources.{name}"), class_name)
+            self._made[name] = Declared(name, made) if issubclass(made, Fields) else made()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in CLASSES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(CLASSES)
+
+    def __len__(self) -> int:
+        return len(CLASSES)
+
+
+KINDS: Mapping[str, Kind] = _Kinds()
 
 
 def convergent(name: str) -> Convergent:
     """The kind of that name that is probed and converged; KeyError for any other name."""
-    return _CONVERGENT[name]
+    kind = KINDS[name]
+    if not isinstance(kind, Convergent):
+        raise KeyError(name)
+    return kind

@@ -46,6 +46,15 @@ def kept_log(session: Session, key: Key) -> str:
     return session.vault.mask(text)
 
 
+def kept_hook_log(session: Session, name: str) -> str:
+    """What `policy.NAME` or `policy.notify.NAME` printed when it failed last; raises AlborError when nothing was kept."""
+    paths = session.folder.hook_log_path("*", name.rpartition(".")[2])
+    newest = max(session.folder.root.glob(str(paths.relative_to(session.folder.root))), default=None)
+    if newest is None:
+        raise AlborError.of("no-log", f"no log of `{name}` was kept", "only what a hook printed when it failed is kept")
+    return session.vault.mask(newest.read_text())
+
+
 class Follower:
     """One attempt on one machine."""
 

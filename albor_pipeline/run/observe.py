@@ -412,7 +412,12 @@ class Observer:
 
 def probes_of(kind: Convergent, one: Instance) -> list[Item]:
     """The probe items of a resource, as root where it says `sudo`."""
-    return [{**item, "sudo": True} for item in kind.probes(one)] if one.resource.sudo else kind.probes(one)
+    return rightful(one, kind.probes(one))
+
+
+def rightful(one: Instance, items: Sequence[Item]) -> list[Item]:
+    """The items, as root where the resource says `sudo`."""
+    return [{**item, "sudo": True} if one.resource.sudo else item for item in items]
 
 
 def _scripts(task: Task, reader: CodeReader) -> list[str]:

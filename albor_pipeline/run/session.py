@@ -1,4 +1,7 @@
-"""Session: a manifest with its state and its machines, opened together; makes plans and runs them. Prints nothing."""
+"""Session: a manifest with its state and its machines, opened together; makes plans and runs them. Prints nothing.
+
+What is not needed to read a manifest and to call its machines is imported after that: they take longer to answer.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,20 @@ from albor_pipeline.model.plan import Action, Plan
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
-from albor_pipeline.plan.judge import Judge, Options, make_plan
 from albor_pipeline.plan.refusals import check_supported
-from albor_pipeline.plan.undo import Undoing, make_undo_plan
-from albor_pipeline.resources.python_env import PythonEnv
 from albor_pipeline.resources.task import Task
-from albor_pipeline.run import leases, lint, moved, stored
+from albor_pipeline.run import leases, moved
 from albor_pipeline.run.attempts import known_attempts
-from albor_pipeline.run.confirm import confirm
 from albor_pipeline.run.data import fetcher
 from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
-from albor_pipeline.run.observe import Observer
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, Transition, utc_now
 from albor_pipeline.transport.client import AgentError
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Decider, Ended
+    from albor_pipeline.run.observe import Observer
     from albor_pipeline.run.workers import Workers
 
 
@@ -89,7 +88,7 @@ class Session:
     ) -> Session:
         """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
         began_ns = time.time_ns()
-        manifest = load(path, environment=environment, fetch=fetcher, further=lint.of_what_was_read)
+        manifest = load(path, environment=environment, fetch=fetcher, further=_linted)
         return cls(manifest, state_dir(manifest), write=write, began_ns=began_ns)
 
     def __enter__(self) -> Session:
@@ -167,6 +166,10 @@ class Session:
         keys = [key for key in self.graph.order if key in chosen]
         self.fleet.launch(self._machines(chosen | known))
         self.fleet.call(known_attempts(self.state))
+        from albor_pipeline.plan.judge import Options
+        from albor_pipeline.run import lint, stored
+        from albor_pipeline.run.observe import Observer
+
         self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, self.folder.root, deep=wish.deep)
         self.observer.read_project(keys)
         self.connect(chosen | known)
@@ -199,6 +202,9 @@ class Session:
 
     def plan_undo(self, targets: frozenset[Key] | None) -> Plan:
         """The plan that takes away what is recorded: all of it, or the targets and what needs them. Raises ManifestError."""
+        from albor_pipeline.plan.undo import make_undo_plan
+        from albor_pipeline.run.observe import Observer
+
         chosen = self.graph.dependents(targets) if targets is not None else frozenset(self.folder.state.entries)
         keys = [key for key in chosen if key in self.folder.state.entries]
         moved.check(self.manifest, self.folder.state.entries)
@@ -210,6 +216,8 @@ class Session:
         return make_undo_plan(self.manifest, self.graph, self.state, self.observed, targets)
 
     def _make_plan(self) -> Plan:
+        from albor_pipeline.plan.judge import make_plan
+
         assert self.observer is not None
         return make_plan(self.manifest, self.graph, self.state, self.observed, self._options, self.observer.inputs)
 
@@ -233,13 +241,17 @@ class Session:
 
     def undo(self, plan: Plan, papers: Papers, report: Reporter, leave: Callable[[], Leave]) -> RunReport:
         """Take away what a plan of plan_undo() names; the state is saved whatever happens."""
+        from albor_pipeline.plan.undo import Undoing
+
         return self._run(plan, Undoing(plan), Wish(), papers, report, leave)
 
     def _run(
         self, plan: Plan, undoing: Decider | None, wish: Wish, papers: Papers, report: Reporter, leave: Callable[[], Leave]
     ) -> RunReport:
         """Hooks and checks of the manifest are for what is made, not for what is taken away."""
+        from albor_pipeline.plan.judge import Judge
         from albor_pipeline.run import hooks
+        from albor_pipeline.run.confirm import confirm
         from albor_pipeline.run.executor import Executor
         from albor_pipeline.run.workers import Run, Workers
 
@@ -248,14 +260,14 @@ class Session:
         run_id, folder = self.folder.new_run(after=self._last_run_seen(), manifest=digest_bytes(Path(self.manifest.path).read_bytes()))
         self.folder.save(folder / "plan.json", papers.plan)
         self._bind_machines()
-        if undoing is None:
-            hooks.before(self.manifest)
         judge = undoing or Judge(self.manifest, self.graph, self.folder.state, self.observed, self._options, self.observer.inputs)
         shown = self._shown(folder)
         run = Run(
             run_id, folder, shown, self.manifest, self.folder, self.fleet, self.observer, self.observed, report, utc_now, self.vault,
             wish.no_move,
         )  # fmt: skip
+        if undoing is None:
+            hooks.before(run)
         workers = Workers(run)
         limits = Limits(self.manifest.policy, wish.keep_going, wish.max_parallel, leave, wish.sure)
         self._send_project(plan, workers, report)
@@ -268,7 +280,7 @@ class Session:
             done = self._end(done, folder, papers, report)
         self._broken = bool(done.broken)
         if undoing is None:
-            hooks.after(self.manifest, done)
+            hooks.after(run, done)
         return done
 
     def _send_project(self, plan: Plan, workers: Workers, report: Reporter) -> None:
@@ -289,8 +301,10 @@ class Session:
 
     def _needs_project(self, key: Key) -> bool:
         resource = self.manifest.resources.get(key.resource)
-        fields = resource.fields_on(key.machine) if resource is not None else None
-        return isinstance(fields, Task) or (isinstance(fields, PythonEnv) and fields.wheels is not None)
+        if resource is None:
+            return False
+        fields: Any = resource.fields_on(key.machine)
+        return isinstance(fields, Task) or (resource.kind == "python_env" and fields.wheels is not None)
 
     def _end(self, done: RunReport, folder: Path, papers: Papers, report: Reporter) -> RunReport:
         """Record the end of the run; when the disk fails here, the journal holds all results already."""
@@ -365,3 +379,8 @@ class Session:
             values={output.name: output.value for output in self.manifest.outputs},
         )
 
+
+def _linted(manifest: Manifest) -> tuple[Diagnostic, ...]:
+    from albor_pipeline.run import lint
+
+    return lint.of_what_was_read(manifest)

@@ -287,6 +287,10 @@ class StateFolder:
         resource, machine = (quote(name, safe="", errors="surrogatepass") for name in key)
         return self.root / "runs" / run / f"{resource}@{machine}{f'.{attempt}' if attempt else ''}.log"
 
+    def hook_log_path(self, run: str, name: str) -> Path:
+        """Where what a hook of the policy printed is kept: `runs/<id>/hook:<name>.log`."""
+        return self.root / "runs" / run / f"hook:{name}.log"
+
     def check_log_path(self, run: str, name: str) -> Path:
         """Where the log of a check is kept: `runs/<id>/check:<name>.log`; no resource has such a name once it is escaped."""
         return self.root / "runs" / run / f"check:{quote(name, safe='', errors='surrogatepass')}.log"

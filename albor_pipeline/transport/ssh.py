@@ -21,7 +21,7 @@ from albor_pipeline.transport.client import AgentClient, SocketChannel
 from albor_pipeline.transport.dial import Dialled
 from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import greeted
-from albor_pipeline.transport.sshconfig import Hop, route
+from albor_pipeline.transport.sshconfig import Hop, import_library, route
 
 QUIET_S, ANSWER_S = map(float, (os.environ.get("ALBOR_TEST_SILENCE_S") or "15,30").split(","))
 ARRIVAL_S = 60.0
@@ -171,6 +171,7 @@ class SshTransport:
         Raises UnreachableError when there is no thread for it.
         """
         folder = machine.workdir or workdir
+        import_library()
         try:
             channel = SshChannel(lambda: route(machine, root), lambda: arrival.command(folder, lineage, machine.name))
         except (OSError, RuntimeError) as error:

@@ -143,6 +143,11 @@ def read_config() -> Any:
     return config
 
 
+def import_library() -> None:
+    """Import the library; in the thread of a connection it would take turns with whatever is done beside that."""
+    _reader(with_invoke=False)
+
+
 def _reader(with_invoke: bool) -> Any:
     """The library's reader. It needs `invoke` for `Match exec` alone, which takes nearly as long to import as all the rest of it."""
     if not with_invoke and "paramiko" not in sys.modules:

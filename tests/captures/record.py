@@ -1,6 +1,7 @@
 """Records what real tools answer to the probes of resources: `python tests/captures/record.py` writes one file for each tool that is here.
 
 What is recorded carries the tool's version. A container is made for it, and none is started; nothing of this stays on the machine.
+What needs a machine of its own, such as accounts and firewalls, is recorded by tests/testbed/test_tools.py in the same form.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import yaml
 
 from albor_pipeline.resources.cards import PROBE
 from albor_pipeline.resources.engines import LOOK
+from albor_pipeline.resources.package_apt import Apt
+from albor_pipeline.resources.package_manager import Wish
 
 HERE = Path(__file__).parent
 NAME, IMAGE = "albor-capture", "localhost/albor-capture:1"
 PORTS = ("-p", "8080:80", "-p", "127.0.0.1:9000:90/udp")
 MADE = ("-e", "A=x y", "-v", "/tmp:/data:ro", "-v", f"{NAME}:/v", "--restart", "on-failure:3", *PORTS)
+WISHES = ("cowsay", "openssl")
 TOOLS = {"nvidia-smi": "--version", "nvcc": "--version", "rocm-smi": "--version"}
 
 
@@ -80,10 +84,19 @@ def engines() -> Iterator[dict[str, Any]]:
         yield {"kind": "docker", "tools": tools, "system": system(), "probe": made, "probe_of_none": none}
 
 
+def apt() -> Iterator[dict[str, Any]]:
+    """The answer to the rehearsal of an install, and apt-get's own words about it, where there are lists of packages."""
+    (rehearsal,) = Apt().weighs([Wish(name) for name in WISHES])
+    seen = ask(rehearsal["script"])
+    if seen["exit"] == 0:
+        said = ask('apt-get -q --assume-no install "$@"', "apt-get", *WISHES)["stdout"]
+        yield {"kind": "apt", "tools": {"apt": version("apt-get", "--version")}, "system": system(), "probe": seen, "said": said}
+
+
 def record(folder: Path) -> list[Path]:
     """Write what can be recorded here, a file for each."""
     written = []
-    for found in [cards(), *engines()]:
+    for found in [cards(), *engines(), *apt()]:
         versions = [f"{tool}-{told}" for tool, told in found["tools"].items() if told != "none"]
         path = folder / f"{'-'.join([found['kind'], *versions])}.yaml"
         path.write_text(yaml.safe_dump(found, sort_keys=False, allow_unicode=True))

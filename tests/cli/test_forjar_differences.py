@@ -80,7 +80,7 @@ def test_what_lies_on_another_machine_orders_and_counts_and_is_moved_where_it_is
 
 def test_verbs_and_flags_that_are_not_here_are_refused_by_name(project: Project) -> None:
     project.manifest("a: {type: file, path: x, content: y}")
-    for argv in (("plan", "--out", "x"), ("apply", "--plan-file", "x"), ("apply", "--retry-failed"), ("agent", "list"), ("run", "a")):
+    for argv in (("plan", "--out", "x"), ("apply", "--plan-file", "x"), ("retry-failed",), ("agent", "--auto-apply"), ("run", "a")):
         said = project.run(*argv)
         assert said.exit == 64 and next(word for word in argv if word not in ("plan", "apply")) in said.err, said
     project.holds("x", None)

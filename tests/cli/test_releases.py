@@ -105,6 +105,16 @@ def fails(project: Project, *words: str) -> None:
     assert said.exit == 3 and all(word in said.err for word in words), said
 
 
+def test_a_plan_of_provision_knows_the_size_of_a_program_and_not_of_one_in_an_archive(project: Project, hub: Hub) -> None:
+    hub.release("v1", tool__tar__gz=tar("tool", NEW), tool=NEW)
+    for asset in hub.releases["v1"]:
+        asset["size"] = 3_000_000
+    said = tool(project, ", asset_pattern: tool").run("provision", "plan")
+    assert said.exit == 0 and "0 that cannot; 6.0 MB to be brought\n" in said.err, said
+    said = tool(project, ", asset_pattern: '*.gz'").run("provision", "plan")
+    assert said.exit == 0 and "0 that cannot; 3.0 MB to be brought; size unknown: tool\n" in said.err, said
+
+
 @pytest.mark.effect("github_release.repo", "github_release.binary", "github_release.tag")
 @pytest.mark.effect("github_release.install_dir", "github_release.state")
 def test_the_newest_release_comes_stays_heals_changes_and_goes(project: Project, hub: Hub) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from albor_pipeline.resources.registry import CLASSES
 from rules.project import ROOT
 
 HEAVY = {
@@ -21,6 +22,7 @@ OURS = {
     "albor_pipeline.cli": {"albor_pipeline", "albor_pipeline.cli", "albor_pipeline.errors"},
     "stages.lib.cli": {"stages", "stages.lib", "stages.lib.cli"},
 }
+TAKEN_BY_OTHERS = {"task", "python_env", "build"}  # what a manifest means depends on them whether it has one or not
 VERB_HEAVY = {"torch", "numpy", "paramiko", "fabric", "asyncio", "pyarrow", "tokenizers"}
 LOADED = "import sys, json; before = set(sys.modules); {}; print(json.dumps(sorted(set(sys.modules) - before)))"
 HELP_RATIO = 12.0
@@ -54,6 +56,27 @@ def test_a_whole_plan_loads_neither_torch_nor_networkx(tmp_path: Path) -> None:
     run = f"from albor_pipeline.cli import main; main(['plan', {str(tmp_path / 'tiny.yaml')!r}])"
     tops = {name.split(".")[0] for name in loaded(run)}
     assert tops & (VERB_HEAVY | {"rich"}) == set()
+
+
+def test_a_plan_imports_the_kinds_of_its_manifest_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text('version: "1.0"\nname: tiny\nresources:\n  a: {type: file, path: a, content: x}\n')
+    run = f"from albor_pipeline.cli import main; main(['plan', {str(tmp_path / 'tiny.yaml')!r}])"
+    found = {name.rpartition(".")[2] for name in loaded(run) if name.startswith("albor_pipeline.resources.")}
+    assert found & set(CLASSES) == {"file", *TAKEN_BY_OTHERS}
+
+
+def test_machines_are_called_before_what_only_a_plan_needs_is_imported() -> None:
+    late = {"albor_pipeline.plan.judge", "albor_pipeline.run.observe", "albor_pipeline.run.lint", "albor_pipeline.run.executor"}
+    assert loaded("import albor_pipeline.run.session") & late == set()
+
+
+def test_the_thread_of_a_connection_has_nothing_to_import_from_the_library_of_ssh() -> None:
+    begin = (
+        "from albor_pipeline.transport import ssh; from albor_pipeline.model.manifest import Machine; ssh.SshChannel = lambda *_: None; "
+        "ssh.SshTransport().start(Machine('a', 'a', 'a'), '/', '', '')"
+    )
+    found = loaded(begin)
+    assert "paramiko.client" in found and "invoke.runners" not in found
 
 
 @pytest.mark.parametrize("module", OURS)

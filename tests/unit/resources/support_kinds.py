@@ -61,3 +61,9 @@ class Bench:
     def says(self) -> list[str]:
         """What stands against converging it."""
         return self.kind.forecast(self.one, self._look(self.kind.forecasts(self.one)))
+
+    def brings(self) -> dict[str, int | None]:
+        """How many bytes converging would put where."""
+        seen = self.seen
+        found = self.kind.brings(self.one, seen, self._look(self.kind.weighs(self.one, seen)))
+        return {each.path.removeprefix(f"{self.root}/"): each.size_bytes for each in found}

@@ -56,6 +56,36 @@ def test_a_post_apply_that_fails_is_told_and_the_work_is_kept(project: Project) 
     assert project.row("good")["status"] == "converged"
 
 
+@pytest.mark.parametrize(("hook", "told"), [
+    ("pre_apply", "policy.pre_apply ended with exit 3; nothing was started"),
+    ("post_apply", "policy.post_apply ended with exit 3; the run itself is saved"),
+    ("notify: {on_success", "policy.notify.on_success ended with exit 3; log: state/runs/0001/hook:on_success.log"),
+])  # fmt: skip
+def test_what_a_failed_hook_printed_is_kept_masked_named_and_shown(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], hook: str, told: str
+) -> None:
+    monkeypatch.setenv("FORJAR_SECRET_TOKEN", "hunter2-hunter2")
+    name = hook.rpartition("{")[2]
+    end = "}" if "{" in hook else ""
+    command = "seq -f 'line %g' 40; echo $FORJAR_SECRET_TOKEN >&2; exit 3"
+    project.manifest(task("good", "true", 'env: {TOKEN: "{{secrets.token}}"}'), top=f"policy:\n  {hook}: {command!r}{end}\n")
+    said, printed = project.run("apply"), "".join(f"line {number}\n" for number in range(1, 41)) + "***\n"
+    log = f"state/runs/0001/hook:{name}.log"
+    assert told in said.err + said.out and f"log: {log}" in said.err + said.out, said
+    assert capfd.readouterr().err == printed
+    assert (project.root / log).read_text() == printed
+    assert project.run("logs", f"policy.{'notify.' if end else ''}{name}").out == printed
+
+
+def test_a_hook_that_ends_well_keeps_nothing_and_what_it_left_running_goes_on(project: Project) -> None:
+    project.manifest(task("good", "true"), top="policy: { pre_apply: \"echo well; (sleep 1; echo on; touch later) &\" }\n")
+    assert project.run("apply").code == 0
+    project.wait(lambda: (project.root / "later").exists())
+    assert list((project.root / "state/runs").rglob("hook:*")) == []
+    said = project.run("logs", "policy.pre_apply")
+    assert said.code == 1 and "no log of `policy.pre_apply` was kept" in said.err
+
+
 @pytest.mark.parametrize("hook", ["pre_apply", "post_apply"])
 def test_what_a_hook_prints_never_mixes_with_json(project: Project, hook: str) -> None:
     project.manifest(task("good", "true"), top=f"policy: {{ {hook}: echo from the hook }}\n")
