@@ -127,3 +127,17 @@ def test_what_cannot_be_meant_changes_nothing_and_says_why(make: Make, debs: Deb
     ):
         assert text in said.err, said.err
     assert [debs.installed(name) for name in ("bed-one", "bed-two", "bed-three")] == ["ii 1.0", "", "ii 1.0"]
+
+
+def test_packages_that_do_not_fit_are_told_before_and_what_two_need_counts_once(make: Make, debs: Debs, box: Machine) -> None:
+    room = int(box.do("df --output=avail -k /usr | tail -1"))
+    debs.offer("bed-base", "1.0", f"Installed-Size: {room * 6 // 10}")
+    debs.offer("bed-one", "1.0", "Installed-Size: 1000", "Depends: bed-base")
+    debs.offer("bed-two", "1.0", "Installed-Size: 1000", "Depends: bed-base")
+    debs.offer("bed-huge", "1.0", f"Installed-Size: {room * 2}")
+    box.do("apt-get -qq update")
+    project = packages(make(), one="provider: apt, packages: [bed-one]", two="provider: apt, packages: [bed-two]")
+    said = project.run("provision", "plan")
+    assert said.exit == 0 and " MB to be brought\n" in said.err, said
+    said = packages(project, huge="provider: apt, packages: [bed-huge]").run("provision", "plan")
+    assert said.exit == 1 and "error[no-space]: lambda, where /usr is, has " in said.err and " MB: huge " in said.err, said
