@@ -171,7 +171,7 @@ def test_the_head_is_kept_per_lineage(box: Any) -> None:
     assert box.connect().hello["head"]["digest"] == "abc"
 
 
-def test_hello_lists_its_lineage_only_and_open_ones_when_asked(box: Any) -> None:
+def test_hello_lists_its_lineage_and_open_ones_when_asked(box: Any) -> None:
     box.run("true", "a")
     box.run("true", "b")
     box.client.request("ack", resource="a", number=1)
@@ -180,8 +180,23 @@ def test_hello_lists_its_lineage_only_and_open_ones_when_asked(box: Any) -> None
         ("a", True),
         ("b", False),
     ]
-    assert box.connect("other").hello["attempts"] == []
     assert len(box.connect("").hello["attempts"]) == 2
+
+
+def test_hello_lists_of_another_lineage_what_came_after_the_last_of_its_own(box: Any) -> None:
+    def listed(lineage: str) -> list[tuple[str, int]]:
+        client = box.connect(lineage)
+        box.clients.remove(client)
+        client.close()
+        return [(item["resource"], item["number"]) for item in client.hello["attempts"]]
+
+    box.run("true", "a")
+    box.run("true", "b")
+    assert listed("L") == listed("other") == [("a", 1), ("b", 1)]
+    box.run("true", "a", lineage="other")
+    assert listed("L") == [("a", 1), ("a", 2), ("b", 1)] and listed("other") == [("a", 2), ("b", 1)]
+    box.run("true", "a")
+    assert listed("L") == [("a", 1), ("a", 3), ("b", 1)] and listed("other") == [("a", 2), ("a", 3), ("b", 1)]
 
 
 def test_an_attempt_on_record_is_only_named_while_it_is_the_newest_and_acknowledged(box: Any) -> None:
