@@ -9,6 +9,7 @@ from pathlib import Path
 
 from albor_pipeline.errors import Diagnostic, Span
 from albor_pipeline.model.resource import Resource
+from albor_pipeline.model.state import lineage_label
 
 LOCAL_ADDRESSES = ("localhost", "127.0.0.1", "::1")
 AGE = re.compile(r"ENC\[age,([A-Za-z0-9+/=]{20,})\]")
@@ -189,5 +190,5 @@ class Manifest:
         return f"{self.name} ({self.environment})" if self.environment else self.name
 
     def continues(self, lineage: str) -> bool:
-        """Whether a lineage that a machine remembers is one of the chosen environment, or of none."""
-        return bool(lineage) and lineage.rpartition("-")[0] == (self.environment or "")
+        """Whether a lineage that a machine remembers is one of this pipeline in the chosen environment."""
+        return lineage.partition("-")[0] == lineage_label(self.pipeline)

@@ -6,6 +6,7 @@ unknown keys kept, so that a newer version's state survives an older program.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -107,6 +108,11 @@ class Entry:
         if self.in_force is not None:
             return self.in_force.removal
         return self.current.removal if self.current is not None else {}
+
+
+def lineage_label(pipeline: str) -> str:
+    """What the lineages of a pipeline begin with: beside those of other pipelines a machine knows them by it."""
+    return hashlib.sha256(pipeline.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ class Fleet:
                 client.hello = {**client.hello, "attempts": [raw for raw in client.hello["attempts"] if self.continues(raw)]}
 
     def continues(self, raw: Mapping[str, Any]) -> bool:
-        """Whether an attempt object is of this lineage (empty: any), or of another that has begun the same for the same environment."""
+        """Whether an attempt object is of this lineage (empty: any), or of another state of this pipeline."""
         others = raw["resource"] in self._manifest.resources and self._manifest.continues(raw["lineage"])
         return self.lineage in ("", raw["lineage"]) or others
 

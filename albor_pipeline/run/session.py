@@ -73,7 +73,7 @@ class Session:
         self.manifest = manifest
         self.graph = graph.build(manifest)
         self.vault = Vault(manifest)
-        self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write, environment=manifest.environment)
+        self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write)
         self.fleet = Fleet(manifest, self.folder.state.lineage)
         self.observer: Observer | None = None
         self.observed = Observed()

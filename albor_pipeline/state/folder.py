@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from albor_pipeline.errors import Diagnostic, StateError
 from albor_pipeline.model.resource import Key
-from albor_pipeline.model.state import Entry, State
+from albor_pipeline.model.state import Entry, State, lineage_label
 from albor_pipeline.state.audit import AuditReport, audit
 from albor_pipeline.state.book import Book, Transition
 from albor_pipeline.state.disk import Disk, RealDisk, atomic_write, disk_faults, remove_temporaries
@@ -65,9 +65,8 @@ class StateFolder:
         disk: Disk | None = None,
         clock: Clock = utc_now,
         seal_bytes: int = SEAL_BYTES,
-        environment: str | None = None,
     ) -> StateFolder:
-        """The state in `path`; a missing one is empty and, with `write`, made; its lineage then names the environment.
+        """The state in `path`; a missing one is empty and, with `write`, made.
 
         Raises LockedError when another process writes it, StateError when it is damaged, belongs to another pipeline
         or another program, or lies on a network file system.
@@ -81,7 +80,7 @@ class StateFolder:
                 loaded = load(disk, path, pipeline)
                 if loaded is None and write:
                     _refuse_foreign(path)
-                fresh = Loaded(Book(new_lineage(environment), pipeline))
+                fresh = Loaded(Book(new_lineage(pipeline), pipeline))
                 folder = cls(path, disk, clock, loaded or fresh, hold, is_new=loaded is None, seal_bytes=seal_bytes)
                 if write:
                     folder._clean()
@@ -335,9 +334,9 @@ class StateFolder:
         return self._digests.get(count)
 
 
-def new_lineage(environment: str | None) -> str:
-    """A lineage that there has never been; one of an environment starts with its name."""
-    return "-".join([*([environment] if environment else []), os.urandom(8).hex()])
+def new_lineage(pipeline: str) -> str:
+    """A lineage of the pipeline that there has never been."""
+    return f"{lineage_label(pipeline)}-{os.urandom(8).hex()}"
 
 
 def _head(data: Mapping[str, Any]) -> Head:

@@ -199,3 +199,23 @@ def test_finished_work_on_machines_is_adopted_and_stored_outputs_are_put_back(
     assert [there(box, "starts").read_text() for box in boxes] == ["make\n", "use\n"]
     assert there(boxes[1], "used.txt").read_text() == "one\none\n"
     project.says("apply", out="Nothing to do: 2 unchanged.").does("audit")
+
+
+def test_two_pipelines_in_one_folder_may_have_tasks_of_one_name(project: Project) -> None:
+    """The second, whose state is new, took the first one's history for its own that was lost, and left the first one behind."""
+    for name in ("one", "two"):
+        command = f"echo start >> starts; echo {name} > {name}.txt"
+        project.file(f"manifests/{name}.yaml", f"""\
+version: "1.0"
+name: {name}
+resources:
+  train: {{type: task, command: "{command}", outputs: [{name}.txt]}}
+""")
+    for name in ("one", "two"):
+        assert "Done: 1 done." in project.run("apply", f"manifests/{name}.yaml", "--state-dir", f"state-{name}").out
+    for name in ("one", "two"):
+        project.says("apply", f"manifests/{name}.yaml", "--state-dir", f"state-{name}", out="Nothing to do: 1 unchanged.")
+        project.does("audit", f"manifests/{name}.yaml", "--state-dir", f"state-{name}")
+        shutil.rmtree(project.root / f"state-{name}")
+        assert "Done: 1 adopted." in project.run("apply", f"manifests/{name}.yaml", "--state-dir", f"state-{name}").out
+    project.holds("starts", "start\n" * 2)
