@@ -150,6 +150,7 @@ def _serve() -> None:
 
                 traceback.print_exc()
                 code = 70
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
         print(pid, flush=True)
