@@ -21,6 +21,7 @@ class Phases:
 
     def begin(self) -> None:
         """What was done up to now belongs to no phase."""
+        self._settle()
         self._mark(None)
 
     def end(self, name: str) -> None:
@@ -29,12 +30,15 @@ class Phases:
 
     def seconds(self) -> dict[str, float]:
         """Up to now; on a GPU up to the last event that has come to pass."""
+        self._settle()
+        return dict(self._seconds)
+
+    def _settle(self) -> None:
         while len(self._marks) > 1 and self._marks[1][1].query():
             _, before = self._marks.popleft()
             name, event = self._marks[0]
             if name is not None:
                 self._seconds[name] += before.elapsed_time(event) / 1000
-        return dict(self._seconds)
 
     def _mark(self, name: str | None) -> None:
         if self._on_card:

@@ -53,3 +53,38 @@ def test_the_seconds_of_the_phases_are_those_of_the_steps_and_memory_is_told(dat
     assert all(isinstance(part, float) and part > 0 for part in parts) and sum(parts) <= found["seconds_in_steps"]
     told = [line["memory_bytes"] for line in metrics(tmp_path / "run") if "loss" in line]
     assert 50e6 < told[0] <= told[-1] <= found["peak_memory_bytes"] and told == sorted(told)
+
+
+def test_on_a_card_the_seconds_are_those_of_its_events_of_which_few_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card in words: an event comes to pass when its number is reached. A run may show its figures once in a million steps."""
+    recorded: list[Event] = []
+    passed = 0
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            self.at = 0
+
+        def record(self) -> None:
+            recorded.append(self)
+            self.at = len(recorded)
+
+        def query(self) -> bool:
+            return self.at <= passed
+
+        def elapsed_time(self, later: Event) -> float:
+            return 1000.0 * (later.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    one = phases.Phases(torch.device("cuda"))
+    for _ in range(3):
+        one.begin()
+        one.end("forward")
+        one.end("backward")
+    assert one.seconds() == dict.fromkeys(phases.NAMES, 0.0)
+    passed = 8
+    assert one.seconds() == {"data": 0.0, "forward": 3.0, "backward": 2.0, "optimizer": 0.0}
+    for _ in range(100):
+        passed = len(recorded)
+        one.begin()
+        one.end("forward")
+    assert len(one._marks) <= 4 and one.seconds()["backward"] == 3.0
