@@ -9,6 +9,7 @@ Everything is imported before it serves, so that the file may be replaced under 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sys
@@ -64,10 +65,20 @@ def main(words: list[str]) -> int:
         os.makedirs(os.path.join(workdir, ".albor"), exist_ok=True)
         os.chdir(workdir)
     except OSError as error:
-        sys.stderr.write("the working directory cannot be used: %s: %s\n" % (error.filename, error.strerror))
+        sys.stderr.write("the working directory cannot be used: %s: %s; %s\n" % (error.filename, error.strerror, _way_out(workdir, error)))
         return 1
     pipes = spawn(workdir, machine)
     return serve(workdir, given.get("lineage", ""), machine, pipes)
+
+
+def _way_out(workdir: str, error: OSError) -> str:
+    import getpass
+    import shlex
+
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return "mend that, or give the machine another `workdir`"
+    make = shlex.join(["sudo", "install", "-d", "-o", getpass.getuser(), workdir])
+    return "make it there once: %s, or give the machine a `workdir` that its user may write" % make
 
 
 def serve(workdir: str, lineage: str, machine: str, pipes: tuple[int, int]) -> int:

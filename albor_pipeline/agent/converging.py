@@ -50,7 +50,7 @@ def converge(layout: Layout, look: Look, body: Mapping[str, Any], data: Iterator
 def _do(layout: Layout, operation: Mapping[str, Any], source: files.Source) -> dict[str, Any] | None:
     """One operation; None, or what a script that failed said."""
     if operation["verb"] == "put":
-        files.put(layout.path(operation["path"]), operation, source.parts(int(operation.get("size_bytes") or 0)))
+        _put(layout.path(operation["path"]), operation, source)
         return None
     if operation["verb"] == "place":
         _place(layout, operation)
@@ -59,6 +59,15 @@ def _do(layout: Layout, operation: Mapping[str, Any], source: files.Source) -> d
         raise files.FileError("bad-spec", "this agent knows no operation %r" % (operation["verb"],))
     result = scripts.run_script(operation["script"], operation.get("timeout_s"), None, layout.workdir)
     return None if result["exit"] == 0 else {**result, "label": operation.get("label")}
+
+
+def _put(path: str, operation: Mapping[str, Any], source: files.Source) -> None:
+    """Raises FileError, which names the path that was meant: what failed may have been done to another, or by descriptor."""
+    try:
+        files.put(path, operation, source.parts(int(operation.get("size_bytes") or 0)))
+    except OSError as error:
+        way = "; as root it may be done: `sudo: true`" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+        raise files.FileError("io", "%s: %s%s" % (path, error.strerror, way)) from None
 
 
 def _place(layout: Layout, operation: Mapping[str, Any]) -> None:

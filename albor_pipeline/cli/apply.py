@@ -137,7 +137,7 @@ def ask(plan: Plan, yes: bool, *, always: bool = False) -> None:
     losing = [step for step in plan.steps if always or step.overwrites]
     if not losing or yes:
         return
-    told = [f"{step.key.resource}: {step.reason.text}" for step in losing]
+    told = [f"{step.key}: {step.reason.text}" for step in losing]
     if not sys.stdin.isatty():
         way = "without a terminal that needs --yes; task outputs are kept aside in .albor/kept/ first"
         raise ManifestError.of("needs-yes", f"this would overwrite or destroy what is there: {told[0]}", *told[1:], way)

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass, replace
 
 PROGRAM = "albor-pipeline"
+SWITCHES, SELECTORS = ("force", "prune"), ("target", "machine", "tag", "group")
 OF_A_TASK = ("accept", "attach", "cancel", "logs", "why")
 SHOWN = re.compile(rf"{PROGRAM} (?P<words>status|audit|plan|state rebuild|state import \S+(?<![`.,;]))")
 SHORT = re.compile(r"`(?P<words>(?:apply|cancel) [^`]+)`")
@@ -14,17 +15,28 @@ SHORT = re.compile(r"`(?P<words>(?:apply|cancel) [^`]+)`")
 
 @dataclass(frozen=True)
 class Hints:
-    """What a command was told of its manifest, environment and state folder; None for what was not given."""
+    """What a command was told of its manifest, environment and state folder; None for what was not given.
+
+    `before` comes before `plan` and `apply`, and `chosen` after them: what they are limited to.
+    """
 
     manifest: str | None = None
     environment: str | None = None
     state_dir: str | None = None
+    before: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, args: object) -> Hints:
         """From the parsed arguments of any verb; those it does not take count as not given."""
-        found = (getattr(args, name, None) for name in ("manifest", "env", "state_dir"))
-        return cls(*(value if isinstance(value, str) else None for value in found))
+        manifest, environment, state_dir = (
+            value if isinstance(value, str) else None for value in (getattr(args, name, None) for name in ("manifest", "env", "state_dir"))
+        )
+        before = ("provision",) if getattr(args, "verb", None) == "provision" else ()
+        chosen = [f"--{name}" for name in SWITCHES if getattr(args, name, None) is True]
+        for name in SELECTORS:
+            chosen += [word for value in getattr(args, name, None) or () for word in (f"--{name}", value)]
+        return cls(manifest, environment, state_dir, before, tuple(chosen))
 
     def at(self, manifest: object) -> Hints:
         """The same, with the manifest named whether it was given or found."""
@@ -33,6 +45,10 @@ class Hints:
     def again(self, *words: str) -> str:
         """A whole command: `albor-pipeline VERB WORDS...` on the same manifest, environment and state."""
         return f"{PROGRAM} {self.short(*words)}"
+
+    def likewise(self, verb: str) -> str:
+        """`plan` or `apply` of the same selection."""
+        return " ".join([PROGRAM, *self.before, self.short(verb), *map(shlex.quote, self.chosen)])
 
     def short(self, *words: str) -> str:
         """The same without the name of the program."""

@@ -34,7 +34,7 @@ def plan_lines(plan: Plan, hints: Hints, *, every: bool = False) -> list[str]:
     if plan.longest_chain and plan.longest_chain_s:
         chain = " > ".join(key.resource for key in plan.longest_chain)
         lines.append(f"Longest chain: {chain}, about {words.seconds(plan.longest_chain_s)} by earlier runs or estimates.")
-    lines.append(f"Nothing was changed. To do this: {hints.at(plan.manifest).again('apply')}")
+    lines.append(f"Nothing was changed. To do this: {hints.at(plan.manifest).likewise('apply')}")
     return lines
 
 

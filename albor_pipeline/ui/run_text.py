@@ -99,7 +99,7 @@ def report_lines(report: RunReport, hints: Hints, manifest: str) -> list[str]:
         first = "Stopped at the first failure: " if report.stopped else "Finished with failures: "
         return [*lines, f"{first}{counts}.", "State is saved. Fix the cause and run the same command; finished work is not repeated."]
     if report.counts.get("held") or report.counts.get("unreachable"):
-        return [*lines, f"Not everything could be done: {counts}.", f"To see why: {hints.again('plan')}"]
+        return [*lines, f"Not everything could be done: {counts}.", f"To see why: {hints.likewise('plan')}"]
     if report.counts.get("drifted"):
         lines.append("What drifted was left as it is, as `policy.drift` says.")
     see = [] if report.summaries else [f"To see it: {hints.at(manifest).again('status')}"]

@@ -22,7 +22,10 @@ def list_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def _since(result: Row | None) -> str:
-    return f"run {result['run']}, {words.minute(result['at_utc'])}, {result.get('origin', 'made')}" if result else "-"
+    if result is None:
+        return "-"
+    told = (f"run {result['run']}" if result["run"] else "", words.minute(result["at_utc"]), result.get("origin", "made"))
+    return ", ".join(filter(None, told))
 
 
 def _current(current: Row | None) -> str:

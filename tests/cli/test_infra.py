@@ -248,6 +248,7 @@ def test_import_records_what_is_there_and_changes_nothing(project: Project) -> N
     said = project.run("import", "file", "conf")
     assert said.exit == 0 and "conf@localhost: recorded as it is; declared otherwise: mode" in said.out, said
     assert (project.root / "srv/conf").stat().st_mode & 0o777 == 0o600
+    assert "  localhost  conf      file  DAY TIME, found\n" in project.run("state", "list").out
     assert steps(project)["conf"] == ("update", "field mode 0600 -> 0640")
     for argv, why in (
         (("import", "file", "conf"), "it is recorded already"),
@@ -266,6 +267,9 @@ def test_provision_is_everything_but_the_tasks(project: Project) -> None:
     """)
     said = project.run("provision", "plan")
     assert said.exit == 0 and "words" not in said.out and "localhost: answers" in said.err and "1 to converge, 0 that cannot" in said.err
+    assert said.out.endswith("To do this: albor-pipeline provision apply manifests/albor.yaml\n"), said
+    said = project.run("plan", "--target", "data", "--machine", "localhost", "--force")
+    assert said.out.endswith("albor-pipeline apply manifests/albor.yaml --force --target data --machine localhost\n"), said
     assert project.run("provision", "apply").exit == 0
     assert (project.root / "data").is_dir() and not (project.root / "data/words.txt").exists()
 

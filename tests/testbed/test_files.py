@@ -61,6 +61,21 @@ def test_what_needs_root_is_done_by_sudo_and_looked_at_by_it(make: Make, box: Ma
     assert box.do(f"ls -A {folder}") == ""
 
 
+def test_what_the_user_of_a_machine_may_not_write_is_named_with_the_way_out(make: Make, folder: str) -> None:
+    project = make()
+    project.fields["lambda"] = f", user: {USER}"
+    conf = "conf: {type: file, machine: lambda, path: /etc/albor-conf, content: x}"
+    mine = "mine: {type: file, machine: lambda, path: /tmp/albor-mine, content: x, owner: root}"
+    said = project.tasks(f"{conf}\n{mine}").run("apply", "--keep-going")
+    assert said.exit == 3, said
+    assert "/etc/albor-conf: Permission denied; as root it may be done: `sudo: true`" in said.err, said
+    assert "/tmp/albor-mine: Operation not permitted; as root it may be done: `sudo: true`" in said.err, said
+    project.edit(f"~/runs/{project.name}, user: {USER}", f"{folder}, user: {USER}")
+    said = project.run("plan")
+    way = f"make it there once: sudo install -d -o {USER} {folder}, or give the machine a `workdir` that its user may write\n"
+    assert said.exit == 6 and f"the working directory cannot be used: {folder}: Permission denied; {way}" in said.err, said
+
+
 def test_no_value_is_read_by_a_shell(make: Make, box: Machine, folder: str) -> None:
     names = [f"{folder}/{HOSTILE.replace('/', '-')}", f"{folder}/-n", f"{folder}/a\nb", f"{folder}/{'x' * 200}"]
     texts = [HOSTILE, "", "\n\n", "x" * (1 << 20)]
