@@ -43,7 +43,7 @@ class RunLines:
         return f"{words.clock(event.at_utc)}  {event.key.machine:<{self._machine}}  {event.key.resource:<{self._resource}}  {word:<9}"
 
     def _missed(self, event: LogEvent) -> str:
-        parts = [f"in the last {words.seconds(event.since_s)}"] if event.since_s is not None else []
+        parts = [f"unwatched for {words.seconds(event.since_s)}, from just before"] if event.since_s is not None else []
         if event.more:
             count = f"{'at least ' if event.uncounted else ''}{words.count(event.more, 'line')} more"
             parts.append(f"{count}: {self._hints.again('logs', event.key.resource)}")

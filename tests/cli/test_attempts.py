@@ -161,7 +161,8 @@ def test_apply_that_attaches_prints_what_was_missed_and_masks_it(project: Projec
     said += again.stderr.readlines()
     assert again.wait() == 0
     assert "  attached   running since " in said[1]
-    assert said[2].split(None, 1)[1] == "localhost  slow  printed    in the last 2 h 00 min    4 lines more: albor-pipeline logs slow\n"
+    more = "4 lines more: albor-pipeline logs slow\n"
+    assert said[2].split(None, 1)[1] == f"localhost  slow  printed    unwatched for 2 h 00 min, from just before    {more}"
     steps = [f"            | step {n}\n" for n in range(5, 24)]
     assert said[3:23] == [*steps, "            | the key is ***\n"] and " done " in said[23] and len(said) == 24, said
 
