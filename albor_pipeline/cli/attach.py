@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from albor_pipeline.cli import common
 from albor_pipeline.errors import EXIT_FAILED, EXIT_OK
@@ -24,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
         key = sorted(common.keys_of(args.task, session.manifest))[0]
         attempt = newest(session, key, None)
         follower = Follower(session, key, attempt.number)
-        end = follower.print_log(sys.stdout.write, follow=True)
+        end = follower.print_log(common.out_now, follow=True)
     ended = end.exit
     word = "ended well" if ended and ended.ok else f"ended: {ended.detail if ended else 'no proof of its end'}"
     common.err([f"{key.resource}, attempt {end.number}: {word}. The next apply records it."])

@@ -176,6 +176,12 @@ def out(lines: Iterable[str]) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
+def out_now(text: str) -> None:
+    """Text to stdout, and on to whoever reads a pipe: what is followed is seen as it comes."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def err(lines: Iterable[str]) -> None:
     """Lines to stderr."""
     sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
                 sys.stdout.write(kept_log(session, key))
                 continue
             follower = Follower(session, key, newest(session, key, args.attempt).number)
-            follower.print_log(sys.stdout.write, follow=args.follow, since_s=since_s)
+            follower.print_log(common.out_now, follow=args.follow, since_s=since_s)
     return EXIT_OK

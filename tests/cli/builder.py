@@ -154,10 +154,11 @@ class Project:
         return dict(document)
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
-        """Run a verb beside the test, in a process and session of its own."""
+        """Run a verb beside the test, in a process and session of its own; it writes into pipes as it does in a user's shell."""
         command = [sys.executable, "-m", "albor_pipeline", *argv]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, cwd=self.root, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        process = subprocess.Popen(command, cwd=self.root, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
         self._running.append(process)
         return process
 

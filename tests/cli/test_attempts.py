@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from albor_pipeline.agent.liveness import lock_is_held
 from albor_pipeline.cli.apply import told
 from albor_pipeline.run.limits import Leave
 from albor_pipeline.run.signals import Interrupts
-from cli.builder import Project
+from cli.builder import LIMIT_S, Project, Said
 
 
 def test_logs_prints_the_newest_attempt(project: Project) -> None:
@@ -98,15 +99,18 @@ def test_a_cancelled_task_saves_within_the_grace_it_asked_for(project: Project) 
     assert "1 cancelled" in project.end(process).out and "code" not in project.run("plan").out
 
 
-def test_attach_follows_to_the_end(project: Project) -> None:
+def test_what_follows_a_log_into_a_pipe_is_read_as_it_comes_and_to_the_end(project: Project) -> None:
     run = project.slow().start("apply")
     project.wait_for("begun")
-    attached = project.start("attach", "slow")
+    attached, followed = project.start("attach", "slow"), project.start("logs", "-f", "slow")
+    for process in (attached, followed):
+        assert process.stdout is not None and select.select([process.stdout], [], [], LIMIT_S / 2)[0], "nothing came while the task ran"
     project.does("cancel", "slow")
     project.end(run)
     said = project.end(attached)
     assert (said.out, said.exit) == ("begin\n", 3)
     assert said.err.startswith("slow, attempt 1: ended: cancelled.")
+    assert project.end(followed) == Said("begin\n", "", 0)
 
 
 def test_attach_to_what_is_over_prints_its_log(project: Project) -> None:
