@@ -9,7 +9,7 @@ are those of metrics.jsonl. A peer is a plain loop over the same rows: Hugging F
 LitGPT's model, compiled, in an environment of its own (PIP_CONSTRAINT=constraints.txt keeps its torch ours). All run at once and take
 turns of some seconds by SIGSTOP, so that a busy neighbour meets each alike; what is counted is the processor time of the whole process
 tree from a step past compiling to the last.
-`auto` is bf16 where the processor computes it, else fp32: it says which. Limits: 1.35 x the Hugging Face loop, 0.95 x LitGPT compiled.
+`auto` is bf16 where the processor has tiles of it, else fp32: it says which. Limits: 1.35 x the Hugging Face loop, 0.95 x LitGPT compiled.
 """
 
 from __future__ import annotations

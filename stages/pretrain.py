@@ -107,7 +107,7 @@ def _open(config: Config, run: Run, asked: interrupts.Asked) -> Session:
         trainer.reset()
 
     val = read_packed(Path(config.data.val))
-    made_with = _made_with(config, compiled)
+    made_with = _made_with(config, compiled, compute.dtype)
     folder = run.work / "checkpoints"
     found = checkpoint.newest(folder, lambda text: print(f"warning: {text}", file=sys.stderr))
     state = checkpoint.TrainState(step=0, epoch=0, rows_into_epoch=0, trained_s=0, history=(), made_with=made_with)
@@ -146,7 +146,7 @@ def _compiled(config: Config, compute: Compute) -> bool:
     return False
 
 
-def _made_with(config: Config, compiled: bool) -> dict[str, str]:
+def _made_with(config: Config, compiled: bool, dtype: str) -> dict[str, str]:
     """Every setting that decides a number of the result, by dotted name; data and tokenizer by digest."""
     unnumbered = _DECIDES_NO_NUMBER - ({"checkpoint_interval"} if config.watch.spikes else set())
     parts = {
@@ -160,7 +160,7 @@ def _made_with(config: Config, compiled: bool) -> dict[str, str]:
     told |= {key: digest_bytes(manifest_of(Path(p)).read_bytes() + Path(p).name.encode()) for key, p in packed.items()}
     told["data.tokenizer"] = digest_path(Path(config.data.tokenizer) / "tokenizer.json")
     told["init_from"] = digest_path(Path(config.init_from) / "model.safetensors") if config.init_from else "drawn"
-    told["training.compile"] = str(compiled)
+    told |= {"training.compile": str(compiled), "training.dtype": dtype}
     return {key: value for key, value in sorted(told.items()) if _OFF.get(key) != value}
 
 

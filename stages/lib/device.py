@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 DTypeName = Literal["auto", "fp32", "bf16", "fp16"]
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 def likely_device(wanted: DeviceName) -> str:
@@ -23,10 +24,13 @@ def likely_device(wanted: DeviceName) -> str:
 
 
 def likely_dtype(wanted: DTypeName, device: str) -> str:
-    """fp32 or bf16. auto takes bf16 where it is faster: a GPU, or a CPU with bf16 instructions (else 6x slower)."""
+    """fp32 or bf16. auto takes bf16 where it is faster: a GPU, or a CPU that multiplies whole tiles of it.
+
+    With AVX-512's bf16 instructions alone a step took 1.7 times as long as in fp32 (a Xeon, docs/performance.md), without any 6 times.
+    """
     if wanted != "auto":
         return wanted
-    return "bf16" if device == "cuda" or _cpu_computes_bf16() else "fp32"
+    return "bf16" if device == "cuda" or _cpu_has_bf16_tiles() else "fp32"
 
 
 def thread_count(wanted: int | None) -> int:
@@ -99,7 +103,7 @@ def choose(device: DeviceName, dtype: DTypeName, threads: int | None, determinis
     torch.use_deterministic_algorithms(deterministic)
     if name == "cuda":
         _keep_to_limit()
-    fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if name == "cuda" else _cpu_computes_bf16()
+    fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if name == "cuda" else _cpu_has_bf16_tiles()
     return Compute(torch.device(name), dtype in ("bf16", "fp16") or (dtype == "auto" and fast_bf16), dtype == "fp16")
 
 
@@ -114,9 +118,8 @@ def _keep_to_limit() -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, int(limit) * 2**20 / total_bytes))
 
 
-def _cpu_computes_bf16() -> bool:
+def _cpu_has_bf16_tiles() -> bool:
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        return "amx_bf16" in CPU_INFO.read_text()
     except OSError:
         return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags

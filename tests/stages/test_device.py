@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support_data import ROOT
 
+from stages.lib import device
 from stages.lib.device import likely_device, likely_dtype, thread_count
 
 
 def test_what_is_asked_for_is_taken() -> None:
     assert (likely_device("cuda"), likely_device("cpu")) == ("cuda", "cpu")
     assert (likely_dtype("fp32", "cuda"), likely_dtype("bf16", "cpu"), likely_dtype("auto", "cuda")) == ("fp32", "bf16", "bf16")
+
+
+def test_auto_takes_bf16_only_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(device, "CPU_INFO", info)
+    found = []
+    for flags in ("", "avx512f avx512_bf16", "avx512f avx512_bf16 amx_bf16 amx_tile"):
+        info.write_text(f"flags\t\t: fpu {flags}\n")
+        found.append(likely_dtype("auto", "cpu"))
+    info.unlink()
+    assert [*found, likely_dtype("auto", "cpu")] == ["fp32", "fp32", "bf16", "fp32"]
 
 
 def test_threads_are_those_asked_for_then_those_the_slot_gives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +53,6 @@ def test_a_gpu_that_is_not_there_is_an_error_and_idle_threads_sleep() -> None:
 def test_a_stage_takes_no_more_of_a_card_than_its_machine_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torch is told, on a card of 24 GiB; without a limit it is told nothing."""
     import torch
-
-    from stages.lib import device
 
     told: list[float] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

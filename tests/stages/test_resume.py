@@ -15,7 +15,9 @@ from support_data import tree
 from support_kill import PLACES, Starter, said, starter, until
 from support_model import corpus, metrics, pretrain, settings
 
+from stages.lib import device
 from stages.lib.files import digest_path
+from stages.lib.stage import StageError
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -223,6 +225,19 @@ def test_going_on_writes_nothing_over_what_it_began_with(data: Path, tmp_path: P
     starts.run(tmp_path, values, "step", 2)
     starts.run(tmp_path, values)
     assert (digest_path(source), source.stat().st_mtime_ns) == (before, stamp)
+
+
+def test_a_run_goes_on_only_with_the_settings_and_the_number_format_it_began_with(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`auto` on a machine whose processor has changed, or whose card is gone, is another format too."""
+    pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    with pytest.raises(StageError, match=r"made with other settings \(optimizer.lr 0.01 -> 0.02\)"):
+        pretrain(settings(data, tmp_path / "out", optimizer__lr=0.02), tmp_path / "run")
+    (tmp_path / "cpuinfo").write_text("flags : amx_bf16")
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    with pytest.raises(StageError, match=r"made with other settings \(training.dtype fp32 -> bf16\)"):
+        pretrain(settings(data, tmp_path / "out", training__dtype="auto"), tmp_path / "run")
 
 
 def test_a_resumed_run_holds_nothing_of_the_checkpoint_it_began_with(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
