@@ -45,19 +45,20 @@ def _asked(session: Session, machine: str, steps: Sequence[Step]) -> tuple[list[
         one = session.observer.instance(step.key)
         kind = convergent(one.resource.kind)
         observed = seen.get(step.key, Observation(False))
-        asked.append((kind, one, observed, kind.forecasts(one), rightful(one, kind.weighs(one, observed))))
+        forecasts, weighs = (rightful(one, items) for items in (kind.forecasts(one, observed), kind.weighs(one, observed)))
+        asked.append((kind, one, observed, forecasts, weighs))
     items = [item for *_of, forecasts, weighs in asked for item in (*forecasts, *weighs)]
     results = iter(session.fleet.probe(machine, items) if items else ())
     problems: list[Diagnostic] = []
     brought = []
     for kind, one, observed, forecasts, weighs in asked:
-        problems += _judged(kind, one, [next(results) for _item in forecasts])
+        problems += _judged(kind, one, observed, [next(results) for _item in forecasts])
         brought.append(kind.brings(one, observed, [next(results) for _item in weighs]))
     return problems, brought
 
 
-def _judged(kind: Convergent, one: Instance, answers: Sequence[Mapping[str, Any]]) -> list[Diagnostic]:
-    said = kind.forecast(one, answers) if answers else []
+def _judged(kind: Convergent, one: Instance, observed: Observation, answers: Sequence[Mapping[str, Any]]) -> list[Diagnostic]:
+    said = kind.forecast(one, observed, answers) if answers else []
     name = f"`{one.resource.id}` on {one.machine.name}"
     return [Diagnostic("error", "cannot-converge", f"{name}: {text}", one.resource.span) for text in said]
 

@@ -129,6 +129,15 @@ def test_what_cannot_be_meant_changes_nothing_and_says_why(make: Make, debs: Deb
     assert [debs.installed(name) for name in ("bed-one", "bed-two", "bed-three")] == ["ii 1.0", "", "ii 1.0"]
 
 
+def test_pip_and_the_pip_that_python_brings_are_asked_before_anything_is_made(make: Make, pip: Path) -> None:
+    wheel(pip, "bed_wheel", "1.0")
+    project = packages(make(), one="provider: pip, packages: [bed-wheel, bed-none]", two="provider: pip, packages: [bed_wheel==3]")
+    said = project.run("provision", "plan")
+    assert said.exit == 1 and "2 to converge, 2 that cannot" in said.err, said
+    assert "`one` on lambda: no package index has `bed-none`\n" in said.err, said
+    assert "`two` on lambda: no package index has version 3 of `bed_wheel` for this Python: there is 1.0\n" in said.err, said
+
+
 def test_packages_that_do_not_fit_are_told_before_and_what_two_need_counts_once(make: Make, debs: Debs, box: Machine) -> None:
     room = int(box.do("df --output=avail -k /usr | tail -1"))
     debs.offer("bed-base", "1.0", f"Installed-Size: {room * 6 // 10}")
