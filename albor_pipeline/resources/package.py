@@ -115,7 +115,7 @@ class PackageKind(Convergent):
         wishes = self._lacking(one, observed)
         return _manager(one).forecasts(wishes) if wishes else []
 
-    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What it does not know."""
         wishes = self._lacking(one, observed)
         return _manager(one).forecast(wishes, results) if wishes else []

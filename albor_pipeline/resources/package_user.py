@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from albor_pipeline.resources.base import Item, look, sh
+from albor_pipeline.resources.base import Item, Lack, look, sh
 from albor_pipeline.resources.package_index import against, pinned, question, spelled
 from albor_pipeline.resources.package_manager import Installed, Seen, Unweighed, Wish, failure, output
 from albor_pipeline.resources.shell import Script, fixed, join
@@ -78,9 +78,9 @@ def _change(needs: str, tool: Sequence[str], *commands: Script) -> Item:
     return sh(FUNCTIONS, join([fixed("need"), needs, *tool]), *commands, timeout_s=INSTALL_TIMEOUT_S)
 
 
-def _lacks(results: Sequence[Mapping[str, Any]], advice: str) -> list[str]:
+def _lacks(results: Sequence[Mapping[str, Any]], advice: str) -> list[Lack]:
     """The advice where the tool is not there; one that is slow to say something may well be there."""
-    return [advice] if results and results[0].get("exit") else []
+    return [Lack(advice)] if results and results[0].get("exit") else []
 
 
 class _Python(Unweighed):
@@ -131,7 +131,7 @@ class Uv(_Python):
         """Whether there is uv, and what it says of each."""
         return [look(FUNCTIONS, join([*UV, fixed(">/dev/null")]), ASK_UV, *(join([fixed("ask"), pinned(wish)]) for wish in wishes))]
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """That there is none, else names and versions that no index has."""
         told = dict(block.partition("\n")[::2] for block in f"\n{output(results) or ''}".split("\n? ")[1:])
         return _lacks(results, UV_ADVICE) or [text for wish in wishes for text in _refused(wish, told.get(pinned(wish), ""))]
@@ -167,14 +167,14 @@ class Pip(_Python):
         """Whether there is pip, and what its indexes have."""
         return [look(join([*PIP, "--version", fixed(">/dev/null")]), fixed("cd /"), question(fixed("python3"), wishes))]
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """That there is none, else names and versions that no index has."""
         return _lacks(results, PIP_ADVICE) or against(wishes, output(results))
 
 
 def _refused(wish: Wish, said: str) -> list[str]:
     """What uv says against a wish; a hint tells of an index that it could not ask, or of another way."""
-    words = " ".join(said.replace("\u2570\u2500\u25b6", " ").split())
+    words = " ".join(said.split())
     if "hint:" in words:
         return []
     if NOT_FOUND.search(words):
@@ -240,6 +240,6 @@ class Cargo(Unweighed):
         """Whether there is cargo."""
         return [look(FUNCTIONS, join(CARGO))]
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """That there is none."""
         return _lacks(results, CARGO_ADVICE)

@@ -19,7 +19,7 @@ from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import python_env_scripts as scripts
-from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, Lack, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Flag, PathText, Text, wrong
 from albor_pipeline.resources.formats import matching
 from albor_pipeline.resources.package_index import against, against_files, simple, spelled
@@ -157,11 +157,11 @@ class PythonEnvKind(Convergent):
         asked = scripts.ask(fields.python, interpreter(fields), fields.index, fields.extra_index_url, wishes) if wishes else ()
         return [look(*scripts.find(fields.python), *asked)]
 
-    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """That there is none, else names and versions that no index, or no file of the folder of wheels, has."""
         folder, wishes = one.fields.wheels, self._wishes(one, observed)
         if results and results[0].get("exit"):
-            return str(results[0].get("stderr", "")).strip().splitlines()[-1:]
+            return [Lack(line) for line in str(results[0].get("stderr", "")).strip().splitlines()[-1:]]
         if folder is not None:
             return against_files(wishes, folder, [path.name for path in (one.root / folder).iterdir()])
         return against(wishes, output(results))

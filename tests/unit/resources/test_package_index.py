@@ -16,12 +16,12 @@ from wheels import index, wheel
 from albor_pipeline.agent.layout import Layout
 from albor_pipeline.agent.probe import Prober
 from albor_pipeline.model.observed import Observation
-from albor_pipeline.model.plan import Step
+from albor_pipeline.model.plan import Plan, Step
 from albor_pipeline.resources.base import Item
 from albor_pipeline.resources.package_index import against, against_files, simple
 from albor_pipeline.resources.package_manager import Wish
 from albor_pipeline.resources.package_user import PIP_ADVICE, UV_ADVICE
-from albor_pipeline.run.forecast import _asked
+from albor_pipeline.run.forecast import _asked, _waiting
 from albor_pipeline.run.session import Session
 
 NEW = Observation(False)
@@ -241,6 +241,17 @@ def test_it_is_asked_with_the_rights_that_it_is_installed_with(tmp_path: Path) -
     instance: Callable[[object], object] = lambda _key: made  # noqa: E731
     observer = SimpleNamespace(found=SimpleNamespace(infra={}), instance=instance)
     session = cast(Session, SimpleNamespace(observer=observer, fleet=SimpleNamespace(probe=probe)))
-    problems, _brought = _asked(session, "localhost", [cast(Step, SimpleNamespace(key=None))])
+    problems, _brought = _asked(session, "localhost", [cast(Step, SimpleNamespace(key=None))], ())
     assert [item.get("sudo") for item in asked] == [True]
     assert [problem.message for problem in problems] == [f"`it` on localhost: {PIP_ADVICE}"]
+
+
+def test_what_an_earlier_package_of_the_plan_may_bring_is_not_lacking() -> None:
+    def step(name: str, kind: str, *after: str) -> Step:
+        return cast(Step, SimpleNamespace(key=name, kind=kind, after=after))
+
+    steps = [step("apt", "package"), step("note", "file"), step("folder", "file", "note"), step("pip", "package", "link"),
+             step("env", "python_env", "pip"), step("alone", "python_env", "folder")]  # fmt: skip
+    plan = cast(Plan, SimpleNamespace(steps=[step("link", "file", "apt"), *steps]))
+    assert _waiting(plan, steps) == {"link", "pip", "env"}
+    assert _waiting(plan, steps[1:3]) == set(), "packages that are there bring nothing more"
