@@ -1,11 +1,16 @@
-"""Small wheels for tests that install Python packages without a network."""
+"""Small wheels, and an index of them, for tests that install Python packages without a network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 
@@ -24,6 +29,26 @@ def wheel(folder: Path, name: str, version: str, code: str = "", files: Mapping[
         for inside, text in {**held, f"{info}/RECORD": "\n".join([*rows, f"{info}/RECORD,,", ""])}.items():
             archive.writestr(inside, text)
     return path
+
+
+@contextmanager
+def index(folder: Path, *packages: Path) -> Iterator[str]:
+    """The address of a package index with these wheels."""
+    for path in packages:
+        page = folder / "simple" / path.name.partition("-")[0].replace("_", "-")
+        page.mkdir(parents=True, exist_ok=True)
+        (page / path.name).write_bytes(path.read_bytes())
+        with (page / "index.html").open("a") as links:
+            links.write(f'<a href="{path.name}">{path.name}</a>')
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_words: Any) -> None:
+            """Nothing is logged."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://someone:secret@127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
 
 
 def _digest(text: str) -> str:

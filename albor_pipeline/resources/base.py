@@ -91,6 +91,12 @@ class Brought:
     name: str = ""
 
 
+class Lack(str):
+    """What stands against converging until a package resource brings it: nothing where one of the plan does so before."""
+
+    __slots__ = ()
+
+
 class Described:
     """What kinds have in common that differ in nothing but their fields."""
 
@@ -173,11 +179,11 @@ class Convergent(Described, ABC):
     def remove(self, one: Instance) -> list[Item]:
         """The operations that take the thing away; nothing is left of it, and nothing else is touched."""
 
-    def forecasts(self, one: Instance) -> list[Item]:
+    def forecasts(self, one: Instance, observed: Observation) -> list[Item]:
         """Probe items that say whether converging can work at all; for `provision plan`."""
         return []
 
-    def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What the results of `forecasts` say against it, a sentence each."""
         return []
 

@@ -150,11 +150,11 @@ class GpuKind(Convergent):
         removed = _program(drivers.REMOVE, fields.gpu_backend, *drivers.toolkits(fields.gpu_backend, version or ""))
         return [limit, sh(removed, timeout_s=INSTALL_TIMEOUT_S)]
 
-    def forecasts(self, one: Instance) -> list[Item]:
+    def forecasts(self, one: Instance, observed: Observation) -> list[Item]:
         """What the package manager has of each thing that may have to be installed."""
         return [look(_program(drivers.KNOWN, want.version, want.what, *want.names)) for want in _wants(one.fields).values()]
 
-    def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """A sentence for each that no known package brings."""
         return [_said(seen) for seen in results if seen.get("exit") != 0]
 

@@ -144,13 +144,13 @@ class ModelKind(Convergent):
         """What was fetched, its record, and what was got of it; what is kept in `cache_dir` or was added by somebody stays."""
         return _removing(one, strict=False)
 
-    def forecasts(self, one: Instance) -> list[Item]:
+    def forecasts(self, one: Instance, observed: Observation) -> list[Item]:
         """Whether a path on the machine that it comes from is there."""
         source = one.fields.source or ""
         known = one.fields.state == ABSENT or ADDRESS.match(source) or HUB.fullmatch(source)
         return [] if known else [{"op": "sh", "script": str(_test(source)), "timeout_s": LOOK_TIMEOUT_S}]
 
-    def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[str]:
         """That it is not."""
         return [] if results and results[0].get("exit") == 0 else [f"there is no {one.fields.source} on this machine to take it from"]
 

@@ -110,13 +110,15 @@ class PackageKind(Convergent):
         """Those of the packages that are there; what was installed for their sake stays."""
         return [_manager(one).remove([wish.name for wish in _wishes(one)])]
 
-    def forecasts(self, one: Instance) -> list[Item]:
-        """Whether the manager is there and knows the packages and versions."""
-        return [] if one.fields.state == ABSENT else _manager(one).forecasts(_wishes(one))
+    def forecasts(self, one: Instance, observed: Observation) -> list[Item]:
+        """Whether the manager is there and knows the packages and versions of those that differ."""
+        wishes = self._lacking(one, observed)
+        return _manager(one).forecasts(wishes) if wishes else []
 
-    def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What it does not know."""
-        return [] if one.fields.state == ABSENT else _manager(one).forecast(_wishes(one), results)
+        wishes = self._lacking(one, observed)
+        return _manager(one).forecast(wishes, results) if wishes else []
 
     def weighs(self, one: Instance, observed: Observation) -> list[Item]:
         """What the manager says of the sizes of those that differ."""

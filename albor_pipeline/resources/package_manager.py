@@ -91,7 +91,7 @@ class Manager(Protocol):
     def forecasts(self, wishes: Sequence[Wish]) -> list[Item]:
         """Probe items that say whether they can be installed."""
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What the results of `forecasts` say against it."""
 
     def weighs(self, wishes: Sequence[Wish]) -> list[Item]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from albor_pipeline.resources.base import Item, look, sh
+from albor_pipeline.resources.base import Item, Lack, look, sh
+from albor_pipeline.resources.package_index import against, pinned, question, spelled
 from albor_pipeline.resources.package_manager import Installed, Seen, Unweighed, Wish, failure, output
 from albor_pipeline.resources.shell import Script, fixed, join
 
@@ -54,6 +55,21 @@ for name in sorted(found):
 # Debian's own Python refuses pip unless it is told so, which a resource with `provider: pip` does; what apt installed there stays as it is.
 PIP_READY = fixed("export PIP_BREAK_SYSTEM_PACKAGES=1\ncd /")
 PIP_USER = fixed('if [ "$(id -u)" = 0 ]; then set --; else set -- --user; fi')
+# One after the other, until an index cannot be reached; nothing is built. A refusal is told after `? ` and its wish.
+ASK_UV = fixed(
+    """\
+export UV_HTTP_TIMEOUT=5 UV_HTTP_RETRIES=0 UV_PYTHON_DOWNLOADS=never NO_COLOR=1
+reached=yes
+cd /
+ask() {
+  [ "$reached" = yes ] || return 0
+  said=$(printf '%s\\n' "$1" | uv pip compile --no-deps --no-build --no-header --color never - 2>&1 >/dev/null) && return 0
+  [ $? = 1 ] || reached=no
+  [ "$reached" = no ] || printf '? %s\\n%s\\n' "$1" "$said"
+}"""
+)
+NOT_FOUND = re.compile(r"Because \S+ was not found in the (?:package registry|provided package locations)")
+NO_VERSION = re.compile(r"Because (?:there (?:is|are) no versions? of|only) .* and you require ")
 RECORD = fixed('cat -- "${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}/.crates2.json" 2>/dev/null || exit 0')
 CRATE_ID = re.compile(r"(\S+) (\S+) \(([^)]*)\)")
 
@@ -62,13 +78,9 @@ def _change(needs: str, tool: Sequence[str], *commands: Script) -> Item:
     return sh(FUNCTIONS, join([fixed("need"), needs, *tool]), *commands, timeout_s=INSTALL_TIMEOUT_S)
 
 
-def _lacks(results: Sequence[Mapping[str, Any]], advice: str) -> list[str]:
-    return [advice] if output(results) is None else []
-
-
-def _spelled(name: str) -> str:
-    """The name of a Python distribution in the one spelling of PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _lacks(results: Sequence[Mapping[str, Any]], advice: str) -> list[Lack]:
+    """The advice where the tool is not there; one that is slow to say something may well be there."""
+    return [Lack(advice)] if results and results[0].get("exit") else []
 
 
 class _Python(Unweighed):
@@ -87,7 +99,7 @@ class _Python(Unweighed):
         return False
 
     def _found(self, names: Sequence[str], rows: Mapping[str, str]) -> Seen:
-        return Seen({name: Installed(rows[_spelled(name)]) for name in names if _spelled(name) in rows})
+        return Seen({name: Installed(rows[spelled(name)]) for name in names if spelled(name) in rows})
 
 
 class Uv(_Python):
@@ -103,25 +115,26 @@ class Uv(_Python):
         if text is None:
             return Seen({}, failure(results, "uv tool list"))
         rows = re.findall(r"^([A-Za-z0-9]\S*) v(\S+)", text, re.MULTILINE)
-        return self._found(names, {_spelled(name): version for name, version in rows})
+        return self._found(names, {spelled(name): version for name, version in rows})
 
     def install(self, wishes: Sequence[Wish], latest: bool, again: bool) -> Item:
         """One after the other; each gets an environment of its own."""
         words = ["uv", "tool", "install", "--quiet", *(["--reinstall"] if again else [])]
-        return _change(UV_ADVICE, UV, *(join([*words, _pinned(wish)]) for wish in wishes))
+        return _change(UV_ADVICE, UV, *(join([*words, pinned(wish)]) for wish in wishes))
 
     def remove(self, names: Sequence[str]) -> Item:
         """Those that are there."""
-        drops = (join([fixed("drop"), name, "uv", "tool", "uninstall", "--quiet", name]) for name in map(_spelled, names))
+        drops = (join([fixed("drop"), name, "uv", "tool", "uninstall", "--quiet", name]) for name in map(spelled, names))
         return _change(UV_ADVICE, UV, fixed("listed=$(uv tool list 2>/dev/null)"), *drops)
 
     def forecasts(self, wishes: Sequence[Wish]) -> list[Item]:
-        """Whether there is uv."""
-        return [look(FUNCTIONS, join(UV))]
+        """Whether there is uv, and what it says of each."""
+        return [look(FUNCTIONS, join([*UV, fixed(">/dev/null")]), ASK_UV, *(join([fixed("ask"), pinned(wish)]) for wish in wishes))]
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
-        """That there is none."""
-        return _lacks(results, UV_ADVICE)
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """That there is none, else names and versions that no index has."""
+        told = dict(block.partition("\n")[::2] for block in f"\n{output(results) or ''}".split("\n? ")[1:])
+        return _lacks(results, UV_ADVICE) or [text for wish in wishes for text in _refused(wish, told.get(pinned(wish), ""))]
 
 
 class Pip(_Python):
@@ -137,12 +150,12 @@ class Pip(_Python):
         if text is None:
             return Seen({}, failure(results, "python3"))
         rows = [row for row in map(str.split, text.splitlines()) if len(row) == 2]
-        return self._found(names, {_spelled(name): version for name, version in rows})
+        return self._found(names, {spelled(name): version for name, version in rows})
 
     def install(self, wishes: Sequence[Wish], latest: bool, again: bool) -> Item:
         """All at once, so that they fit one another."""
         words = [*PIP, "install", "--no-input", "--disable-pip-version-check", "--quiet", *(["--force-reinstall"] if again else [])]
-        command = join([*words, fixed('"$@"'), "--", *map(_pinned, wishes)])
+        command = join([*words, fixed('"$@"'), "--", *map(pinned, wishes)])
         return _change(PIP_ADVICE, (*PIP, "--version"), PIP_READY, PIP_USER, command)
 
     def remove(self, names: Sequence[str]) -> Item:
@@ -151,16 +164,22 @@ class Pip(_Python):
         return _change(PIP_ADVICE, (*PIP, "--version"), PIP_READY, command)
 
     def forecasts(self, wishes: Sequence[Wish]) -> list[Item]:
-        """Whether there is pip."""
-        return [look(join([*PIP, "--version"]))]
+        """Whether there is pip, and what its indexes have."""
+        return [look(join([*PIP, "--version", fixed(">/dev/null")]), fixed("cd /"), question(fixed("python3"), wishes))]
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
-        """That there is none."""
-        return _lacks(results, PIP_ADVICE)
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """That there is none, else names and versions that no index has."""
+        return _lacks(results, PIP_ADVICE) or against(wishes, output(results))
 
 
-def _pinned(wish: Wish) -> str:
-    return f"{wish.name}=={wish.version}" if wish.version else wish.name
+def _refused(wish: Wish, said: str) -> list[str]:
+    """What uv says against a wish; a hint tells of an index that it could not ask, or of another way."""
+    words = " ".join(said.split())
+    if "hint:" in words:
+        return []
+    if NOT_FOUND.search(words):
+        return [f"no package index has `{wish.name}`"]
+    return [f"no package index has version {wish.version} of `{wish.name}`"] if wish.version and NO_VERSION.search(words) else []
 
 
 class Cargo(Unweighed):
@@ -221,6 +240,6 @@ class Cargo(Unweighed):
         """Whether there is cargo."""
         return [look(FUNCTIONS, join(CARGO))]
 
-    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    def forecast(self, wishes: Sequence[Wish], results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """That there is none."""
         return _lacks(results, CARGO_ADVICE)

@@ -19,9 +19,11 @@ from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.addresses import shown
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import python_env_scripts as scripts
-from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, look, probe_error, sh
+from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, Lack, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Flag, PathText, Text, wrong
 from albor_pipeline.resources.formats import matching
+from albor_pipeline.resources.package_index import against, against_files, simple, spelled
+from albor_pipeline.resources.package_manager import Wish, output
 from albor_pipeline.resources.shell import Script, join
 
 INSTALL_TIMEOUT_S = 3600.0
@@ -148,14 +150,25 @@ class PythonEnvKind(Convergent):
         beside = (path, f"{path}.requirements.txt", f"{path}.constraints.txt")
         return [sh(*scripts.ours(path, LOCK)), *({"verb": "put", "path": each, "type": "absent"} for each in beside)]
 
-    def forecasts(self, one: Instance) -> list[Item]:
-        """Whether there is such a Python, and one that can make environments."""
-        return [look(*scripts.find(one.fields.python))]
+    def forecasts(self, one: Instance, observed: Observation) -> list[Item]:
+        """Whether there is such a Python, and one that can make environments; what its indexes have of simple requirements."""
+        fields: PythonEnv = one.fields
+        wishes = self._wishes(one, observed) if fields.wheels is None else []
+        asked = scripts.ask(fields.python, interpreter(fields), fields.index, fields.extra_index_url, wishes) if wishes else ()
+        return [look(*scripts.find(fields.python), *asked)]
 
-    def forecast(self, one: Instance, results: Sequence[Mapping[str, Any]]) -> list[str]:
-        """That there is none."""
-        said = str(results[0].get("stderr", "")).strip().splitlines() if results and results[0].get("exit") != 0 else []
-        return said[-1:]
+    def forecast(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """That there is none, else names and versions that no index, or no file of the folder of wheels, has."""
+        folder, wishes = one.fields.wheels, self._wishes(one, observed)
+        if results and results[0].get("exit"):
+            return [Lack(line) for line in str(results[0].get("stderr", "")).strip().splitlines()[-1:]]
+        if folder is not None:
+            return against_files(wishes, folder, [path.name for path in (one.root / folder).iterdir()])
+        return against(wishes, output(results))
+
+    def _wishes(self, one: Instance, observed: Observation) -> list[Wish]:
+        """What can be asked of an index, where something is to be installed."""
+        return simple(_requirements(one).decode("utf-8", "replace")) if self._is_made(one, observed) else []
 
     def brings(self, one: Instance, observed: Observation, results: Sequence[Mapping[str, Any]]) -> list[Brought]:
         """What pip installs, which it tells the size of to nobody; nothing where only checks are made."""
@@ -289,13 +302,8 @@ def _tried(values: Mapping[str, str], result: Mapping[str, Any]) -> Mapping[str,
     return {**values, name: said[-1] if said else "no answer"} if name else values
 
 
-def _name(dist: str) -> str:
-    """The name of a distribution in the one spelling of PEP 503."""
-    return re.sub(r"[-_.]+", "-", dist).lower()
-
-
 def _compared(locked: Mapping[str, str], installed: Mapping[str, Any]) -> str:
-    mine, theirs = ({_name(key): str(value) for key, value in each.items()} for each in (locked, installed))
+    mine, theirs = ({spelled(key): str(value) for key, value in each.items()} for each in (locked, installed))
     changed = [name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
     if not changed:
         return AS_LOCKED

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from albor_pipeline.resources.package_index import question
+from albor_pipeline.resources.package_manager import Wish
 from albor_pipeline.resources.shell import Script, fixed, join
 
 NO_IMPORT, NO_GPU = 3, 4
@@ -116,6 +118,13 @@ def indexes(index: str | None, extra: str | None) -> tuple[Script, ...]:
     if extra is not None:
         told += [join([fixed("set --"), extra]), fixed('export PIP_EXTRA_INDEX_URL="$1"')]
     return tuple(told)
+
+
+def ask(python: str, interpreter: str, index: str | None, extra: str | None, wishes: Sequence[Wish]) -> tuple[Script, ...]:
+    """After `find`: ask the indexes of wishes, by the pip of the environment that is there where its version is the wanted one."""
+    version = version_of(python)
+    own = (fixed("known=$python"), join([fixed("find_python"), version, interpreter]), fixed("python=${python:-$known}")) if version else ()
+    return *own, *indexes(index, extra), fixed('[ -n "$python" ] || exit 0'), question(fixed('"$python" -I'), wishes)
 
 
 def note(interpreter: str, path: str, asked: str) -> Script:

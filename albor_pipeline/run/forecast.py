@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from albor_pipeline.errors import Diagnostic
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.model.plan import Action, Plan, Step
+from albor_pipeline.model.resource import Key
 from albor_pipeline.plan.space import megabytes, short
-from albor_pipeline.resources.base import Brought, Convergent, Instance
+from albor_pipeline.resources.base import Brought, Instance, Lack
 from albor_pipeline.resources.registry import convergent
 from albor_pipeline.run.observe import rightful
 from albor_pipeline.run.session import Session
@@ -27,7 +28,7 @@ def forecast(session: Session, plan: Plan) -> tuple[list[str], list[Diagnostic]]
         if agent is None:
             continue
         steps = [step for step in plan.steps if step.key.machine == machine and step.kind != "task" and step.action in ASKED]
-        cannot, brought = _asked(session, machine, steps)
+        cannot, brought = _asked(session, machine, steps, _waiting(plan, steps))
         room, of_space = _room(session, machine, steps, brought)
         problems += cannot + of_space
         free = agent.hello.get("disk_free_bytes")
@@ -36,8 +37,19 @@ def forecast(session: Session, plan: Plan) -> tuple[list[str], list[Diagnostic]]
     return told, problems
 
 
-def _asked(session: Session, machine: str, steps: Sequence[Step]) -> tuple[list[Diagnostic], list[list[Brought]]]:
-    """What stands against the steps, and what each of them would bring."""
+def _waiting(plan: Plan, steps: Sequence[Step]) -> set[Key]:
+    """What comes after packages that are among these steps, which may bring what it needs."""
+    packages = {step.key for step in steps if step.kind == "package"}
+    waiting: set[Key] = set()
+    while more := {step.key for step in plan.steps if step.key not in waiting and not (packages | waiting).isdisjoint(step.after)}:
+        waiting |= more
+    return waiting
+
+
+def _asked(
+    session: Session, machine: str, steps: Sequence[Step], waiting: Collection[Key]
+) -> tuple[list[Diagnostic], list[list[Brought]]]:
+    """What stands against the steps, and what each of them would bring; what packages may yet bring is no fault of what waits for them."""
     assert session.observer is not None
     seen = session.observer.found.infra
     asked = []
@@ -45,21 +57,22 @@ def _asked(session: Session, machine: str, steps: Sequence[Step]) -> tuple[list[
         one = session.observer.instance(step.key)
         kind = convergent(one.resource.kind)
         observed = seen.get(step.key, Observation(False))
-        asked.append((kind, one, observed, kind.forecasts(one), rightful(one, kind.weighs(one, observed))))
+        forecasts, weighs = (rightful(one, items) for items in (kind.forecasts(one, observed), kind.weighs(one, observed)))
+        asked.append((step.key, kind, one, observed, forecasts, weighs))
     items = [item for *_of, forecasts, weighs in asked for item in (*forecasts, *weighs)]
     results = iter(session.fleet.probe(machine, items) if items else ())
     problems: list[Diagnostic] = []
     brought = []
-    for kind, one, observed, forecasts, weighs in asked:
-        problems += _judged(kind, one, [next(results) for _item in forecasts])
+    for key, kind, one, observed, forecasts, weighs in asked:
+        answers = [next(results) for _item in forecasts]
+        said = kind.forecast(one, observed, answers) if answers else []
+        problems += [_problem(one, text) for text in said if not isinstance(text, Lack) or key not in waiting]
         brought.append(kind.brings(one, observed, [next(results) for _item in weighs]))
     return problems, brought
 
 
-def _judged(kind: Convergent, one: Instance, answers: Sequence[Mapping[str, Any]]) -> list[Diagnostic]:
-    said = kind.forecast(one, answers) if answers else []
-    name = f"`{one.resource.id}` on {one.machine.name}"
-    return [Diagnostic("error", "cannot-converge", f"{name}: {text}", one.resource.span) for text in said]
+def _problem(one: Instance, text: str) -> Diagnostic:
+    return Diagnostic("error", "cannot-converge", f"`{one.resource.id}` on {one.machine.name}: {text}", one.resource.span)
 
 
 def _room(

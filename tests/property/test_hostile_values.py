@@ -60,7 +60,8 @@ def arrives(root: Path, field: str, fields: dict[str, Any], value: str) -> bool 
         one = Instance(manifest.resources["it"], manifest.machines["localhost"], root)
         kind = convergent(one.resource.kind)
         kind.wanted(one)
-        operations = [*kind.converge(one, Observation(False)), *kind.remove(one), *kind.probes(one), *kind.forecasts(one)]
+        new = Observation(False)
+        operations = [*kind.converge(one, new), *kind.remove(one), *kind.probes(one), *kind.forecasts(one, new)]
     except ManifestError:
         return None
     seen = root / "seen"

@@ -108,7 +108,7 @@ def test_a_version_of_a_driver_arrives_or_is_refused(field: str, text: str, tmp_
     tool = tmp_path / "apt-cache"
     tool.write_text(f"#!/bin/sh\necho \"$2\" >> {told}\n")
     tool.chmod(0o755)
-    script = "".join(item["script"] for item in GpuKind().forecasts(one))
+    script = "".join(item["script"] for item in GpuKind().forecasts(one, Observation(False)))
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["/bin/sh", "-c", script], capture_output=True, cwd=tmp_path, env=env, check=False)
     assert not (tmp_path / "pwned").exists()

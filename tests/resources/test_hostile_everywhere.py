@@ -57,6 +57,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "user.home": ("/home/{}", {}),
     "user.ssh_authorized_keys": ("ssh-rsa AAAA {}", {}),
     "docker.command": ("run {quoted}", {}),
+    "python_env.requirements": ("{} @ https://x/y", {}),  # an index is asked only of what is a name and a version
     "docker.environment": ("A={}", {}),
     "docker.volumes": ("{}:/data", {}),
     "model.name": ("{}", {"path": None}),
@@ -109,7 +110,7 @@ def operations(root: Path, where: str, word: str) -> list[Any]:
     how = KINDS[kind]
     assert isinstance(how, Convergent)
     new = Observation(False)
-    return [how.wanted(one), *how.probes(one), *how.converge(one, new), *how.again(one, new), *how.remove(one), *how.forecasts(one)]
+    return [how.wanted(one), *how.probes(one), *how.converge(one, new), *how.again(one, new), *how.remove(one), *how.forecasts(one, new)]
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -38,6 +38,11 @@ def test_an_environment_and_a_model_are_made_left_alone_healed_and_destroyed(mak
     model = "type: model, machine: lambda, name: tiny, source: ann/tiny, format: gguf, quantization: q4_k_m, owner: daemon"
     file = "type: model, machine: lambda, name: other, path: /srv/models/other.gguf, source: /srv/models/tiny.gguf, depends_on: [tiny]"
     project.tasks(f"env: {{{env}}}\ntiny: {{{model}, path: /srv/models/tiny.gguf}}\nother: {{{file}}}\n")
+    project.tasks(f"env: {{{env.replace('tiny==1.0', 'tiny==3, absent')}}}\ntiny: {{{model}, path: /srv/models/tiny.gguf}}\n")
+    said = project.run("provision", "plan")
+    told = ("is version 3 of `tiny`: there is 1.0, 1.1\n", "is `absent`\n")
+    assert said.exit == 1 and [text for text in told if f"`env` on lambda: no file in `wheels` {text}" not in said.err] == [], said
+    project.tasks(f"env: {{{env}}}\ntiny: {{{model}, path: /srv/models/tiny.gguf}}\nother: {{{file}}}\n")
     said = project.run("apply", "--yes")
     assert said.exit == 0, said
     assert box.do("stat -c %U /srv/models/tiny.gguf; cmp /srv/models/tiny.gguf /srv/models/other.gguf").strip() == "daemon"

@@ -129,6 +129,26 @@ def test_what_cannot_be_meant_changes_nothing_and_says_why(make: Make, debs: Deb
     assert [debs.installed(name) for name in ("bed-one", "bed-two", "bed-three")] == ["ii 1.0", "", "ii 1.0"]
 
 
+def test_pip_and_the_pip_that_python_brings_are_asked_before_anything_is_made(make: Make, pip: Path) -> None:
+    wheel(pip, "bed_wheel", "1.0")
+    project = packages(make(), one="provider: pip, packages: [bed-wheel, bed-none]", two="provider: pip, packages: [bed_wheel==3]")
+    said = project.run("provision", "plan")
+    assert said.exit == 1 and "2 to converge, 2 that cannot" in said.err, said
+    assert "`one` on lambda: no package index has `bed-none`\n" in said.err, said
+    assert "`two` on lambda: no package index has version 3 of `bed_wheel` for this Python: there is 1.0\n" in said.err, said
+
+
+def test_what_a_package_of_the_same_plan_may_bring_is_not_lacking(make: Make, debs: Debs, box: Machine) -> None:
+    debs.offer("bed-one", "1.0")
+    box.do("apt-get -qq update")
+    lacking = {"pip": "provider: pip, packages: [wheel]", "uv": "provider: uv, packages: [ruff]"}
+    said = packages(make(), one="provider: apt, packages: [bed-one]", **lacking).run("provision", "plan")
+    assert said.exit == 1 and "3 to converge, 2 that cannot" in said.err and "`pip` on lambda: python3 has no pip here" in said.err, said
+    waiting = {name: f"{fields}, depends_on: [one]" for name, fields in lacking.items()}
+    said = packages(make(), one="provider: apt, packages: [bed-one]", **waiting).run("provision", "plan")
+    assert said.exit == 0 and "3 to converge, 0 that cannot" in said.err, said
+
+
 def test_packages_that_do_not_fit_are_told_before_and_what_two_need_counts_once(make: Make, debs: Debs, box: Machine) -> None:
     room = int(box.do("df --output=avail -k /usr | tail -1"))
     debs.offer("bed-base", "1.0", f"Installed-Size: {room * 6 // 10}")

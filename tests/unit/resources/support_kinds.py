@@ -60,7 +60,8 @@ class Bench:
 
     def says(self) -> list[str]:
         """What stands against converging it."""
-        return self.kind.forecast(self.one, self._look(self.kind.forecasts(self.one)))
+        seen = self.seen
+        return self.kind.forecast(self.one, seen, self._look(self.kind.forecasts(self.one, seen)))
 
     def brings(self) -> dict[str, int | None]:
         """How many bytes converging would put where."""

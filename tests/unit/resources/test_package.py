@@ -16,6 +16,7 @@ from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources.package_apt import Apt
 
+NEW = Observation(False)
 POLICY = """\
 jq:
   Installed: (none)
@@ -44,7 +45,7 @@ def test_any_number_of_resources_asks_one_question(tmp_path: Path, provider: str
 def test_packages_and_versions_that_no_source_has_are_told_before(tmp_path: Path) -> None:
     def against(**fields: object) -> list[str]:
         made = Bench(tmp_path, "package", {"provider": "apt", **fields})
-        return made.kind.forecast(made.one, [{"exit": 0, "stdout": POLICY}])
+        return made.kind.forecast(made.one, NEW, [{"exit": 0, "stdout": POLICY}])
 
     assert against(packages=["jq"]) == against(packages=["jq"], version="1.6-2.1") == against(packages=["jq=1.6*"]) == []
     assert against(packages=["jq"], version="1.7") == [
@@ -55,14 +56,14 @@ def test_packages_and_versions_that_no_source_has_are_told_before(tmp_path: Path
     ]  # fmt: skip
     assert against(packages=["htop"], state="absent") == []
     made = Bench(tmp_path, "package", {"provider": "apt", "packages": ["jq"]})
-    assert made.kind.forecast(made.one, [{"exit": 0, "stdout": ""}]) == [], "lists that were never fetched say nothing"
-    assert made.kind.forecast(made.one, [{"exit": 127, "stdout": ""}])[0].startswith("there is no apt-get on this machine")
+    assert made.kind.forecast(made.one, NEW, [{"exit": 0, "stdout": ""}]) == [], "lists that were never fetched say nothing"
+    assert made.kind.forecast(made.one, NEW, [{"exit": 127, "stdout": ""}])[0].startswith("there is no apt-get on this machine")
 
 
 def test_a_manager_that_is_not_there_is_told_before(tmp_path: Path) -> None:
     for provider in ("uv", "cargo"):
         made = Bench(tmp_path, "package", {"provider": provider, "packages": ["ruff"]})
-        said = made.kind.forecast(made.one, [{"exit": 127, "stdout": ""}])
+        said = made.kind.forecast(made.one, NEW, [{"exit": 127, "stdout": ""}])
         assert said[0].startswith(f"{provider} is not installed here: add a package resource for it")
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support_kinds import Bench
-from wheels import wheel
+from wheels import index, wheel
 
 from albor_pipeline.errors import ManifestError
 from albor_pipeline.model.observed import Observation
@@ -32,25 +27,6 @@ class cuda:
 
 def bench(root: Path, fields: dict[str, Any], **how: Any) -> Bench:
     return Bench(root, "python_env", fields, **how)
-
-
-@contextmanager
-def index(folder: Path, *packages: Path) -> Iterator[str]:
-    """The address of a package index with these wheels."""
-    for path in packages:
-        page = folder / "simple" / path.name.partition("-")[0].replace("_", "-")
-        page.mkdir(parents=True)
-        (page / path.name).write_bytes(path.read_bytes())
-        (page / "index.html").write_text(f'<a href="{path.name}">{path.name}</a>')
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_words: Any) -> None:
-            """Nothing is logged."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://someone:secret@127.0.0.1:{server.server_port}/simple"
-        server.shutdown()
 
 
 @pytest.mark.slow
