@@ -21,6 +21,7 @@ from albor_pipeline.resources.formats import NetworkAddress, Port, matching
 from albor_pipeline.resources.shell import Script, fixed
 
 NONE = "none"
+EVERYBODY = ("0.0.0.0/0", "::/0")
 UFW, NFT = Script("if command -v ufw >/dev/null; then"), Script("elif command -v nft >/dev/null; then")
 NEITHER, END = Script("else"), Script("fi")
 Comment = Annotated[
@@ -28,10 +29,11 @@ Comment = Annotated[
 ]
 
 
-def _not_everybody(value: Any) -> Any:
-    if isinstance(value, str) and value.endswith("/0"):
+def _everybody(value: Any) -> Any:
+    """0.0.0.0/0 as it is meant: a rule about IPv4 alone would let IPv6 do what it forbids. Other networks of all are mistakes."""
+    if isinstance(value, str) and value.endswith("/0") and value not in EVERYBODY:
         raise wrong("an address or a part of all; for everybody leave it out, or write `any`")
-    return value
+    return firewall.ANY if value in EVERYBODY else value
 
 
 class Network(Fields):
@@ -45,9 +47,9 @@ class Network(Fields):
     ] = "allow"
     from_: Annotated[
         NetworkAddress | None,
-        BeforeValidator(_not_everybody),
+        BeforeValidator(_everybody),
         CONTENT,
-        Field(alias="from", description="the address or the network it is about"),
+        Field(alias="from", description="the address or the network it is about; 0.0.0.0/0 is everybody, as `any`"),
     ] = None
     name: Annotated[Comment | None, CONTENT, Field(description="a comment at the rule")] = None
     description: Annotated[str, DOC, Field(description="a sentence for readers")] = ""

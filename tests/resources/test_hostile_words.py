@@ -142,7 +142,7 @@ def test_a_hostile_word_arrives_as_it_is_or_is_refused(machine: Machine, place: 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(word=st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Zl", "Zp", "Zs"]), min_size=1, max_size=40))
 def test_any_word_arrives_as_it_is(machine: Machine, place: str, word: str) -> None:
-    if place == "mount.path" and set(word) <= {".", "/"}:
+    if "{{" in word or (place == "mount.path" and set(word) <= {".", "/"}):  # a template, and the folder itself
         return
     PLACES[place](machine, word.replace(":", "-") if place == "user.shell" else word.replace("//", "/-").replace("/", "-"))
 

@@ -64,3 +64,11 @@ def test_an_include_brings_its_checks_its_moves_and_its_secrets(folder: Folder) 
 def test_a_key_of_a_source_or_of_secrets_that_does_nothing_is_refused(folder: Folder, text: str, key: str) -> None:
     found = folder.manifest(f"{text}\n").says()
     assert f"error[not-supported]: `{key}` is not supported yet" in found and found.count("error[") == 1
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0"])
+def test_the_network_of_all_addresses_is_everybody(folder: Folder, text: str) -> None:
+    """As manifests of forjar have it; a part of all that covers all is a mistake."""
+    rule = "resources: {{r: {{type: network, port: 22, from: '{}'}}}}\n"
+    assert folder.manifest(rule.format(text)).load().resources["r"].fields.from_ == "any"
+    assert "must be an address or a part of all" in folder.manifest(rule.format("10.0.0.0/0")).says()
