@@ -17,8 +17,8 @@ MACHINE = frozenset(
 )
 POLICY = frozenset(
     (
-        "tripwire", "lock_file", "serial", "max_fail_percentage", "ssh_retries", "convergence_budget",
-        "snapshot_generations", "security_gate", "logs",
+        "tripwire", "lock_file", "serial", "max_fail_percentage", "convergence_budget", "snapshot_generations",
+        "security_gate", "logs",
     )
 )  # fmt: skip
 RESOURCE = frozenset(("store",))

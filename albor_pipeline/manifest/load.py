@@ -126,6 +126,7 @@ class _Loader:
         machines = self._machines(root, scope)
         scope.machines = machines
         policy = self._policy(root, scope)
+        machines = scope.machines = {name: replace(machine, connects=policy.connects) for name, machine in machines.items()}
         resources = self._resources(root, scope)
         check_paths(resources, machines, policy, self._problems)
         outputs = self._outputs(root, scope)
@@ -249,4 +250,5 @@ def _policy(fields: PolicyFields) -> Policy:
         pre_apply=fields.pre_apply, post_apply=fields.post_apply,
         on_success=fields.notify.on_success, on_failure=fields.notify.on_failure, on_drift=fields.notify.on_drift,
         deny_paths=fields.deny_paths,
+        connects=None if fields.ssh_retries is None else min(4, max(1, fields.ssh_retries)),
     )  # fmt: skip

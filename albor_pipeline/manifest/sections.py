@@ -156,7 +156,10 @@ class PolicyFields(Fields):
         BeforeValidator(_percentage, json_schema_input_type=Count),
         Field(description="the share of failures in a batch that ends the run"),
     ] = None
-    ssh_retries: Annotated[Count, Field(description="how many attempts to connect")] = 1
+    ssh_retries: Annotated[
+        Count | None,
+        Field(description="how often a connection is tried, 1 to 4 times; else as the SSH configuration's `ConnectionAttempts` says"),
+    ] = None
     convergence_budget: Annotated[Seconds | None, Field(description="the time that a run may take")] = None
     snapshot_generations: Annotated[Count | None, Field(description="how many earlier states are kept")] = None
     security_gate: Annotated[

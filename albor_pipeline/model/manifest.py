@@ -48,6 +48,7 @@ class Machine:
     """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote).
 
     `slots` holds only what is declared (gpu, cpu, memory_bytes); for the rest what the machine says it has counts.
+    `connects` is how often a connection is tried, None as the SSH configuration says.
     `not_yet` is what is declared and has no effect in this version: a plan that needs the machine is refused with it.
     """
 
@@ -66,6 +67,7 @@ class Machine:
     transport: str | None = None
     direct: bool = False
     forward_agent: bool = False
+    connects: int | None = None
     roles: tuple[str, ...] = ()
     span: Span | None = None
     not_yet: tuple[Diagnostic, ...] = field(default=(), repr=False)
@@ -88,6 +90,7 @@ class Policy:
     fails_unreachable: bool = False
     max_parallel: int | None = None
     drift: str = "heal"
+    connects: int | None = None
     pre_apply: str | None = None
     post_apply: str | None = None
     on_success: str | None = None

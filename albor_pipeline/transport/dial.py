@@ -16,6 +16,7 @@ from albor_pipeline.transport.knownhosts import check, recorded
 from albor_pipeline.transport.sshconfig import Hop
 
 LOGIN_S = 20.0
+CONNECT_PAUSE_S = 1.0  # as OpenSSH waits between its attempts
 
 
 class Dialled:
@@ -53,11 +54,21 @@ class Dialled:
 
             line = ProxyCommand(hop.proxy_command)
         else:
-            line = _connect(hop)
+            line = self._reach(hop)
         self._sockets.append(line)
         if self._closed:
             line.close()
         return line
+
+    def _reach(self, hop: Hop) -> socket.socket:
+        """A socket to the hop, tried again each second as often as it says."""
+        for _attempt in range(hop.connects - 1):
+            with suppress(Unusable):
+                return _connect(hop)
+            time.sleep(CONNECT_PAUSE_S)
+            if self._closed:
+                break
+        return _connect(hop)
 
     def _forward(self, hop: Hop) -> Any:
         from paramiko import SSHException

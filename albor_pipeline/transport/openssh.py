@@ -86,6 +86,7 @@ def words(program: str, hops: Sequence[Hop], *, forward_agent: bool = False) -> 
     options = {
         **_options(last),
         "ConnectTimeout": f"{max(1, round(last.connect_s))}",
+        "ConnectionAttempts": str(last.connects),
         "ForwardAgent": "yes" if forward_agent else "no",
         "IdentitiesOnly": "yes" if last.only_these_keys else "no",
         "UserKnownHostsFile": " ".join(_quoted(str(Path(file).expanduser())) for file in last.known_hosts),

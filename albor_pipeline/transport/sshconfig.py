@@ -36,6 +36,7 @@ class Hop:
     only_these_keys: bool
     known_hosts: tuple[str, ...]
     connect_s: float = CONNECT_S
+    connects: int = 1
     proxy_command: str | None = None
 
     @property
@@ -49,7 +50,7 @@ def route(machine: Machine, root: str) -> list[Hop]:
 
     The environment's ALBOR_SSH_CONFIG names a file that is read in place of the user's and the system's.
     """
-    given: dict[str, Any] = {"port": machine.port, "user": machine.user, "jump": machine.jump}
+    given: dict[str, Any] = {"port": machine.port, "user": machine.user, "jump": machine.jump, "connects": machine.connects}
     if machine.ssh_key is not None:
         key = Path(root, Path(machine.ssh_key).expanduser())
         if not key.is_file():
@@ -70,6 +71,7 @@ def _way(config: Any, name: str, given: Mapping[str, Any], through: list[str]) -
         return [hop]
     *before, last = jumps.split(",")
     host, settings = _parse(last.strip())
+    settings["connects"] = given["connects"]
     if before:
         settings["jump"] = ",".join(before)
     return [*_way(config, host, settings, [*through, name]), hop]
@@ -101,6 +103,7 @@ def _hop(found: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> Hop:
         only_these_keys=bool(given.get("key")) or str(found.get("identitiesonly", "")).lower() == "yes",
         known_hosts=tuple(files),
         connect_s=float(_number(found.get("connecttimeout")) or CONNECT_S),
+        connects=given.get("connects") or _number(found.get("connectionattempts")) or 1,
         proxy_command=str(command) if command and str(command).lower() != "none" else None,
     )
 

@@ -171,6 +171,19 @@ def test_a_machine_that_is_off_leaves_the_others_planned(project: Project, netwo
     assert said.exit == 6 and "2 done" in said.out, said
 
 
+def test_a_machine_that_is_still_starting_is_tried_as_often_as_the_policy_says(project: Project, network: Network) -> None:
+    box = network.add("lambda")
+    box.stop()
+    project.manifest(PLAIN, HEAD)
+    assert project.run("plan").exit == 6
+    project.manifest(PLAIN, f"{HEAD}policy: {{ssh_retries: 4}}\n")
+    process = project.start("plan")
+    time.sleep(1.5)  # past the first attempt; there are three more, a second apart
+    assert process.poll() is None
+    box.start()
+    assert project.end(process).exit == 0
+
+
 def test_provisioning_leaves_a_machine_that_is_off_for_later(project: Project, network: Network) -> None:
     network.add("lambda")
     network.add("intel").stop()

@@ -25,9 +25,9 @@ plain:
   resource_group: simple
   tags: [easy]
 """
-HEAD = "policy: { ssh_retries: 3, tripwire: true }\n"
+HEAD = "policy: { serial: 3, tripwire: true }\n"
 POLICY = {
-    "tripwire": "false", "lock_file": "false", "serial": "2", "max_fail_percentage": "10", "ssh_retries": "3",
+    "tripwire": "false", "lock_file": "false", "serial": "2", "max_fail_percentage": "10",
     "convergence_budget": "60", "snapshot_generations": "3", "security_gate": "high", "logs": "{keep_runs: 3}",
 }  # fmt: skip
 MACHINE = {
@@ -48,12 +48,12 @@ TASK = {
 def test_validate_accepts_what_plan_refuses_with_every_place(project: Project) -> None:
     project.manifest(MIXED, HEAD).says("validate", out="OK: tale (1 machine, 3 resources)")
     said = """
-        error[not-supported]: `ssh_retries` is not supported yet
+        error[not-supported]: `serial` is not supported yet
          --> manifests/albor.yaml:3:11
           |
         2 | name: tale
-        3 | policy: {{ ssh_retries: 3, tripwire: true }}
-          |           ^^^^^^^^^^^ in the policy
+        3 | policy: {{ serial: 3, tripwire: true }}
+          |           ^^^^^^ in the policy
 
         error[not-supported]: type `pepita` is read and never brought about here
          --> manifests/albor.yaml:6:11

@@ -85,9 +85,10 @@ def test_a_way_in_a_circle_is_named(config: Path, tmp_path: Path) -> None:
 
 
 def test_an_alias_for_the_key_a_time_limit_and_a_program_in_between_count(config: Path, tmp_path: Path) -> None:
-    config.write_text("Host box\n HostKeyAlias known\n Port 2222\n ConnectTimeout 3\n ProxyCommand nc %h %p\n")
+    config.write_text("Host box\n HostKeyAlias known\n Port 2222\n ConnectTimeout 3\n ConnectionAttempts 7\n ProxyCommand nc %h %p\n")
     hop = only(BOX, tmp_path)
-    assert (hop.key_name, hop.connect_s, hop.proxy_command) == ("known", 3.0, "nc box 2222")
+    assert (hop.key_name, hop.connect_s, hop.connects, hop.proxy_command) == ("known", 3.0, 7, "nc box 2222")
+    assert only(replace(BOX, connects=2), tmp_path).connects == 2
 
 
 def test_a_condition_that_is_a_program_counts_and_is_loaded_for_only_where_there_is_one(config: Path) -> None:
@@ -159,6 +160,7 @@ def test_the_second_connection_goes_where_the_first_goes_and_believes_the_same_f
     key, hosts = tmp_path / "a key 100%", tmp_path / "my hosts 5%"
     key.write_text("")
     lines = ["HostName 10.0.0.9", "Port 2222", "User ann", f'IdentityFile "{key}"', "IdentitiesOnly yes", "ConnectTimeout 3"]
+    lines += ["ConnectionAttempts 3"]
     config.write_text("\n ".join(["Host box", *lines]) + "\n")
     found = understood(openssh.words("ssh", route(replace(BOX, known_hosts=str(hosts)), str(tmp_path))))
     wanted = {
@@ -166,6 +168,7 @@ def test_the_second_connection_goes_where_the_first_goes_and_believes_the_same_f
         "userknownhostsfile": f"{hosts} /etc/ssh/ssh_known_hosts", "globalknownhostsfile": "/dev/null", "stricthostkeychecking": "true",
         "batchmode": "yes", "connecttimeout": "3", "controlmaster": "false", "updatehostkeys": "false", "verifyhostkeydns": "false",
         "forwardagent": "no", "clearallforwardings": "yes", "serveraliveinterval": "15", "serveralivecountmax": "2", "requesttty": "false",
+        "connectionattempts": "3",
     }  # fmt: skip
     assert {name: found.get(name) for name in wanted} == wanted
     assert found["identityfile"].replace("%%", "%") == str(key)
