@@ -160,6 +160,15 @@ def test_equal_runs_write_equal_bytes_and_learn(data: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.torch
+def test_rivals_without_a_text_are_refused_before_training(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/empty.py").write_text("")
+    with pytest.raises(StageError, match=r"rivals.val_text: .*text holds no text to compare with"):
+        pretrain(settings(data, tmp_path / "out", rivals={"val_text": str(tmp_path / "text")}), tmp_path / "run")
+    assert not (tmp_path / "run/metrics.jsonl").exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.torch
 def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path) -> None:
     """ALB-038, ALB-086, ALB-097: start weights were saved, as vectors, without the tied head."""
     import safetensors.torch
