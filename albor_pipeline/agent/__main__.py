@@ -72,12 +72,13 @@ def main(words: list[str]) -> int:
 
 
 def _way_out(workdir: str, error: OSError) -> str:
-    import getpass
     import shlex
+
+    from albor_pipeline.agent.files import owner
 
     if error.errno not in (errno.EACCES, errno.EPERM):
         return "mend that, or give the machine another `workdir`"
-    make = shlex.join(["sudo", "install", "-d", "-o", getpass.getuser(), workdir])
+    make = shlex.join(["sudo", "install", "-d", "-o", owner(os.geteuid()), workdir])
     return "make it there once: %s, or give the machine a `workdir` that its user may write" % make
 
 

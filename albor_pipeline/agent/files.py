@@ -40,7 +40,7 @@ def stat(path: str, digest: Callable[[str, os.stat_result], str]) -> dict[str, A
         "found": True,
         "type": kind,
         "mode": "%04o" % (info.st_mode & 0o7777),
-        "owner": _owner(info.st_uid),
+        "owner": owner(info.st_uid),
         "group": _group(info.st_gid),
         "size_bytes": info.st_size,
         "target": os.readlink(path) if kind == "link" else None,
@@ -48,7 +48,8 @@ def stat(path: str, digest: Callable[[str, os.stat_result], str]) -> dict[str, A
     }
 
 
-def _owner(number: int) -> str:
+def owner(number: int) -> str:
+    """The name of a user, the number where it has none."""
     import pwd
 
     try:
