@@ -91,7 +91,7 @@ def test_bytes_that_nobody_recorded_are_not_overwritten_without_a_yes(project: P
     project.chain().does("apply")
     what = f"output count.txt modified: recorded blake3:{digest_bytes(TWO)[:8]}, found blake3:{digest_bytes(MINE)[:8]}"
     project.file("count.txt", "mine\n").says("apply", exit=1, err=f"""
-        error[needs-yes]: this would overwrite or destroy what is there: count: {what}
+        error[needs-yes]: this would overwrite or destroy what is there: count@localhost: {what}
           = without a terminal that needs --yes; task outputs are kept aside in .albor/kept/ first
     """)
     project.holds("count.txt", "mine\n")
