@@ -91,7 +91,7 @@ class Box:
             "AuthorizedKeysFile": self.folder / "authorized_keys", "PasswordAuthentication": "no", "PidFile": self.folder / "pid",
             "KbdInteractiveAuthentication": "no", "PermitRootLogin": "yes", "MaxStartups": "100", "AllowTcpForwarding": "yes",
             "Subsystem": "sftp internal-sftp",
-            "SetEnv": f"HOME={self.home} PATH={self.path} XDG_CACHE_HOME={self.home}/.cache",
+            "SetEnv": f"HOME={self.home} PATH={self.path} XDG_CACHE_HOME={self.home}/.cache ALBOR_TEST_SLOTS={self.home}/none",
         }  # fmt: skip
         config = self.folder / "sshd_config"
         config.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))

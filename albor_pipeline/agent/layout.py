@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -121,9 +122,12 @@ def unlink(path: str) -> None:
         pass
 
 
-def lock_file(path: str, wait_s: float) -> int | None:
-    """A descriptor that holds the flock of a file, made where it is not there; None when another holds it all that time."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def lock_file(path: str, wait_s: float, shared: bool = False) -> int | None:
+    """A descriptor that holds the flock of a file, made where it is not there; None when another holds it all that time.
+
+    `shared`: the file may be another account's.
+    """
+    descriptor = _open_shared(path) if shared else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -137,6 +141,13 @@ def lock_file(path: str, wait_s: float) -> int | None:
         except OSError:
             os.close(descriptor)
             raise
+
+
+def _open_shared(path: str) -> int:
+    """Reading is all that a lock takes; a file of another account in a sticky folder may not even be opened as one to be made."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def read_bytes(path: str, limit: int = 64 << 20) -> bytes | None:

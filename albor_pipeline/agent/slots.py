@@ -1,15 +1,19 @@
-"""Slots: what running attempts take of this machine, whatever pipeline and workdir they belong to. Starts nothing, waits for nobody.
+"""Slots: what running attempts take of this machine, whatever pipeline, workdir and account they are of. Starts nothing, waits for nobody.
 
-    <cache folder of the user>/slots/<machine id>/    .lock    <token>: folder, resource, run, since, gpu (ids), cpu, memory_bytes
+    /run/lock/albor-slots/<machine id>/    .lock    <token>: folder, resource, run, since, gpu (ids), cpu, memory_bytes
 
+All accounts write there, each takes away only what is its own; a machine without such a folder has one in the cache of each account.
 A record is written under the flock of `.lock`, before its attempt's folder has its name, and its own flock is held by
-the supervisor. It counts while that lock is held, or while processes of an attempt live whose supervisor was killed.
+the supervisor. It counts while that lock is held, or while processes of an attempt live whose supervisor was killed and whose
+folder this account may read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import stat
 
 from albor_pipeline.agent import attempts, facts, liveness
 from albor_pipeline.agent.layout import Layout, lock_file, read_json, to_json, unlink, utc, write_all
@@ -23,6 +27,8 @@ KINDS = ("gpu", "cpu", "memory_bytes")
 NAMES = {"gpu": "GPU", "cpu": "cpu slots", "memory_bytes": "bytes of memory"}
 DEFAULT = {"gpu": 0, "cpu": 1, "memory_bytes": 0}
 LOCK_WAIT_S = 10.0
+SHARED = "/run/lock"
+OPEN_TO_ALL = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 
 
 class Seat:
@@ -39,8 +45,30 @@ class Seat:
         os.close(self._descriptor)
 
 
-def folder(layout: Layout) -> str:
-    """Where the records of this machine are: with the user's cache, or with the workdir where locks in the cache prove nothing."""
+def folders(layout: Layout) -> list[str]:
+    """Where records of this machine are, new ones in the first; the account's own folder counts too: older agents know no other."""
+    shared, own = _shared(), _own(layout)
+    return [own] if shared is None else [shared, own]
+
+
+def _shared() -> str | None:
+    """The folder that all accounts may write to, made where it is not there; None where there can be none."""
+    base = os.environ.get("ALBOR_TEST_SLOTS", SHARED)
+    try:
+        for name in ("albor-slots", facts.machine_id()):
+            base = os.path.join(base, name)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(base)
+                os.chmod(base, OPEN_TO_ALL)
+            if os.lstat(base).st_mode != stat.S_IFDIR | OPEN_TO_ALL:
+                return None
+    except OSError:
+        return None
+    return base
+
+
+def _own(layout: Layout) -> str:
+    """With the account's cache, or with the workdir where locks in the cache prove nothing."""
     base = facts.cache_folder()
     os.makedirs(base, exist_ok=True)
     if liveness.is_network(base):
@@ -58,12 +86,12 @@ def take(layout: Layout, spec: Mapping[str, Any], attempt: str) -> Seat | None:
     total = spec.get("total")
     if total is None:
         return None
-    base = folder(layout)
-    lock = lock_file(os.path.join(base, ".lock"), LOCK_WAIT_S)
+    where = folders(layout)
+    lock = lock_file(os.path.join(where[0], ".lock"), LOCK_WAIT_S, shared=True)
     if lock is None:
         raise attempts.AttemptError("busy", "another start on this machine is under way")
     try:
-        wanted, held = _wanted(spec), _held(base)
+        wanted, held = _wanted(spec), _held(where)
         lacking = missing(wanted, total, held)
         if lacking:
             raise attempts.AttemptError("no-slot", lacking)
@@ -72,14 +100,14 @@ def take(layout: Layout, spec: Mapping[str, Any], attempt: str) -> Seat | None:
         body.update({key: spec[key] for key in ("resource", "run", "lineage")})
         asked = spec.get("needs") or {}
         told = {key: gpus if key == "gpu" else asked[key] for key in KINDS if asked.get(key) is not None}
-        return Seat(*_write(base, body), told)
+        return Seat(*_write(where[0], body), told)
     finally:
         os.close(lock)
 
 
 def look(layout: Layout, wants: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each request's `needs` and `total`: what is missing, empty when it would get its slots now."""
-    held = _held(folder(layout))
+    held = _held(folders(layout))
     return [missing(_wanted(want), want["total"], held) for want in wants]
 
 
@@ -111,19 +139,27 @@ def _wanted(spec: Mapping[str, Any]) -> dict[str, int]:
     return {kind: DEFAULT[kind] if needs.get(kind) is None else needs[kind] for kind in KINDS}
 
 
-def _held(base: str) -> list[dict[str, Any]]:
+def _held(where: Sequence[str]) -> list[dict[str, Any]]:
     """The records that count, oldest first; others are removed, which is right under the lock and harmless without it."""
     found = []
-    for name in os.listdir(base):
-        if name.startswith("."):
-            continue
-        path = os.path.join(base, name)
-        body = read_json(path)
+    for path in (os.path.join(base, name) for base in where for name in os.listdir(base) if not name.startswith(".")):
+        body = _sound(read_json(path))
         if liveness.lock_is_held(path) or (body and attempts.state_of(body["folder"])[0] in attempts.RUNNING):
             found += [body] if body else []
         else:
-            unlink(path)
-    return sorted(found, key=lambda one: one["since"])
+            with contextlib.suppress(PermissionError):  # another account's
+                unlink(path)
+    return sorted(found, key=lambda one: str(one["since"]))
+
+
+def _sound(body: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A record as take() writes it; None for what another account may have put there."""
+    texts, counts = ("folder", "resource", "run", "since"), ("cpu", "memory_bytes")
+    if body is None or not all(isinstance(body.get(key), str) for key in texts):
+        return None
+    gpus = body.get("gpu")
+    right = isinstance(gpus, list) and all(isinstance(one, int) for one in [*gpus, *(body.get(key) for key in counts)])
+    return body if right else None
 
 
 def _write(base: str, body: Mapping[str, Any]) -> tuple[str, int]:

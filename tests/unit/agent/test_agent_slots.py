@@ -107,6 +107,23 @@ def test_slots_of_a_supervisor_killed_before_its_task_began_are_free(box: Any, o
     assert other.run("true", "b", **needs(gpu=1))["exit"]["class"] == "ok"
 
 
+def test_what_an_agent_holds_that_knew_no_shared_folder_counts(
+    box: Any, other: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    box.start(UNTIL, "a", **needs(gpu=2))
+    shared = tmp_path / "lock"
+    shared.mkdir()
+    monkeypatch.setenv("ALBOR_TEST_SLOTS", str(shared))
+    other.reconnect()
+    with pytest.raises(AgentError, match="held by a in"):
+        other.start("true", "b", **needs(gpu=1))
+    (box.root / "go").touch()
+    box.ended("a")
+    assert other.run("true", "b", **needs(gpu=1))["exit"]["class"] == "ok"
+    (folder,) = (shared / "albor-slots").iterdir()
+    assert [path.name for path in folder.iterdir()] == [".lock"] and folder.stat().st_mode & 0o7777 == 0o1777
+
+
 def test_no_record_is_left_behind(box: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     box.reconnect()
