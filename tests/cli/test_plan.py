@@ -25,7 +25,7 @@ def test_a_target_brings_what_it_needs_and_no_more(project: Project) -> None:
           + words  task  localhost  run  new
 
         Plan: 1 to run.
-        Nothing was changed. To do this: albor-pipeline apply manifests/albor.yaml
+        Nothing was changed. To do this: albor-pipeline apply manifests/albor.yaml --target words
     """)
 
 
