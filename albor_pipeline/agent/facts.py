@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 GPU_TIMEOUT_S = 5.0
 PYTHON_TIMEOUT_S = 20.0
+MACHINE_ID = "ALBOR_MACHINE_ID"
 _DIST = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*?)-(?P<version>[^-]+)(?:-py[0-9.]+)?\.(?:dist|egg)-info$")
 
 
@@ -25,7 +26,9 @@ def cache_folder() -> str:
 
 
 def machine_id() -> str:
-    """What tells this machine from others: /etc/machine-id, else a random id kept in the user's cache."""
+    """What tells this machine from others: what its container is known by, else /etc/machine-id, else a random id in the user's cache."""
+    if os.environ.get(MACHINE_ID):
+        return os.environ[MACHINE_ID]
     for path in ("/etc/machine-id", os.path.join(cache_folder(), "machine-id")):
         text = (read_bytes(path) or b"").decode("ascii", "replace").strip()
         if text:

@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
     return _say(said) if said is not None else _apply(args, path, asked)
 
 
+def _tell(text: str) -> None:
+    common.err([text])
+
+
 def _say(said: Said) -> int:
     sys.stderr.write(said.err)
     sys.stdout.write(said.out)
@@ -74,7 +78,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
     from albor_pipeline.ui.hints import Hints
     from albor_pipeline.ui.live import reporter
 
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env, tell=_tell) as session:
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
             common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep, args.no_move,
@@ -132,12 +136,11 @@ def _refuse_drift(manifest: Manifest, plan: Plan) -> None:
         raise DriftError.of("drifted", f"{len(drifted)} drifted, and `policy.drift` is fail: nothing was begun", *drifted, way)
 
 
-def ask(plan: Plan, yes: bool, *, always: bool = False) -> None:
+def ask(plan: Plan, yes: bool, *, always: bool = False, further: Sequence[str] = ()) -> None:
     """Ask the user where something would be lost, or `always`; raises ManifestError when there is no terminal, or the answer is no."""
-    losing = [step for step in plan.steps if always or step.overwrites]
-    if not losing or yes:
+    told = [*(f"{step.key}: {step.reason.text}" for step in plan.steps if always or step.overwrites), *further]
+    if not told or yes:
         return
-    told = [f"{step.key}: {step.reason.text}" for step in losing]
     if not sys.stdin.isatty():
         way = "without a terminal that needs --yes; task outputs are kept aside in .albor/kept/ first"
         raise ManifestError.of("needs-yes", f"this would overwrite or destroy what is there: {told[0]}", *told[1:], way)

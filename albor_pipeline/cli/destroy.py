@@ -8,6 +8,7 @@ import sys
 from albor_pipeline.cli import common
 from albor_pipeline.cli.apply import ask, code_of, to_bytes, told
 from albor_pipeline.errors import EXIT_OK, UnreachableError
+from albor_pipeline.run import containers
 from albor_pipeline.run.session import Papers, Session
 from albor_pipeline.run.signals import Interrupts
 from albor_pipeline.ui import documents, plan_text, run_text
@@ -28,17 +29,18 @@ def run(args: argparse.Namespace) -> int:
     path = common.find_manifest(args.manifest)
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env) as session:
         plan = session.plan_undo(common.selected(args, session.manifest))
-        if not plan.steps:
-            common.out(["Nothing to destroy: nothing of it is recorded."])
-            return EXIT_OK
-        common.err(plan_text.undo_lines(plan, Hints.of(args)))
+        common.err(plan_text.undo_lines(plan, Hints.of(args)) if plan.steps else [])
         if plan.unreachable:
             names = ", ".join(plan.unreachable)
             raise UnreachableError.of("unreachable", f"{names}: does not answer; nothing was destroyed")
-        ask(plan, args.yes, always=True)
+        if not plan.steps and not session.going:
+            common.out(["Nothing to destroy: nothing of it is recorded."])
+            return EXIT_OK
+        ask(plan, args.yes, always=True, further=[f"{name}: its container goes, with all that is in it" for name in session.going])
         with reporter(plan, sys.stderr, Hints.of(args)) as report, Interrupts(told) as interrupts:
             papers = Papers(to_bytes(documents.of_plan(plan)), lambda done: to_bytes(documents.of_report(done)))
             done = session.undo(plan, papers, report, interrupts.leave)
+        common.err(containers.remove(session.manifest, session.going, session.state))
     if args.json:
         common.out([documents.text(documents.of_report(done))])
     else:

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=False, environment=args.env) as session:
         session.open_machines(args.machine)
         found: dict[str, list[Finding]] = {}
-        for name in sorted({*session.fleet.agents, *session.fleet.errors}):
+        for name in sorted({*session.fleet.agents, *session.fleet.errors, *session.fleet.unmade}):
             try:
                 found[name] = examine(session.manifest, session.fleet, name)
             except UnreachableError as error:

@@ -11,6 +11,7 @@ from albor_pipeline.cli import common
 from albor_pipeline.errors import AlborError, ManifestError
 from albor_pipeline.manifest.load import load
 from albor_pipeline.run.fleet import folder_of
+from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.login import words
 
 
@@ -30,7 +31,10 @@ def run(args: argparse.Namespace) -> NoReturn:
         known = f"declared machines: {', '.join(sorted(manifest.machines))}"
         raise ManifestError.of("unknown-machine", f"there is no machine `{args.machine}` in {manifest.path}", known)
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    argv = words(machine, manifest.root, folder_of(manifest, machine), command, terminal=sys.stdin.isatty() and sys.stdout.isatty())
+    try:
+        argv = words(machine, manifest.root, folder_of(manifest, machine), command, terminal=sys.stdin.isatty() and sys.stdout.isatty())
+    except Unusable as error:
+        raise AlborError.of("no-engine", error.text, *error.ways) from None
     sys.stdout.flush()
     try:
         os.execvp(argv[0], argv)

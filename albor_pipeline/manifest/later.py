@@ -7,7 +7,6 @@ from __future__ import annotations
 TOP = frozenset(("dist",))
 MACHINE = frozenset(
     (
-        "container",
         "pepita",
         "cost",
         "allowed_operators",

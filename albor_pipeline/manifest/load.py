@@ -33,7 +33,17 @@ from albor_pipeline.manifest.sections import (
     PolicyFields,
 )
 from albor_pipeline.manifest.sources import Fetch, data_of, read_data, read_secrets
-from albor_pipeline.model.manifest import LOCAL_ADDRESSES, TOLD, Machine, Manifest, Moved, Output, Policy, project_root
+from albor_pipeline.model.manifest import (
+    LOCAL_ADDRESSES,
+    TOLD,
+    Container,
+    Machine,
+    Manifest,
+    Moved,
+    Output,
+    Policy,
+    project_root,
+)
 from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.places import Places
 
@@ -236,7 +246,19 @@ def _machine(name: str, fields: MachineFields | None, span: Span) -> Machine:
         name=name, addr=fields.addr, hostname=fields.hostname or name, user=fields.user, arch=fields.arch,
         workdir=fields.workdir, slots={key: value for key, value in slots.items() if value is not None},
         env=fields.env, port=fields.port, ssh_key=fields.ssh_key, jump=fields.jump, known_hosts=fields.known_hosts,
-        transport=fields.transport, roles=fields.roles, direct=fields.direct, forward_agent=fields.forward_agent, span=span,
+        transport=fields.transport, container=_container(name, fields), roles=fields.roles,
+        direct=fields.direct, forward_agent=fields.forward_agent, span=span,
+    )  # fmt: skip
+
+
+def _container(name: str, fields: MachineFields) -> Container | None:
+    made = fields.container
+    if made is None:
+        return None
+    return Container(
+        runtime=made.runtime, name=made.name or f"forjar-{fields.hostname or name}", image=made.image, ephemeral=made.ephemeral,
+        privileged=made.privileged, init=made.init, gpus=made.gpus, devices=made.devices, group_add=made.group_add, env=made.env,
+        volumes=made.volumes,
     )  # fmt: skip
 
 

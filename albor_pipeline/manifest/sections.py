@@ -27,6 +27,7 @@ MACHINE_SHOWN = ("addr", "hostname", "user", "arch", "roles", "port", "workdir",
 POLICY_SHOWN = (
     "failure", "parallel_machines", "parallel_resources", "max_parallel", "pre_apply", "post_apply", "notify", "deny_paths",
 )  # fmt: skip
+OF_SSH = ("port", "ssh_key", "jump", "direct", "forward_agent", "known_hosts")
 Arch = Literal["x86_64", "aarch64", "armv7l", "riscv64", "s390x", "ppc64le"]
 
 
@@ -95,9 +96,18 @@ class MachineFields(Fields):
     @model_validator(mode="after")
     def _has_its_block(self) -> MachineFields:
         for name in ("container", "pepita"):
-            if name in (self.transport, self.addr) and getattr(self, name) is None:
+            if self.reached_by == name and getattr(self, name) is None:
                 raise wrong(f"given a block `{name}`, since that is how it is reached")
+        if self.container is not None and self.reached_by != "container":
+            raise wrong("given `transport: container`, since it has a block `container`")
+        if self.container is not None and (found := [name for name in OF_SSH if getattr(self, name)]):
+            raise wrong(f"without `{found[0]}`: a container is reached without SSH")
         return self
+
+    @property
+    def reached_by(self) -> str:
+        """`container`, `pepita`, or what the address means."""
+        return self.transport or self.addr
 
 
 class NotifyFields(Fields):

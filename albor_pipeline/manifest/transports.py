@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from albor_pipeline.resources.fields import Count, Fields, Flag, Text, wrong
+from albor_pipeline.resources.docker import ContainerName, Volume
+from albor_pipeline.resources.fields import Count, Fields, Flag, Text, Variables, wrong
 from albor_pipeline.resources.formats import Number, Word
 
 
 class ContainerFields(Fields):
-    """A machine that is a container; one that is made for the run has an image."""
+    """A machine that is a container of this one; one that goes with `destroy` has an image to be made from."""
 
     runtime: Annotated[Literal["docker", "podman"], Field(description="the program that runs it")] = "docker"
     image: Annotated[Word | None, Field(description="the image it is made from")] = None
-    name: Annotated[Word | None, Field(description="the name of the container")] = None
-    ephemeral: Annotated[Flag, Field(description="whether it is made for the run and removed after it")] = True
+    name: Annotated[ContainerName | None, Field(description="its name; `forjar-HOSTNAME` when nothing is said")] = None
+    ephemeral: Annotated[Flag, Field(description="whether `destroy` removes it, with all that is in it")] = True
     privileged: Annotated[Flag, Field(description="whether it has all rights of the host")] = False
     init: Annotated[Flag, Field(description="whether a first process reaps its children")] = True
     gpus: Annotated[Text | None, Field(description="the graphics cards it sees")] = None
     devices: Annotated[tuple[Text, ...], Field(description="the devices it sees")] = ()
     group_add: Annotated[tuple[Text, ...], Field(description="further groups of its account")] = ()
-    env: Annotated[Mapping[str, str], Field(description="its environment variables")] = Field(default_factory=dict)
-    volumes: Annotated[tuple[Text, ...], Field(description="what is mounted in it, each SOURCE:TARGET")] = ()
+    env: Annotated[Variables, Field(description="its environment variables")] = Field(default_factory=dict)
+    volumes: Annotated[tuple[Volume, ...], Field(description="what is mounted in it, each SOURCE:TARGET")] = ()
 
     @model_validator(mode="after")
     def _has_image(self) -> ContainerFields:

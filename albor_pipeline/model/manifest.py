@@ -44,11 +44,31 @@ class Slots:
 
 
 @dataclass(frozen=True)
+class Container:
+    """The container that a machine is, on this one: the program that runs it, its name, and what it is made with.
+
+    One that is `ephemeral` goes with `destroy`.
+    """
+
+    runtime: str
+    name: str
+    image: str | None = None
+    ephemeral: bool = True
+    privileged: bool = False
+    init: bool = True
+    gpus: str | None = None
+    devices: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Machine:
     """A machine by name; `workdir` None means the project folder (local) or the home folder's copy (remote).
 
     `slots` holds only what is declared (gpu, cpu, memory_bytes); for the rest what the machine says it has counts.
-    `connects` is how often a connection is tried, None as the SSH configuration says.
+    `connects` is how often a connection is tried, None as the SSH configuration says; a `container` is reached without SSH.
     `not_yet` is what is declared and has no effect in this version: a plan that needs the machine is refused with it.
     """
 
@@ -65,6 +85,7 @@ class Machine:
     jump: str | None = None
     known_hosts: str | None = None
     transport: str | None = None
+    container: Container | None = None
     direct: bool = False
     forward_agent: bool = False
     connects: int | None = None
@@ -77,9 +98,14 @@ class Machine:
         return self.transport == "local" or (self.transport is None and self.addr in LOCAL_ADDRESSES)
 
     @property
+    def by_ssh(self) -> bool:
+        """Whether it is another machine, with a server to log in at."""
+        return not self.is_local and self.container is None
+
+    @property
     def may_reach(self) -> bool:
         """Whether it may log in at other machines by itself, by a key that it has or by those of our agent."""
-        return (self.direct or self.forward_agent) and not self.is_local
+        return (self.direct or self.forward_agent) and self.by_ssh
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
+from dataclasses import replace
 
 from albor_pipeline.errors import Diagnostic, ManifestError
 from albor_pipeline.model.attempt import Liveness
@@ -43,8 +44,12 @@ class Undoing:
             self._held.add(key)
 
 
-def make_undo_plan(manifest: Manifest, graph: Graph, state: State, observed: Observed, targets: frozenset[Key] | None) -> Plan:
+def make_undo_plan(
+    manifest: Manifest, graph: Graph, state: State, observed: Observed, targets: frozenset[Key] | None, going: Collection[str] = ()
+) -> Plan:
     """A step for each recorded resource, or for the targets and all that needs them, in the reverse order of their making.
+
+    What is on machines that are going themselves goes with them.
 
     Raises ManifestError naming all that may never be destroyed.
     """
@@ -57,6 +62,7 @@ def make_undo_plan(manifest: Manifest, graph: Graph, state: State, observed: Obs
     ids = {name: view.machine_id for name, view in observed.machines.items() if view.machine_id}
     foreign = {name for name, machine_id in ids.items() if state.machine_ids.get(name, machine_id) != machine_id}
     steps = [_step(graph, key, state.entries[key], observed, frozenset(keys), foreign) for key in (*strangers, *keys)]
+    steps = [_with_machine(step) if step.key.machine in going else step for step in steps]
     steps = [*youngest_first(steps[: len(strangers)], state, ()), *steps[len(strangers) :]]
     return Plan(
         manifest.name, manifest.path, tuple(steps), tuple(sorted({step.key.machine for step in steps})), state.last_run, state.last_run_utc,
@@ -78,6 +84,11 @@ def _step(graph: Graph, key: Key, entry: Entry, observed: Observed, going: froze
         action, reason = Action.FORGET, Reason("foreign", f"forgotten; {key.machine} is another machine, and nothing of it is touched")
     after = tuple(down for down in graph.after.get(key, ()) if down in going)
     return Step(key, entry.kind, action, (action,), reason, after)
+
+
+def _with_machine(step: Step) -> Step:
+    reason = Reason("machine", f"it goes with the container of {step.key.machine}")
+    return replace(step, action=Action.FORGET, allowed=(Action.FORGET,), reason=reason)
 
 
 def _decided(key: Key, entry: Entry, observed: Observed) -> tuple[Action, Reason]:

@@ -42,6 +42,8 @@ class Finding:
 def examine(manifest: Manifest, fleet: Fleet, name: str) -> list[Finding]:
     """Everything about one machine that was opened, or was tried to be. Raises UnreachableError when it stops answering."""
     agent = fleet.agents.get(name)
+    if name in fleet.unmade:
+        return [Finding("reached", WARNING, "its container is not there yet", "`apply` makes it")]
     if agent is None:
         return [Finding("reached", WRONG, fleet.errors.get(name, "it was not asked"), "; ".join(fleet.faults[name].notes))]
     machine, facts = manifest.machines[name], agent.hello
@@ -66,7 +68,9 @@ def examine(manifest: Manifest, fleet: Fleet, name: str) -> list[Finding]:
 
 def _line(fleet: Fleet, machine: Machine) -> Iterator[Finding]:
     """Whether much data can go over the system's `ssh`."""
-    if machine.is_local:
+    if machine.container is not None:
+        yield Finding("transfers", FINE, f"by {machine.container.runtime} exec")
+    if not machine.by_ssh:
         return
     why = fleet.without_line(machine.name)
     if why:
@@ -79,7 +83,7 @@ def _line(fleet: Fleet, machine: Machine) -> Iterator[Finding]:
 def _direct(fleet: Fleet, manifest: Manifest, machine: Machine) -> Iterator[Finding]:
     """Whether a machine that may reach others by itself gets through to them."""
     for other in manifest.machines.values() if machine.may_reach else ():
-        if other.name == machine.name or other.is_local or other.name not in fleet.agents:
+        if other.name == machine.name or not other.by_ssh or other.name not in fleet.agents:
             continue
         why = fleet.without_way(machine.name, other.name)
         if why:

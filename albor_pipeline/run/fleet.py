@@ -14,11 +14,12 @@ from albor_pipeline.agent.liveness import identity
 from albor_pipeline.errors import Diagnostic, UnreachableError
 from albor_pipeline.model.manifest import Machine, Manifest
 from albor_pipeline.run.lines import Lines
-from albor_pipeline.transport.client import AgentClient, AgentError, Message
+from albor_pipeline.transport.client import AgentClient, AgentError, Message, NotMade
 from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
 MAX_CLOSING = 16
+Tell = Callable[[str], None]
 
 
 class Fleet:
@@ -26,16 +27,19 @@ class Fleet:
 
     `tokens`: what each machine's lease is known by, once it is held, and `unheard_s` for how long it had heard of no controller then,
     None where there had been none. `lines`: second connections, for much data. `indirect`: why a machine,
-    named first, does not get through to another by itself.
+    named first, does not get through to another by itself. `unmade`: machines whose container is not there and would be made,
+    which is done where somebody hears of it: `tell`, from another thread.
     """
 
-    def __init__(self, manifest: Manifest, lineage: str) -> None:
+    def __init__(self, manifest: Manifest, lineage: str, tell: Tell | None = None) -> None:
         self.agents: dict[str, AgentClient] = {}
         self.errors: dict[str, str] = {}
         self.faults: dict[str, Diagnostic] = {}
         self.tokens: dict[str, str] = {}
         self.unheard_s: dict[str, float | None] = {}
         self.indirect: dict[tuple[str, str], str] = {}
+        self.unmade: set[str] = set()
+        self._tell = tell
         self.lines = Lines(self._start_line)
         self._loading: dict[str, AgentClient] = {}
         self._manifest = manifest
@@ -50,19 +54,26 @@ class Fleet:
     def launch(self, names: Sequence[str]) -> None:
         """Start the agents of machines that have none yet, and do not wait for them; one that cannot start is noted."""
         for name in names:
-            if name in self.agents or name in self._loading or name in self.errors:
+            if name in self.agents or name in self._loading or name in self.errors or name in self.unmade:
                 continue
             try:
                 self._loading[name] = self._start(self._manifest.machines[name])
             except UnreachableError as error:
                 self.lose(name, error)
+            except NotMade:
+                self.unmade.add(name)
 
     def _start(self, machine: Machine) -> AgentClient:
         if machine.is_local:
             return LocalTransport().start(machine, self._manifest.root, self.lineage)
+        folder = folder_of(self._manifest, machine)
+        if machine.container is not None:
+            from albor_pipeline.transport import container
+
+            return container.start(machine, self._manifest.name, folder, self.lineage, self._tell)
         from albor_pipeline.transport.ssh import SshTransport
 
-        return SshTransport().start(machine, self._manifest.root, folder_of(self._manifest, machine), self.lineage)
+        return SshTransport().start(machine, self._manifest.root, folder, self.lineage)
 
     def _start_line(self, name: str) -> AgentClient:
         from albor_pipeline.transport import openssh
@@ -82,14 +93,14 @@ class Fleet:
 
     def carrier(self, name: str) -> AgentClient | None:
         """The agent of an opened machine for much data: that of its line where there can be one; None while the line is made."""
-        if not self._manifest.machines[name].is_local and self.lines.has(name, self.tokens[name]):
+        if self._manifest.machines[name].by_ssh and self.lines.has(name, self.tokens[name]):
             return self.lines.ready(name)
         return self.agents[name]
 
     def crossing(self, source: str, target: str) -> Mapping[str, Any] | None:
         """How an opened machine reaches another by itself, for its agent; None where it may not, or did not get through in this run."""
         here, there = self._manifest.machines[source], self._manifest.machines[target]
-        if not here.may_reach or there.is_local or (source, target) in self.indirect:
+        if not here.may_reach or not there.by_ssh or (source, target) in self.indirect:
             return None
         from albor_pipeline.transport import openssh
 
@@ -138,6 +149,8 @@ class Fleet:
         """The agent of a machine that was opened. Raises UnreachableError with what to do when it does not answer."""
         if name in self.agents:
             return self.agents[name]
+        if name in self.unmade:
+            raise UnreachableError.of("not-made", f"the container of {name} is not there", "`apply` makes it")
         raise UnreachableError(self.faults[name])
 
     def call(self, known: Mapping[str, Mapping[str, Any]]) -> None:
@@ -203,7 +216,7 @@ class Fleet:
         else:
             for agent in leaving:
                 agent.close()
-        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.unheard_s, self.indirect):
+        for known in (self.agents, self._loading, self.errors, self.faults, self.tokens, self.unheard_s, self.indirect, self.unmade):
             known.clear()
 
 

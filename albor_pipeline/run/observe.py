@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 OTHER_NAMES = {"yaml": "pyyaml"}
 COSTLY = ("sh", "python")
+NOT_MADE = "not made"  # as the identity of a machine: what is recorded of it is of another one
+GONE = {"same": False, "changes": [{"path": "", "what": "deleted"}]}
+NOTHING: Mapping[str, Mapping[str, Any]] = {"tree": {}, "verify": GONE, "sh": {"exit": 1}, "python": {}}
 TOGETHER = 1000  # items of a request: the machine looks at the first while the next are put together
 Take = Callable[[Mapping[str, Any]], None]
 
@@ -97,6 +100,8 @@ class Observer:
         self._foreign = {name for name, known in ids if name in self._machines and self._machines[name].machine_id not in (known, "", None)}
         items: dict[str, list[tuple[dict[str, Any], Take]]] = {}
         for key in chosen:
+            if key.machine in self.fleet.unmade:
+                self._find_nothing(key)
             if key.machine in self.fleet.agents:
                 asked = items.setdefault(key.machine, [])
                 asked.extend(self._items(key))
@@ -104,6 +109,14 @@ class Observer:
                     self._send(key.machine, items.pop(key.machine))
         for machine, asked in items.items():
             self._send(machine, asked)
+
+    def _find_nothing(self, key: Key) -> None:
+        """What a machine that is not made yet would answer about a resource."""
+        for item, take in self._items(key):
+            if key in self.found.wanted:
+                self.found.infra[key] = Observation(exists=False)
+            else:
+                take(NOTHING[item["op"]])
 
     def _send(self, machine: str, asked: Sequence[tuple[dict[str, Any], Take]]) -> None:
         """Ask what is asked; equal questions that cost a process once."""
@@ -167,6 +180,8 @@ class Observer:
 
     def _view(self, name: str, lineage: str) -> MachineView:
         agent = self.fleet.agents.get(name)
+        if name in self.fleet.unmade:
+            return MachineView(name, machine_id=NOT_MADE)
         if agent is None:
             return MachineView(name, error=self.fleet.errors.get(name))
         hello = agent.hello

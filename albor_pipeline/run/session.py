@@ -6,7 +6,7 @@ What is not needed to read a manifest and to call its machines is imported after
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,10 @@ from albor_pipeline.model.state import State
 from albor_pipeline.plan import graph
 from albor_pipeline.plan.refusals import check_supported
 from albor_pipeline.resources.task import Task
-from albor_pipeline.run import leases, moved
+from albor_pipeline.run import containers, leases, moved
 from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.data import fetcher
-from albor_pipeline.run.fleet import Fleet, newest_lineage
+from albor_pipeline.run.fleet import Fleet, Tell, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, Transition, utc_now
@@ -66,30 +66,38 @@ class Papers:
 class Session:
     """`write` takes the state lock; without it nothing is written anywhere but caches.
 
-    `faults`: why machines of the plan do not answer. `began_ns`: the clock before any file was read.
+    `faults`: why machines of the plan do not answer. `going`: machines that are removed once an undoing is done.
+    `began_ns`: the clock before any file was read.
     """
 
-    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool, began_ns: int) -> None:
+    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool, began_ns: int, tell: Tell | None = None) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
         self.vault = Vault(manifest)
         self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write)
-        self.fleet = Fleet(manifest, self.folder.state.lineage)
+        self.fleet = Fleet(manifest, self.folder.state.lineage, tell)
         self.observer: Observer | None = None
         self.observed = Observed()
         self.began_ns = began_ns
         self.faults: tuple[Diagnostic, ...] = ()
+        self.going: Sequence[str] = ()
         self._write = write
         self._broken = False
 
     @classmethod
     def open(
-        cls, path: Path, state_dir: Callable[[Manifest], Path], *, write: bool, environment: str | None = None
+        cls,
+        path: Path,
+        state_dir: Callable[[Manifest], Path],
+        *,
+        write: bool,
+        environment: str | None = None,
+        tell: Tell | None = None,
     ) -> Session:
-        """Load the manifest and open its state; raises ManifestError, StateError or LockedError."""
+        """Load the manifest and open its state; `tell` is as Fleet has it. Raises ManifestError, StateError or LockedError."""
         began_ns = time.time_ns()
         manifest = load(path, environment=environment, fetch=fetcher, further=_linted)
-        return cls(manifest, state_dir(manifest), write=write, began_ns=began_ns)
+        return cls(manifest, state_dir(manifest), write=write, began_ns=began_ns, tell=tell)
 
     def __enter__(self) -> Session:
         return self
@@ -194,26 +202,30 @@ class Session:
         look = stored.Look(self.manifest, self.fleet, self.state.entries, before, far=not wish.no_move)
         self.observed, was = look.at(plan.steps, self.observed), self.observed
         plan = plan if self.observed is was else self._make_plan()
-        plan = replace(plan, diagnostics=(*linted, *plan.diagnostics))
+        plan = replace(plan, diagnostics=(*linted, *containers.unmade(self.manifest, self.fleet), *plan.diagnostics))
         self.faults = tuple(self.fleet.faults.values())
         if any(item.level == "error" for item in plan.diagnostics):
             raise ManifestError(plan.diagnostics)
         return plan
 
     def plan_undo(self, targets: frozenset[Key] | None) -> Plan:
-        """The plan that takes away what is recorded: all of it, or the targets and what needs them. Raises ManifestError."""
+        """The plan that takes away what is recorded: all of it, and the machines in `going`; or the targets and what needs them.
+
+        Raises ManifestError.
+        """
         from albor_pipeline.plan.undo import make_undo_plan
         from albor_pipeline.run.observe import Observer
 
         chosen = self.graph.dependents(targets) if targets is not None else frozenset(self.folder.state.entries)
         keys = [key for key in chosen if key in self.folder.state.entries]
         moved.check(self.manifest, self.folder.state.entries)
-        self.connect(keys)
+        self.connect([*keys, *(Key("", name) for name in containers.of_destroy(self.manifest) if targets is None)])
         self.observer = Observer(self.manifest, self.graph, self.fleet, self.vault, self.folder.root)
         self.observer.ask([], self.state)
         self.observed = self.observer.observe([])
         self.faults = tuple(self.fleet.faults.values())
-        return make_undo_plan(self.manifest, self.graph, self.state, self.observed, targets)
+        self.going = containers.going(self.manifest, self.fleet, self.observed) if targets is None else ()
+        return make_undo_plan(self.manifest, self.graph, self.state, self.observed, targets, self.going)
 
     def _make_plan(self) -> Plan:
         from albor_pipeline.plan.judge import make_plan

@@ -111,6 +111,7 @@ def _told_by_stamps(session: Session) -> bool:
         not (manifest.data or manifest.secrets.names)
         and all(view.error is None for view in machines)
         and all(manifest.machines[name].is_local for name in tasks)
+        and all(machine.container is None for machine in manifest.machines.values())
         and all(attempt.liveness in (Liveness.ENDED, Liveness.DEAD) for view in machines for attempt in view.attempts)
     )
 

@@ -65,6 +65,10 @@ class SocketChannel:
             return 0
 
 
+class NotMade(Exception):
+    """The machine is not there yet, and would be made for the work on it."""
+
+
 class AgentError(Exception):
     """The agent refused a request: `code` is stable, `attempt` names what stands in the way where something does."""
 

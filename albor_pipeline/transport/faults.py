@@ -26,6 +26,14 @@ class Unusable(Exception):
         self.ways = ways
 
 
+class Lacking(Unusable):
+    """It has not what the agent needs: `what` is `python3` or `blake3`."""
+
+    def __init__(self, what: str, text: str, *ways: str) -> None:
+        super().__init__(text, *ways)
+        self.what = what
+
+
 @dataclass(frozen=True)
 class HostKey:
     """A host's key as a server shows it or a file records it."""
@@ -82,17 +90,18 @@ def locked(keys: list[str]) -> Unusable:
     return Unusable(f"the key {names} has a passphrase, and nobody is asked for it here", f"give it to the agent first: ssh-add {names}")
 
 
-def no_python(system: str, found: str) -> Unusable:
+def no_python(system: str, found: str) -> Lacking:
     """Nothing there can run the agent."""
     has = f"; its python3 is {found}" if found else ""
     command = INSTALL.get(system)
     way = f"install it there: sudo {command}" if command else "install python3 there with the system's package manager"
-    return Unusable(f"it has no Python 3.9 or newer{has}", way)
+    return Lacking("python3", f"it has no Python 3.9 or newer{has}", way)
 
 
-def no_blake3(python: str, platform: str, ours: str) -> Unusable:
+def no_blake3(python: str, platform: str, ours: str) -> Lacking:
     """No digests without it, and what we have does not fit."""
-    return Unusable(
+    return Lacking(
+        "blake3",
         f"its Python {python} ({platform}) has no BLAKE3, and the module here is for {ours}",
         "install there the module `blake3` for that Python, or the program `b3sum`",
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from albor_pipeline.model.manifest import Machine
+from albor_pipeline.transport.engine import enter
 
 SHELL = '"${SHELL:-/bin/sh}" -l'
 
@@ -17,6 +18,8 @@ def words(machine: Machine, root: str, folder: str, command: Sequence[str], *, t
     script = f"cd {_place(folder)} && exec {shlex.join(command) if command else SHELL}"
     if machine.is_local:
         return ["/bin/sh", "-c", script]
+    if machine.container is not None:
+        return [*enter(machine.container, machine.user, terminal=terminal), "/bin/sh", "-c", script]
     config = os.environ.get("ALBOR_SSH_CONFIG")
     ways: dict[str, str | int | None] = {"-l": machine.user, "-p": machine.port, "-J": machine.jump, "-F": config}
     options = [word for option, value in ways.items() if value is not None for word in (option, str(value))]
