@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from albor_pipeline.resources.docker import ContainerName, Volume
 from albor_pipeline.resources.fields import Count, Fields, Flag, Text, Variables, wrong
-from albor_pipeline.resources.formats import Number, Word
+from albor_pipeline.resources.formats import ContainerName, Number, Volume, Word
 
 
 class ContainerFields(Fields):

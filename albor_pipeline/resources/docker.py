@@ -20,7 +20,7 @@ from albor_pipeline.model.observed import Observation
 from albor_pipeline.resources import engines
 from albor_pipeline.resources.base import Brought, Convergent, Instance, Item, keyed, look, probe_error, sh
 from albor_pipeline.resources.fields import CONTENT, DOC, Fields, Text, wrong
-from albor_pipeline.resources.formats import LAST_PORT, Word, matching
+from albor_pipeline.resources.formats import LAST_PORT, ContainerName, Volume, Word, matching
 from albor_pipeline.resources.shell import Script, join
 
 PULL_TIMEOUT_S = 3600.0
@@ -44,21 +44,10 @@ def _published(value: Any) -> Any:
     return value
 
 
-def _volume(value: Any) -> Any:
-    if isinstance(value, str) and ("\0" in value or not any(part.startswith("/") for part in value.split(":")[:2][-1:])):
-        raise wrong("a volume such as data:/var/lib/data or /srv/data:/data:ro, absolute inside the container")
-    return value
-
-
 Published = Annotated[str, BeforeValidator(_published)]
-Volume = Annotated[str, BeforeValidator(_volume)]
 Variable = Annotated[str, matching(r"(?s)[A-Za-z_][A-Za-z0-9_.-]*(=.*)?", "a variable such as NAME=value")]
 RestartRule = Annotated[
     str, matching("no|always|unless-stopped|on-failure(:[0-9]+)?", "no, always, unless-stopped or on-failure[:TIMES]")
-]
-ContainerName = Annotated[
-    str,
-    matching("[a-zA-Z0-9][a-zA-Z0-9_.-]*", "a name of letters, digits, `-`, `_` and `.`, a letter or a digit first"),
 ]
 
 

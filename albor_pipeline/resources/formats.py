@@ -76,6 +76,12 @@ def _network(value: Any) -> Any:
     return value
 
 
+def _volume(value: Any) -> Any:
+    if isinstance(value, str) and ("\0" in value or not any(part.startswith("/") for part in value.split(":")[:2][-1:])):
+        raise wrong("a volume such as data:/var/lib/data or /srv/data:/data:ro, absolute inside the container")
+    return value
+
+
 Mode = Annotated[str, matching("[0-7]{4}", "four octal digits such as 0644")]
 Account = Annotated[
     str, matching(r"[a-z_][a-z0-9_.-]{0,31}", "a name of at most 32 lower-case letters, digits, `-`, `_` and `.`")
@@ -93,3 +99,8 @@ Port = Annotated[int, BeforeValidator(parse_port), WithJsonSchema({"title": "por
 Number = Annotated[float, BeforeValidator(parse_number)]
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"title": TIME, **SCALAR})]
 NetworkAddress = Annotated[str, BeforeValidator(_network)]
+Volume = Annotated[str, BeforeValidator(_volume)]
+ContainerName = Annotated[
+    str,
+    matching("[a-zA-Z0-9][a-zA-Z0-9_.-]*", "a name of letters, digits, `-`, `_` and `.`, a letter or a digit first"),
+]

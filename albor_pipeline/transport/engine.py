@@ -153,5 +153,6 @@ def _call(
 
 
 def _last(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    """The last error in what an engine wrote, else its last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    return ([line for line in lines if "error" in line.lower()] or lines)[-1]

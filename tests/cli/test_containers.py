@@ -106,7 +106,7 @@ def test_one_that_is_gone_is_made_again_with_all_that_was_in_it(tale: Project) -
     assert re.findall(r"(\w+) +task +box +run +box is another machine", said.out) == ["count"]
     assert "content: recorded" in tale.run("drift").out
     assert tale.run("apply").exit == 0
-    assert podman("exec", NAME, "cat", "/etc/new", "/root/albor/tale/count.txt") == "hello1000"
+    assert podman("exec", NAME, "sh", "-c", "cat /etc/new ~/albor/tale/count.txt") == "hello1000"
 
 
 def test_one_that_is_stopped_is_started_by_apply_alone(tale: Project) -> None:
@@ -173,7 +173,7 @@ def test_a_task_in_it_outlives_the_controller_and_is_attached_to(tale: Project) 
     killed(tale, "sleep 4")
     said = tale.run("apply")
     assert (said.exit, "attached" in said.err) == (0, True), said
-    assert podman("exec", NAME, "cat", "/root/albor/tale/out") == "x"
+    assert podman("exec", NAME, "sh", "-c", "cat ~/albor/tale/out") == "x"
     tale.wait(lambda: "agent-" not in processes())
 
 

@@ -31,7 +31,7 @@ POLICY = {
     "convergence_budget": "60", "snapshot_generations": "3", "security_gate": "high", "logs": "{keep_runs: 3}",
 }  # fmt: skip
 MACHINE = {
-    "container": "{image: debian}", "pepita": "{rootfs: /srv/root}", "cost": "5",
+    "pepita": "{rootfs: /srv/root}", "cost": "5",
     "allowed_operators": "[ann]", "options": "{ServerAliveInterval: 5}", "become": "root",
 }  # fmt: skip
 RESOURCE = {"store": "true"}

@@ -108,6 +108,15 @@ def test_a_file_of_root_that_its_user_may_not_write_is_a_warning(
         ("addr: h, transport: pepita", "machine `m` must be given a block `pepita`, since that is how it is reached [m]"),
         ("addr: container, container: {runtime: lxc, image: i}", "`container.runtime` of machine `m` cannot be `lxc` [lxc]"),
         ("addr: container, container: {name: x}", "`container` of machine `m` must be given an `image`, or `ephemeral: false` [{name: x}]"),
+        ("addr: h, container: {image: i}", "machine `m` must be given `transport: container`, since it has a block `container` [m]"),
+        (
+            "addr: container, port: 22, container: {image: i}",
+            "machine `m` must be without `port`: a container is reached without SSH [m]",
+        ),
+        (
+            "addr: container, container: {image: i, name: -x}",
+            "`container.name` of machine `m` must be a name of letters, digits, `-`, `_` and `.`, a letter or a digit first, not `-x` [-x]",
+        ),
         ("addr: pepita, pepita: {cpus: 2}", "`pepita` of machine `m` needs `rootfs` [pepita]"),
         ("addr: pepita, pepita: {rootfs: /r, network: lan}", "`pepita.network` of machine `m` cannot be `lan` [lan]"),
         ("addr: h, cost: low", "`cost` of machine `m` must be a whole number, not `low` [low]"),
