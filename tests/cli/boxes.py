@@ -25,7 +25,7 @@ netns = "none"
 runtime = "runc"
 events_logger = "file"
 """
-LEFT_OUT = ("usr/share", "usr/sbin/nft", "var", "boot", "usr/lib/modules", "usr/lib/systemd", "usr/lib/udev")
+LEFT_OUT = ("etc/machine-id", "usr/share", "usr/sbin/nft", "var", "boot", "usr/lib/modules", "usr/lib/systemd", "usr/lib/udev")
 # A package manager that knows one package: it gives the interpreter its name back.
 PACKAGES = '#!/bin/sh\n[ "$2" = update ] && exit 0\necho "$*" >>/asked\nfor last; do :; done\nmv /opt/$last /usr/bin/$last\n'
 
@@ -70,6 +70,9 @@ def _images() -> None:
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         tar.add(base.build(), ".", filter=lambda item: None if item.name[2:].startswith(LEFT_OUT) else item)
+        baked = tarfile.TarInfo("./etc/machine-id")
+        baked.size = 33
+        tar.addfile(baked, io.BytesIO(b"0123456789abcdef" * 2 + b"\n"))
     subprocess.run(["podman", "import", "-", IMAGE], input=whole.getvalue(), capture_output=True, check=True)
     bare = "mv /usr/bin/python3.11 /opt/python3 && rm /usr/bin/python3 && cat >/usr/bin/apt-get && chmod 755 /usr/bin/apt-get"
     subprocess.run(["podman", "run", "-i", "--name=bare", IMAGE, "sh", "-c", bare], input=PACKAGES.encode(), check=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from albor_pipeline.run.unchanged import NOTE
 from cli.boxes import BARE, IMAGE, engine, facts, podman
 from cli.builder import Project
 
@@ -139,7 +140,24 @@ def test_destroy_asks_and_takes_the_container_with_all_that_is_in_it(tale: Proje
     said = tale.run("destroy", "--yes")
     assert (said.exit, made()) == (0, []), said
     assert f"removed the container {NAME}" in said.err
+    assert "count  task  box   forget  it goes with the container of box" in said.err
     assert tale.run("destroy", "--yes").out == "Nothing to destroy: nothing of it is recorded.\n"
+
+
+def test_much_data_goes_through_the_one_way_in(tale: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no server to log in at, so none is looked for."""
+    monkeypatch.setattr("albor_pipeline.transport.openssh.start", lambda *args: pytest.fail("an SSH connection was begun"))
+    tale.edit("seq 1 1000 > data.txt", "head -c 40000000 /dev/zero > data.txt").edit("wc -l", "wc -c")
+    assert tale.run("apply").exit == 0
+    assert (tale.root / "got.txt").read_text().strip() == "40000000"
+
+
+def test_nothing_to_do_is_not_remembered_of_a_container(tale: Project) -> None:
+    """What is remembered is asked again by other ways, which do not lead into a container."""
+    tale.manifest("note: {type: file, machine: box, path: /etc/new, content: hello}", HEAD)
+    tale.run("apply")
+    assert tale.run("apply").out == "Nothing to do: 1 unchanged.\n"
+    assert not (tale.root / NOTE).exists()
 
 
 def test_destroying_a_target_leaves_the_container(tale: Project) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from albor_pipeline.errors import UnreachableError
-from albor_pipeline.transport.client import AgentClient, SocketChannel
+from albor_pipeline.transport.client import HELLO_TIMEOUT_S, AgentClient, SocketChannel
 from albor_pipeline.transport.container import Arriving
 from albor_pipeline.transport.faults import Unusable
 
@@ -67,10 +68,12 @@ def test_who_waits_for_an_answer_hears_why_there_is_none(gate: threading.Event) 
     client = AgentClient(behind(gate, fail), "box")
     client.call()
     threading.Timer(0.2, gate.set).start()
+    began = time.monotonic()
     with pytest.raises(UnreachableError) as caught:
         client.greet()
     (said,) = caught.value.diagnostics
     assert (said.message, said.notes) == ("box does not answer: its engine is off", ("start it",))
+    assert time.monotonic() - began < HELLO_TIMEOUT_S / 2
     client.close()
 
 
