@@ -1,4 +1,4 @@
-"""A real engine for containers that are machines: podman with a store of its own, and an image made of the test bed's file system."""
+"""Real engines for containers that are machines, and images made of the test bed's file system."""
 
 from __future__ import annotations
 
@@ -30,51 +30,67 @@ LEFT_OUT = ("etc/machine-id", "usr/share", "usr/sbin/nft", "var", "boot", "usr/l
 PACKAGES = '#!/bin/sh\n[ "$2" = update ] && exit 0\necho "$*" >>/asked\nfor last; do :; done\nmv /opt/$last /usr/bin/$last\n'
 
 
-def podman(*words: str, check: bool = True) -> str:
-    """What podman says."""
-    done = subprocess.run(["podman", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 or not check, (words, done.stderr)
-    return done.stdout.strip()
+class Engine:
+    """An engine by name; called with words it gives what it says to them."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-def facts(name: str) -> dict[str, Any]:
-    """What podman knows of a container."""
-    return dict(json.loads(podman("container", "inspect", name))[0])
+    def __call__(self, *words: str, check: bool = True, stdin: bytes | None = None) -> str:
+        done = subprocess.run([self.name, *words], input=stdin, capture_output=True, check=False)
+        assert done.returncode == 0 or not check, (words, done.stderr)
+        return done.stdout.decode().strip()
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What it knows of a container."""
+        return dict(json.loads(self("container", "inspect", name))[0])
+
+    def containers(self) -> list[str]:
+        """The names of all that are there."""
+        return sorted(self("ps", "-a", "--format", "{{.Names}}").split())
+
+    def clear(self) -> None:
+        """Take those away that tests make."""
+        for name in self.containers():
+            if name.startswith(("forjar-", "albor-test-")):
+                self("rm", "-f", name, check=False)
 
 
 @contextmanager
-def engine(folder: Path) -> Iterator[None]:
-    """Podman with nothing in it but the images; skips the test with the reason where there can be none."""
-    if shutil.which("podman") is None or shutil.which("runc") is None:
-        pytest.skip("containers need Debian's podman and runc: make tools")
+def engine(name: str, folder: Path) -> Iterator[Engine]:
+    """An engine with the images; podman has a store of its own, docker is the one that answers. Skips the test where there is none."""
     if reason := base.obstacle():
         pytest.skip(reason)
+    lacking = [program for program in ((name, "runc") if name == "podman" else (name,)) if shutil.which(program) is None]
+    if lacking:
+        pytest.skip(f"containers need {' and '.join(lacking)}: make tools")
     (folder / "containers.conf").write_text(SETTINGS)
     store = f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
     (folder / "storage.conf").write_text(store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONTAINERS_CONF", str(folder / "containers.conf"))
         patch.setenv("CONTAINERS_STORAGE_CONF", str(folder / "storage.conf"))
-        said = subprocess.run(["podman", "info"], capture_output=True, text=True, check=False)
+        said = subprocess.run([name, "ps", "-q"], capture_output=True, text=True, check=False)
         if said.returncode != 0:
-            pytest.skip(f"podman does not work here: {said.stderr.strip()[-200:]}")
+            pytest.skip(f"no {name} answers here: {said.stderr.strip()[-200:]}")
+        made = Engine(name)
         try:
-            _images()
-            yield
+            _images(made)
+            yield made
         finally:
-            podman("rm", "-f", "-t", "0", "-a", check=False)
-            podman("rmi", "-f", "-a", check=False)
+            made.clear()
+            made("rmi", "-f", BARE, IMAGE, check=False)
 
 
-def _images() -> None:
+def _images(engine: Engine) -> None:
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         tar.add(base.build(), ".", filter=lambda item: None if item.name[2:].startswith(LEFT_OUT) else item)
         baked = tarfile.TarInfo("./etc/machine-id")
         baked.size = 33
         tar.addfile(baked, io.BytesIO(b"0123456789abcdef" * 2 + b"\n"))
-    subprocess.run(["podman", "import", "-", IMAGE], input=whole.getvalue(), capture_output=True, check=True)
+    engine("import", "-", IMAGE, stdin=whole.getvalue())
     bare = "mv /usr/bin/python3.11 /opt/python3 && rm /usr/bin/python3 && cat >/usr/bin/apt-get && chmod 755 /usr/bin/apt-get"
-    subprocess.run(["podman", "run", "-i", "--name=bare", IMAGE, "sh", "-c", bare], input=PACKAGES.encode(), check=True)
-    podman("commit", "bare", BARE)
-    podman("rm", "bare")
+    engine("run", "-i", "--name=albor-test-bare", IMAGE, "sh", "-c", bare, stdin=PACKAGES.encode())
+    engine("commit", "albor-test-bare", BARE)
+    engine("rm", "albor-test-bare")
