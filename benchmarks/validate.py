@@ -79,7 +79,7 @@ class Answers:
         hello = {"machine_id": "", "boot_id": "boot", "attempts": [], "unchanged": [], "gpus": [], "cpus": 2}
         self.agents: Mapping[str, Any] = {name: Agent({**hello, "machine_id": name}) for name in names}
         self.errors: Mapping[str, str] = {}
-        self.unmade: frozenset[str] = frozenset()
+        self.unmade = self.made = frozenset[str]()
         self.lineage = ""
 
     def ask(self, machine: str, items: Sequence[Mapping[str, Any]]) -> Callable[[], list[dict[str, Any]]]:

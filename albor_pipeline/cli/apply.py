@@ -61,10 +61,6 @@ def run(args: argparse.Namespace) -> int:
     return _say(said) if said is not None else _apply(args, path, asked)
 
 
-def _tell(text: str) -> None:
-    common.err([text])
-
-
 def _say(said: Said) -> int:
     sys.stderr.write(said.err)
     sys.stdout.write(said.out)
@@ -74,11 +70,13 @@ def _say(said: Said) -> int:
 def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None) -> int:
     from albor_pipeline.run.session import Papers, Session, Wish
     from albor_pipeline.run.signals import Interrupts
+    from albor_pipeline.transport.client import Maker
     from albor_pipeline.ui import diagnostics, documents, plan_text, run_text
     from albor_pipeline.ui.hints import Hints
     from albor_pipeline.ui.live import reporter
 
-    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env, tell=_tell) as session:
+    maker = Maker(lambda text: common.err([text]))
+    with Session.open(path, lambda manifest: common.state_dir(args, manifest), write=True, environment=args.env, maker=maker) as session:
         replace = frozenset(key for name in args.replace for key in common.keys_of(name, session.manifest))
         wish = Wish(
             common.selected(args, session.manifest), args.force, replace, args.keep_going, args.max_parallel, args.deep, args.no_move,

@@ -77,7 +77,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class MachineView:
-    """One machine: reachable or why not, its identity, and the attempts on it that this state goes on with."""
+    """One machine: reachable or why not, its identity, and the attempts on it that this state goes on with.
+
+    `is_new`: it was made for this very run, so that nothing on it is anybody's.
+    """
 
     name: str
     error: str | None = None
@@ -85,6 +88,7 @@ class MachineView:
     boot_id: str = ""
     attempts: tuple[Attempt, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    is_new: bool = False
 
     @cached_property
     def by_resource(self) -> Mapping[str, tuple[Attempt, ...]]:

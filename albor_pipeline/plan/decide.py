@@ -49,6 +49,7 @@ class Facts:
     stirred: tuple[str, ...] = ()
     declared_as: str = ""
     reachable: bool = True
+    on_new: bool = False
 
     @property
     def failed(self) -> Current | None:
@@ -340,7 +341,7 @@ def _when_ready(action: Action, code: str, text: str) -> Decision:
 def _infra(f: Facts) -> Decision:
     """Files, environments and the like; one whose machine changes before its turn is looked at again then."""
     decision = _infra_now(f)
-    if decision.action is Action.UPDATE and _found_otherwise(f):
+    if decision.action is Action.UPDATE and not f.on_new and _found_otherwise(f):
         decision = replace(decision, loses=True)
     return replace(decision, allowed=_when_ready(decision.action, "", "").allowed) if f.pending else decision
 

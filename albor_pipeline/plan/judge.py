@@ -156,6 +156,7 @@ class Judge:
             stirred=stirred,
             declared_as=self._declared_as(key, entry, observed) if not declared and self.options.prune else "",
             reachable=machine is not None and machine.error is None,
+            on_new=machine is not None and machine.is_new,
         )
 
     def _triggers(self, resource: Resource, key: Key) -> dict[str, str | None]:

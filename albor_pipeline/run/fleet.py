@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,12 +14,11 @@ from albor_pipeline.agent.liveness import identity
 from albor_pipeline.errors import Diagnostic, UnreachableError
 from albor_pipeline.model.manifest import Machine, Manifest
 from albor_pipeline.run.lines import Lines
-from albor_pipeline.transport.client import AgentClient, AgentError, Message, NotMade
+from albor_pipeline.transport.client import AgentClient, AgentError, Maker, Message, NotMade
 from albor_pipeline.transport.faults import Unusable
 from albor_pipeline.transport.local import LocalTransport, greeted, wait_readable
 
 MAX_CLOSING = 16
-Tell = Callable[[str], None]
 
 
 class Fleet:
@@ -27,11 +26,11 @@ class Fleet:
 
     `tokens`: what each machine's lease is known by, once it is held, and `unheard_s` for how long it had heard of no controller then,
     None where there had been none. `lines`: second connections, for much data. `indirect`: why a machine,
-    named first, does not get through to another by itself. `unmade`: machines whose container is not there and would be made,
-    which is done where somebody hears of it: `tell`, from another thread.
+    named first, does not get through to another by itself. `unmade`: machines whose container is not there and would be made
+    by a `maker`.
     """
 
-    def __init__(self, manifest: Manifest, lineage: str, tell: Tell | None = None) -> None:
+    def __init__(self, manifest: Manifest, lineage: str, maker: Maker | None = None) -> None:
         self.agents: dict[str, AgentClient] = {}
         self.errors: dict[str, str] = {}
         self.faults: dict[str, Diagnostic] = {}
@@ -39,11 +38,16 @@ class Fleet:
         self.unheard_s: dict[str, float | None] = {}
         self.indirect: dict[tuple[str, str], str] = {}
         self.unmade: set[str] = set()
-        self._tell = tell
+        self._maker = maker
         self.lines = Lines(self._start_line)
         self._loading: dict[str, AgentClient] = {}
         self._manifest = manifest
         self.lineage = lineage
+
+    @property
+    def made(self) -> Collection[str]:
+        """The machines that were made since this was opened: all that is there came with their image."""
+        return self._maker.made if self._maker is not None else ()
 
     def __enter__(self) -> Fleet:
         return self
@@ -70,7 +74,7 @@ class Fleet:
         if machine.container is not None:
             from albor_pipeline.transport import container
 
-            return container.start(machine, self._manifest.name, folder, self.lineage, self._tell)
+            return container.start(machine, self._manifest.name, folder, self.lineage, self._maker)
         from albor_pipeline.transport.ssh import SshTransport
 
         return SshTransport().start(machine, self._manifest.root, folder, self.lineage)

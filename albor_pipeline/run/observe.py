@@ -192,6 +192,7 @@ class Observer:
             boot_id=str(hello["boot_id"]),
             attempts=(*map(attempt_of, hello["attempts"]), *on_record),
             facts=hello,
+            is_new=name in self.fleet.made,
         )
 
     def read_project(self, keys: Iterable[Key]) -> None:

@@ -28,11 +28,11 @@ from albor_pipeline.resources.task import Task
 from albor_pipeline.run import containers, leases, moved
 from albor_pipeline.run.attempts import known_attempts
 from albor_pipeline.run.data import fetcher
-from albor_pipeline.run.fleet import Fleet, Tell, newest_lineage
+from albor_pipeline.run.fleet import Fleet, newest_lineage
 from albor_pipeline.run.limits import Leave, Limits
 from albor_pipeline.run.secrets import Vault
 from albor_pipeline.state.folder import StateFolder, Transition, utc_now
-from albor_pipeline.transport.client import AgentError
+from albor_pipeline.transport.client import AgentError, Maker
 
 if TYPE_CHECKING:
     from albor_pipeline.run.executor import Decider, Ended
@@ -70,12 +70,12 @@ class Session:
     `began_ns`: the clock before any file was read.
     """
 
-    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool, began_ns: int, tell: Tell | None = None) -> None:
+    def __init__(self, manifest: Manifest, state_dir: Path, *, write: bool, began_ns: int, maker: Maker | None = None) -> None:
         self.manifest = manifest
         self.graph = graph.build(manifest)
         self.vault = Vault(manifest)
         self.folder = StateFolder.open(state_dir, manifest.pipeline, write=write)
-        self.fleet = Fleet(manifest, self.folder.state.lineage, tell)
+        self.fleet = Fleet(manifest, self.folder.state.lineage, maker)
         self.observer: Observer | None = None
         self.observed = Observed()
         self.began_ns = began_ns
@@ -92,12 +92,12 @@ class Session:
         *,
         write: bool,
         environment: str | None = None,
-        tell: Tell | None = None,
+        maker: Maker | None = None,
     ) -> Session:
-        """Load the manifest and open its state; `tell` is as Fleet has it. Raises ManifestError, StateError or LockedError."""
+        """Load the manifest and open its state; `maker` is as Fleet has it. Raises ManifestError, StateError or LockedError."""
         began_ns = time.time_ns()
         manifest = load(path, environment=environment, fetch=fetcher, further=_linted)
-        return cls(manifest, state_dir(manifest), write=write, began_ns=began_ns, tell=tell)
+        return cls(manifest, state_dir(manifest), write=write, began_ns=began_ns, maker=maker)
 
     def __enter__(self) -> Session:
         return self

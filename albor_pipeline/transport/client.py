@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,6 +67,14 @@ class SocketChannel:
 
 class NotMade(Exception):
     """The machine is not there yet, and would be made for the work on it."""
+
+
+class Maker:
+    """Who makes and starts containers, says so to `tell` from other threads, and notes in `made` which machines are new."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+        self.made: set[str] = set()
 
 
 class AgentError(Exception):

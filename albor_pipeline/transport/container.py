@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from albor_pipeline.agent.facts import MACHINE_ID
 from albor_pipeline.model.manifest import Container, Machine
 from albor_pipeline.transport import arrival, engine
-from albor_pipeline.transport.client import AgentClient, Channel, NotMade
+from albor_pipeline.transport.client import AgentClient, Channel, Maker, NotMade
 from albor_pipeline.transport.faults import Lacking, Unusable
 from albor_pipeline.transport.process import ProcessChannel
 
 ARRIVAL_S = 60.0
 PIECE_BYTES = 1 << 18
-Tell = Callable[[str], None]
 
 
 class Arriving:
@@ -77,18 +76,17 @@ class Arriving:
                 self._channel.close()
 
 
-def start(machine: Machine, pipeline: str, workdir: str, lineage: str, tell: Tell | None) -> AgentClient:
-    """A client of a container that is being reached.
+def start(machine: Machine, pipeline: str, workdir: str, lineage: str, maker: Maker | None) -> AgentClient:
+    """A client of a container that is being reached, and with a `maker` is made and started where need be.
 
-    With `tell` one that is not there is made and one that is stopped is started; it hears, from another thread, what takes long.
-    Raises NotMade where there is none and nobody would hear of it.
+    Raises NotMade where there is none and no maker.
     """
     container = machine.container
     assert container is not None
-    if tell is None and _is_to_be_made(container):
+    if maker is None and _is_to_be_made(container):
         raise NotMade
     folder = machine.workdir or workdir
-    return AgentClient(Arriving(lambda: _arrive(machine, container, pipeline, folder, lineage, tell)), machine.name)
+    return AgentClient(Arriving(lambda: _arrive(machine, container, pipeline, folder, lineage, maker)), machine.name)
 
 
 def _is_to_be_made(container: Container) -> bool:
@@ -99,10 +97,10 @@ def _is_to_be_made(container: Container) -> bool:
 
 
 def _arrive(
-    machine: Machine, container: Container, pipeline: str, folder: str, lineage: str, tell: Tell | None
+    machine: Machine, container: Container, pipeline: str, folder: str, lineage: str, maker: Maker | None
 ) -> tuple[Channel, bytes]:
     """The agent in the container, once it runs; what a container of ours lacks for it is installed. Raises Unusable."""
-    seen = _running(container, pipeline, tell) if tell is not None else _found(container)
+    seen = _running(machine.name, container, pipeline, maker) if maker is not None else _found(container)
     line = engine.enter(container, machine.user, variables=[f"{MACHINE_ID}={seen.id}"])
     provided: set[str] = set()
     while True:
@@ -111,9 +109,9 @@ def _arrive(
             return channel, arrival.settle(lambda: _received(channel), lambda data: _send(channel, data))  # noqa: B023 (called at once)
         except Lacking as error:
             channel.close()
-            if tell is None or not seen.pipeline or error.what in provided:
+            if maker is None or not seen.pipeline or error.what in provided:
                 raise
-            tell(f"{machine.name}: {error.text}; installing {error.what} in its container {container.name}")
+            maker.tell(f"{machine.name}: {error.text}; installing {error.what} in its container {container.name}")
             provided.add(error.what)
             engine.provide(container, error.what)
         except Unusable as error:
@@ -134,15 +132,16 @@ def _found(container: Container) -> engine.Seen:
     return seen
 
 
-def _running(container: Container, pipeline: str, tell: Tell) -> engine.Seen:
+def _running(name: str, container: Container, pipeline: str, maker: Maker) -> engine.Seen:
     """The container, made or started where it is not there or does not run. Raises Unusable."""
     seen = engine.look(container)
     if seen is None and container.image is not None:
-        tell(f"making the container {container.name} from {container.image}")
+        maker.tell(f"making the container {container.name} from {container.image}")
         engine.make(container, pipeline)
+        maker.made.add(name)
     elif seen is not None and not seen.running:
         engine.check(container, seen)
-        tell(f"starting the container {container.name}")
+        maker.tell(f"starting the container {container.name}")
         engine.start(container)
     else:
         return _found(container)

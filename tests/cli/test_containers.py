@@ -95,6 +95,15 @@ def test_a_ladder_through_a_container_and_then_nothing_to_do(tale: Project, box:
     assert box("exec", NAME, "stat", "-c", "%a", "/etc/new") == "640"
 
 
+def test_what_came_with_the_image_of_a_new_container_is_overwritten_without_asking(tale: Project, box: Engine) -> None:
+    note = "note: {type: file, machine: box, path: /etc/motd, content: ours}"
+    assert tale.manifest(note, head(box)).run("apply").exit == 0
+    box("rm", "-f", NAME)
+    box("run", "-d", f"--name={NAME}", IMAGE, "sleep", "infinity")
+    said = tale.run("apply")
+    assert (said.exit, "error[needs-yes]" in said.err) == (1, True), said
+
+
 def test_a_shell_in_it_is_in_the_folder_of_its_tasks(tale: Project) -> None:
     tale.run("apply")
     said = tale.end(tale.start("ssh", "box", "cat", "count.txt"))
