@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from albor_pipeline.errors import Diagnostic, UnreachableError
+from albor_pipeline.errors import AlborError, Diagnostic, UnreachableError
 from albor_pipeline.model.manifest import Container, Machine, Manifest
 from albor_pipeline.model.observed import Observed
 from albor_pipeline.model.state import State
 from albor_pipeline.run.fleet import Fleet
+from albor_pipeline.transport.faults import Unusable
 
 
 def unmade(manifest: Manifest, fleet: Fleet) -> Iterator[Diagnostic]:
@@ -25,14 +26,17 @@ def of_destroy(manifest: Manifest) -> list[str]:
 
 
 def going(manifest: Manifest, fleet: Fleet, observed: Observed) -> tuple[str, ...]:
-    """Those of them that are there, were made by this pipeline, and in which nothing of it runs."""
+    """Those of them that are there, were made by this pipeline, and in which nothing of it runs. Raises UnreachableError."""
     from albor_pipeline.plan.undo import LIVE
     from albor_pipeline.transport import engine
 
     found = []
     for name in of_destroy(manifest):
         if name in fleet.agents and not any(attempt.liveness in LIVE for attempt in observed.machines[name].attempts):
-            seen = engine.look(_of(manifest.machines[name]))
+            try:
+                seen = engine.look(_of(manifest.machines[name]))
+            except Unusable as error:
+                raise _unreachable(name, error) from None
             if seen is not None and seen.pipeline == manifest.name:
                 found.append(name)
     return tuple(found)
@@ -44,7 +48,6 @@ def remove(manifest: Manifest, names: Sequence[str], state: State) -> list[str]:
     Raises UnreachableError when an engine does not.
     """
     from albor_pipeline.transport import engine
-    from albor_pipeline.transport.faults import Unusable
 
     said = []
     for name in names:
@@ -54,9 +57,13 @@ def remove(manifest: Manifest, names: Sequence[str], state: State) -> list[str]:
         try:
             engine.remove(container)
         except Unusable as error:
-            raise UnreachableError.of("unreachable", f"{name}: {error.text}", *error.ways) from None
+            raise _unreachable(name, error) from None
         said.append(f"removed the container {container.name}")
     return said
+
+
+def _unreachable(name: str, error: Unusable) -> AlborError:
+    return UnreachableError.of("unreachable", f"{name}: {error.text}", *error.ways)
 
 
 def _of(machine: Machine) -> Container:

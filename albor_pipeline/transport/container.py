@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from albor_pipeline.agent.facts import MACHINE_ID
 from albor_pipeline.model.manifest import Container, Machine
@@ -45,6 +46,10 @@ class Arriving:
             if self._closed and self._channel is not None:
                 self._channel.close()
 
+    def wait(self) -> None:
+        """Until it is there, or is known not to come."""
+        self._arrived.wait()
+
     def fileno(self) -> int:
         return self._channel.fileno() if self._arrived.is_set() and self._channel is not None else self._news
 
@@ -76,6 +81,18 @@ class Arriving:
                 self._channel.close()
 
 
+class _Patient(AgentClient):
+    """A client whose agent has as long to say hello as any, counted from when its container is there: an image may take an hour to come."""
+
+    def __init__(self, channel: Arriving, machine: str) -> None:
+        super().__init__(channel, machine)
+        self._arriving = channel
+
+    def greet(self, attempts: str = "all") -> Mapping[str, Any]:
+        self._arriving.wait()
+        return super().greet(attempts)
+
+
 def start(machine: Machine, pipeline: str, workdir: str, lineage: str, maker: Maker | None) -> AgentClient:
     """A client of a container that is being reached, and with a `maker` is made and started where need be.
 
@@ -86,7 +103,7 @@ def start(machine: Machine, pipeline: str, workdir: str, lineage: str, maker: Ma
     if maker is None and _is_to_be_made(container):
         raise NotMade
     folder = machine.workdir or workdir
-    return AgentClient(Arriving(lambda: _arrive(machine, container, pipeline, folder, lineage, maker)), machine.name)
+    return _Patient(Arriving(lambda: _arrive(machine, container, pipeline, folder, lineage, maker)), machine.name)
 
 
 def _is_to_be_made(container: Container) -> bool:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from albor_pipeline.errors import UnreachableError
-from albor_pipeline.transport.client import HELLO_TIMEOUT_S, AgentClient, SocketChannel
-from albor_pipeline.transport.container import Arriving
+from albor_pipeline.model.manifest import Container, Machine
+from albor_pipeline.transport.client import HELLO_TIMEOUT_S, AgentClient, Maker, SocketChannel
+from albor_pipeline.transport.container import Arriving, start
 from albor_pipeline.transport.faults import Unusable
+
+# It takes longer to make a container than an agent has to say hello; inside is the same as outside.
+SLOW_ENGINE = """#!/bin/sh
+here=$(dirname "$0")
+case $1 in
+  container) [ -e "$here/made" ] || { echo "no such container" >&2; exit 1; }
+    echo '[{"Id": "abc", "State": {"Running": true}, "Config": {"Labels": {}}}]' ;;
+  run) sleep 1.5; touch "$here/made" ;;
+  exec) while [ "$1" != /bin/sh ]; do shift; done; exec "$@" ;;
+esac
+"""
 
 
 class End(SocketChannel):
@@ -91,3 +105,18 @@ def test_one_that_arrives_after_it_was_closed_is_hung_up(gate: threading.Event) 
     channel.close()
     gate.set()
     assert end.closed.wait(5)
+
+
+def test_an_image_that_takes_long_to_come_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docker").write_text(SLOW_ENGINE)
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("albor_pipeline.transport.client.HELLO_TIMEOUT_S", 1.0)
+    said: list[str] = []
+    box = Machine("box", "container", "box", workdir=str(tmp_path / "work"), container=Container("docker", "forjar-box", "image"))
+    client = start(box, "tale", "~", "lineage", Maker(said.append))
+    try:
+        assert client.greet()["workdir"] == str(tmp_path / "work")
+    finally:
+        client.close()
+    assert said == ["making the container forjar-box from image"]
