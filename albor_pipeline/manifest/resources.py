@@ -199,7 +199,7 @@ class ResourceReader:
         block = Block(
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
             later.KIND.get(kind.name, later.RESOURCE), kind.names,
-            (*later.RESOURCE_INSIDE, *(later.TASK_INSIDE if kind.name == "task" else ())),
+            _later_inside(kind),
         )  # fmt: skip
         table = own_part(self._reader, table, kind.name, block)
         common = self._common(name, span, table, block, scope)
@@ -300,6 +300,12 @@ class ResourceReader:
             self._reader.problems.extend(replace(item, span=self._reader.text.of(node)) for item in error.diagnostics)
             return None
         return self._reader.resolved(node, source.text, scope)
+
+
+def _later_inside(kind: Kind) -> dict[str, str]:
+    """What has no effect on a resource of this kind inside its common blocks, each with what to do instead."""
+    found = dict.fromkeys(later.TASK_INSIDE, "") if kind.name == "task" else {}
+    return {**found, later.NEW_FIRST: later.OLD_FIRST[kind.name]} if kind.name in later.OLD_FIRST else found
 
 
 def _hooks(common: CommonFields) -> dict[str, str]:

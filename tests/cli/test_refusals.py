@@ -35,7 +35,11 @@ MACHINE = {
     "allowed_operators": "[ann]", "options": "{ServerAliveInterval: 5}", "become": "root",
 }  # fmt: skip
 RESOURCE = {"store": "true"}
-INSIDE = {"lifecycle.create_before_destroy": "{create_before_destroy: true}"}
+OF_TYPE = {
+    "docker": "name: x, image: debian", "gpu": "driver_version: '550'", "mount": "source: /dev/sdz1, path: /mnt",
+    "network": "port: 22", "package": "provider: apt, packages: [nothing-of-that-name]", "python_env": "requirements: [six]",
+    "task": "command: x",
+}  # fmt: skip
 TASK_INSIDE = {"lifecycle.ignore_drift": "{ignore_drift: [outputs]}"}
 TASK = {
     "pre_apply": "ls", "post_apply": "ls", "sudo": "true",
@@ -96,7 +100,7 @@ def test_every_key_without_effect_has_its_row_here() -> None:
     assert set(MACHINE) == later.MACHINE
     assert set(RESOURCE) == later.RESOURCE & set(CommonFields.model_fields)
     assert set(TASK) == later.TASK
-    assert (set(INSIDE), set(TASK_INSIDE)) == (set(later.RESOURCE_INSIDE), set(later.TASK_INSIDE))
+    assert set(TASK_INSIDE) == set(later.TASK_INSIDE)
     assert set(KINDS) >= later.TYPES
     declared = {*PolicyFields.model_fields, *MachineFields.model_fields, *Task.model_fields, *CommonFields.model_fields}
     assert {key.partition(".")[0] for key in (*POLICY, *MACHINE, *RESOURCE, *TASK)} <= declared
@@ -122,17 +126,28 @@ def test_a_key_of_a_machine_is_refused_by_name(project: Project, key: str) -> No
     refused(project.manifest("a: {type: task, machine: m, command: x}", machine), key)
 
 
-@pytest.mark.parametrize("key", [*INSIDE, *TASK_INSIDE, *TASK])
+@pytest.mark.parametrize("key", [*TASK_INSIDE, *TASK])
 def test_a_key_of_a_task_is_refused_by_name(project: Project, key: str) -> None:
-    name, value = key.partition(".")[0], {**INSIDE, **TASK_INSIDE, **TASK}[key]
+    name, value = key.partition(".")[0], {**TASK_INSIDE, **TASK}[key]
     refused(project.manifest(f"a: {{type: task, command: x, {name}: {value}}}"), key.rpartition(".")[2])
 
 
-@pytest.mark.parametrize("key", [*RESOURCE, *INSIDE])
+@pytest.mark.parametrize("key", RESOURCE)
 @pytest.mark.effect("any.store")
 def test_a_key_of_what_is_no_task_is_refused_by_name(project: Project, key: str) -> None:
-    name, value = key.partition(".")[0], {**RESOURCE, **INSIDE}[key]
-    refused(project.manifest(f"a: {{type: file, path: x, {name}: {value}}}"), key.rpartition(".")[2])
+    refused(project.manifest(f"a: {{type: file, path: x, {key}: {RESOURCE[key]}}}"), key)
+
+
+@pytest.mark.parametrize("kind", later.OLD_FIRST)
+def test_the_old_one_is_not_said_to_stay_where_it_goes_first(project: Project, kind: str) -> None:
+    project.manifest(f"a: {{type: {kind}, {OF_TYPE[kind]}, lifecycle: {{create_before_destroy: true}}}}")
+    assert project.run("validate").exit == 0
+    said = project.run("plan")
+    assert said.exit == 1 and said.err.startswith(
+        "error[not-supported]: `create_before_destroy` is read and never brought about here\n --> manifests/albor.yaml:"
+    ), said
+    assert f"\n  = {later.OLD_FIRST[kind]}\n" in said.err and said.err.count("error[") == 1
+    assert "1 to" in project.edit("create_before_destroy: true", "create_before_destroy: false").run("plan").out
 
 
 def test_a_task_is_done_again_by_its_trigger_and_by_nothing_else(project: Project) -> None:
