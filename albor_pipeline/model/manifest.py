@@ -113,7 +113,10 @@ class Output:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read. `at` places `value`."""
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read. `at` places `value`.
+
+    `config` is the name of the pipeline whose outputs they are.
+    """
 
     name: str
     type: str
@@ -121,6 +124,7 @@ class DataSource:
     default: str | None = None
     state_dir: str = "state"
     outputs: tuple[str, ...] = ()
+    config: str | None = None
     span: Span | None = None
     at: Span | None = None
 
