@@ -24,12 +24,18 @@ POLICY = frozenset(
 RESOURCE = frozenset(("store",))
 RECIPE = RESOURCE | {"triggers", "restart_on", "pre_apply", "post_apply", "sudo", "lifecycle", "arch"}
 TASK_INSIDE = ("lifecycle.ignore_drift",)
-TASK = frozenset(
-    (
-        "pre_apply", "post_apply", "sudo", "task_mode", "stages", "quality_gate", "gpu_device", "health_check", "restart", "restart_delay",
-        "restart_policy", "scatter", "gather", "ranks_on", "contracts", "keep",
-    )
-)  # fmt: skip
+_UNIT = "what goes on for ever is a service: `type: file` for its unit, with `Restart=` and `RestartSec=`, and `type: service`"
+# Each with what to do instead, where there is that.
+TASK = dict.fromkeys(("pre_apply", "post_apply", "sudo", "ranks_on", "contracts", "keep"), "") | {
+    "health_check": "declare it as `type: service`: half a second after its start it must run, and a `post_apply` may ask it more",
+    **dict.fromkeys(("restart", "restart_delay", "restart_policy"), _UNIT),
+    "scatter": "name it among `inputs`: what a task on another machine makes is brought here before this one starts",
+    "gather": "name it among `outputs`, and among the `inputs` of a task on the other machine: it is brought there",
+}
+MODES = {
+    "service": "write its unit with `type: file`, and declare it with `type: service`, which `triggers` on that file",
+    "dispatch": "leave `task_mode` out, and run it when you want it: apply --target NAME --force",
+}
 KIND = {"task": TASK}
 TYPES = frozenset(
     (

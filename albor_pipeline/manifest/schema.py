@@ -36,8 +36,8 @@ EXPECTED = {
 class Block:
     """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field.
 
-    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path, each with what
-    to do instead where there is that.
+    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path; a mapping says
+    of each what to do instead, where there is that.
     """
 
     owner: str
@@ -158,7 +158,7 @@ class Reader:
     def _find_later(self, fields: Fields, table: Table, block: Block) -> None:
         """Note every later key whose value asks for something: a key that has its default's value asks for nothing."""
         for path in table.items.keys() & block.later:
-            self._later(fields, table, [path], block)
+            self._later(fields, table, [path], block, block.later[path] if isinstance(block.later, Mapping) else "")
         for path, instead in block.later_inside.items():
             self._later(fields, table, path.split("."), block, instead)
 
