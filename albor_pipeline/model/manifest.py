@@ -36,11 +36,12 @@ def told_mark(word: str) -> str:
 
 @dataclass(frozen=True)
 class Slots:
-    """What a machine can give to tasks at once, or what a task needs: GPUs, CPUs, bytes of memory."""
+    """What a machine can give to tasks at once, or what a task needs: GPUs, CPUs, bytes of memory; the one card that a task names."""
 
     gpu: int = 0
     cpu: int = 0
     memory_bytes: int = 0
+    gpu_device: int | None = None
 
 
 @dataclass(frozen=True)

@@ -406,4 +406,4 @@ class Workers:
 
 def _slots_of(task: Task) -> Slots:
     needs = task.needs
-    return Slots(task.gpus or 0, DEFAULT["cpu"] if needs.cpu is None else needs.cpu, needs.memory)
+    return Slots(task.gpus or 0, DEFAULT["cpu"] if needs.cpu is None else needs.cpu, needs.memory, task.gpu_device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -86,6 +87,26 @@ def test_the_stage_that_fails_is_named_and_nothing_after_it_runs(project: Projec
     assert "stage `test`: exit 3 in run 0001" in steps(project)["t"][1]
 
 
+@pytest.mark.parametrize("command", ["false; touch shipped", "false | cat; touch shipped", "touch $NOWHERE shipped"])
+def test_a_stage_ends_at_its_first_failure(project: Project, command: str) -> None:
+    project.manifest(f"t: {{type: task, stages: [{{name: ship, command: '{command}'}}]}}")
+    assert "stage `ship`: exit 1" in project.run("apply").err and not (project.root / "shipped").exists()
+
+
+def test_what_a_stage_reads_by_a_wider_name_than_an_earlier_one_makes_is_asked_about(project: Project) -> None:
+    project.manifest("""
+        t:
+          type: task
+          stages:
+            - {name: one, command: "mkdir -p d; echo 1 > d/a.csv", outputs: [d]}
+            - {name: two, command: "cat d/*.csv > all", inputs: [d/*.csv], outputs: [all]}
+    """).does("apply").holds("all", "1\n").edit("outputs: [d]", "outputs: [d/a.csv]")
+    said = project.run("validate")
+    assert said.exit == 1 and "input `d/*.csv` of `t` and its own output `d/a.csv` lie in one another" in said.err, said
+    said = project.edit("inputs: [d/*.csv]", "inputs: [d]").run("validate")
+    assert said.exit == 1 and "input `d` of `t` and its own output `d/a.csv` lie in one another" in said.err, said
+
+
 def test_what_is_wrong_in_a_stage_is_told_at_its_line(project: Project) -> None:
     project.manifest(PIPELINE).edit("inputs: [mid.txt, more.txt]", "inputs: [data/more.txt]").file("in.txt", "x")
     said = project.run("plan")
@@ -145,6 +166,27 @@ def test_a_gate_counts_for_a_result_that_is_given_back(project: Project) -> None
     (project.root / "model").unlink()
     assert steps(project)["train"][0] == "restore" and steps(project)["serve"][0] == "hold"
     assert project.run("apply").exit == 1 and (project.root / "model").exists() and not (project.root / "served").exists()
+
+
+def test_a_plan_knows_the_gate_of_what_it_will_give_back_or_adopt(project: Project) -> None:
+    low, high = (f'{{"accuracy": {number}}}\n' for number in (0.8, 0.95))
+    project.file("in.txt", low).manifest("""
+        train:
+          type: task
+          command: tee model < in.txt
+          inputs: [in.txt]
+          outputs: [model]
+          quality_gate: {field: accuracy, min: 0.9, on_fail: skip_dependents}
+        serve: {type: task, command: cp model served, inputs: [train], outputs: [served]}
+    """).run("apply")
+    project.file("in.txt", high).does("apply").holds("served", high).file("in.txt", low)
+    assert (steps(project)["train"][0], steps(project)["serve"][0]) == ("restore", "hold")
+    assert project.run("apply").exit == 1
+    project.holds("model", low).holds("served", high).file("in.txt", high)
+    assert (steps(project)["train"][0], steps(project)["serve"][0]) == ("restore", "skip")
+    project.file("in.txt", low.replace('8', '7')).run("apply")
+    shutil.rmtree(project.root / "state")
+    assert (steps(project)["train"][0], steps(project)["serve"][0]) == ("adopt", "hold")
 
 
 def test_a_secret_that_a_gate_meets_is_not_shown(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

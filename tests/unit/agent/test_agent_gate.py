@@ -29,6 +29,7 @@ JSON = '{"accuracy": 0.9, "grade": "B", "ok": true, "metrics": {"f1": 0.5}, "a.b
         ({"field": "n", "min": 2}, '{"n": 2}\nalbor: {"n": 1}\n', 0),
         ({"min": 95}, "coverage of all:\n 95.5 \n\n", 0),
         ({"parse": "stdout", "threshold": ["ok"]}, "failed\nok\n", 0),
+        ({"min": 95}, "96\nalbor: stage 1 of 1, test: done after 0.1 s\n", 0),
         ({"parse": "stdout", "regex": "PASS|OK$"}, "tests: OK\nbye\n", 0),
         ({"parse": "exit_code", "threshold": ["0", "3"]}, "", 3),
         ({"command": ["x"]}, "", 0),
