@@ -64,6 +64,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             value = (spec.get(name) or {}).get(kind)
             good = (value is None and name == "needs") or (isinstance(value, int) and value >= 0)
             need(good, "`%s` of `%s` must be a count" % (kind, name))
+    need(all(isinstance(one, str) and one for one in spec.get("secrets") or []), "`secrets` must be a list of texts")
     device = (spec.get("needs") or {}).get("gpu_device")
     need(device is None or (isinstance(device, int) and device >= 0), "`gpu_device` must be the number of a card")
     for key in ("timeout_s", "grace_s", "heartbeat_s"):

@@ -8,6 +8,7 @@ Test hook: ALBOR_TEST_PAUSE=<window>:<seconds>, window one of claimed, started, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -63,7 +64,8 @@ def supervise(
         return True
     report({"number": claim.spec["number"], "folder": layout.relative(claim.folder)})
     pause("claimed")
-    proven = Attempt(layout, machine, {**claim.spec, "env": spec.get("env") or {}}, claim.folder).run()
+    kept_back = {"env": spec.get("env") or {}, "secrets": spec.get("secrets") or ()}
+    proven = Attempt(layout, machine, {**claim.spec, **kept_back}, claim.folder).run()
     if proven:
         claim.let_go()
     return proven
@@ -289,6 +291,8 @@ class Attempt:
                     printed = log.read(gate.READ_BYTES)
         except OSError as error:
             why = "it cannot be judged: " + _text(error)
+        for secret in self._spec["secrets"]:
+            printed = printed.replace(secret.encode("utf-8", "surrogateescape"), b"***")
         why = why or gate.why_not(asked, printed, code)
         if not why:
             return found
@@ -315,7 +319,8 @@ class Attempt:
             printed = os.pread(out, gate.READ_BYTES, max(0, os.fstat(out).st_size - gate.READ_BYTES))
         finally:
             os.close(out)
-        write_all(self._log, printed)
+        with contextlib.suppress(OSError):
+            write_all(self._log, printed)
         status = process.status or 0
         return (os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)), stopped, printed
 

@@ -232,6 +232,7 @@ class Workers:
             self._cancel_before(key, decision)
             body = request(start, run.state.state.lineage)
             body["env"] = run.vault.environment(body["env"])
+            body["secrets"] = run.vault.inside(body["env"]) if body["quality_gate"] else []
             self._send(key.machine, "start", lambda reply: self._started(work, reply, entry), **body)
 
         return Outcome(key, "starting", replace(entry, current=current), decision.reason.text, (event,), act, work)

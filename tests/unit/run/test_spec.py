@@ -18,7 +18,7 @@ def asked(action: Action = Action.RUN, python: str | None = None, **fields: Any)
     task = Task.model_validate(fields)
     machine = Machine("m", "localhost", "m")
     start = Start(
-        Key("t", "m"), Resource("t", "task", ("m",), task), machine, Fingerprint({}), action, 1, "0001", "/work", Slots(), python=python
+        Key("t", "m"), Resource("t", "task", ("m",), task), machine, Fingerprint({}), action, 1, "0001", "/srv/box", Slots(), python=python
     )
     return request(start, "L")
 
@@ -34,7 +34,7 @@ def test_each_stage_has_a_strict_shell_of_its_own() -> None:
 
 def test_the_stages_of_a_task_with_a_python_run_in_that_environment() -> None:
     spec = asked(python="env/bin/python", stages=[{"name": "a", "command": "python x.py"}])
-    assert spec["stages"] == [{"name": "a", "argv": [*IN_ENVIRONMENT, "/work/env/bin", *STRICT[1:], "-c", "python x.py"]}]
+    assert spec["stages"] == [{"name": "a", "argv": [*IN_ENVIRONMENT, "/srv/box/env/bin", *STRICT[1:], "-c", "python x.py"]}]
 
 
 def test_an_interrupted_pipeline_goes_on_with_its_resume_command() -> None:
