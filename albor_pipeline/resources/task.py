@@ -133,7 +133,7 @@ class Task(Fields):
     state: Annotated[Literal["present"], POLICY, Field(description="a task is always wanted")] = "present"
     task_mode: Annotated[
         Literal["batch", "pipeline", "service", "dispatch"],
-        CONTENT,
+        POLICY,
         Field(description="how it runs: once, in steps, as a service, or when it is asked to; the last two are refused"),
     ] = "batch"
     stages: Annotated[
