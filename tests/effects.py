@@ -75,7 +75,11 @@ def page() -> str:
         lines.append(f"| `{field}` | {about} | {first[0] + more if first else ''} |")
     lines += ["", "## Refused by every plan that needs it", "", "| type or field | why |", "|---|---|"]
     lines += [f"| `{name}` | it is never brought about here: {later.INSTEAD[name]} |" for name in sorted(later.TYPES)]
-    lines += [f"| `{block}.{name}` | nothing has this effect yet |" for block, names in REFUSED.items() for name in sorted(names)]
+    lines += [f"| `{name}.{later.NEW_FIRST}` | {why} |" for name, why in sorted(later.OLD_FIRST.items())]
+    lines += [f"| `task_mode: {mode}` | it is never brought about here: {why} |" for mode, why in sorted(later.MODES.items())]
+    for block, names in REFUSED.items():
+        why = names if isinstance(names, dict) else {}
+        lines += [f"| `{block}.{name}` | {why.get(name) or 'nothing has this effect yet'} |" for name in sorted(names)]
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CLAIM_WAIT_S = 10.0
-NOT_WRITTEN = ("files", "needs", "total")
+NOT_WRITTEN = ("files", "needs", "total", "secrets")
 
 
 class Claim:

@@ -92,10 +92,11 @@ def take(layout: Layout, spec: Mapping[str, Any], attempt: str) -> Seat | None:
         raise attempts.AttemptError("busy", "another start on this machine is under way")
     try:
         wanted, held = _wanted(spec), _held(where)
-        lacking = missing(wanted, total, held)
+        lacking = missing(wanted, total, held) or _taken(spec, held)
         if lacking:
             raise attempts.AttemptError("no-slot", lacking)
-        gpus = free_gpus(total, held)[: wanted["gpu"]]
+        device = (spec.get("needs") or {}).get("gpu_device")
+        gpus = free_gpus(total, held)[: wanted["gpu"]] if device is None else [device]
         body = {**wanted, "gpu": gpus, "folder": attempt, "since": utc()}
         body.update({key: spec[key] for key in ("resource", "run", "lineage")})
         asked = spec.get("needs") or {}
@@ -108,7 +109,7 @@ def take(layout: Layout, spec: Mapping[str, Any], attempt: str) -> Seat | None:
 def look(layout: Layout, wants: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each request's `needs` and `total`: what is missing, empty when it would get its slots now."""
     held = _held(folders(layout))
-    return [missing(_wanted(want), want["total"], held) for want in wants]
+    return [missing(_wanted(want), want["total"], held) or _taken(want, held) for want in wants]
 
 
 def missing(wanted: Mapping[str, int], total: Mapping[str, int], held: Sequence[Mapping[str, Any]]) -> str:
@@ -121,6 +122,15 @@ def missing(wanted: Mapping[str, int], total: Mapping[str, int], held: Sequence[
             names = ", ".join("%s in %s (run %s, since %s)" % _holder(one) for one in holders or held)
             return "%d of %d %s free, %d wanted; held by %s" % (max(0, free), total[kind], NAMES[kind], wanted[kind], names)
     return ""
+
+
+def _taken(spec: Mapping[str, Any], held: Sequence[Mapping[str, Any]]) -> str:
+    """Who holds the one card that a request names; empty when nobody does, or it names none."""
+    device = (spec.get("needs") or {}).get("gpu_device")
+    if device is None:
+        return ""
+    holder = next((one for one in held if device in one["gpu"]), None)
+    return "GPU %d is held by %s in %s (run %s, since %s)" % (device, *_holder(holder)) if holder is not None else ""
 
 
 def free_gpus(total: Mapping[str, int], held: Sequence[Mapping[str, Any]]) -> list[int]:

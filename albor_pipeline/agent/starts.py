@@ -34,7 +34,13 @@ def check_spec(spec: Mapping[str, Any]) -> None:
     need(len(spec["fingerprint"]) >= 12 and spec["fingerprint"].isalnum(), "`fingerprint` must be a hex digest")
     for key in ("argv", "completion_check"):
         words = spec.get(key)
-        need((words is None and key != "argv") or _texts(words), "`%s` must be a list of words" % key)
+        optional = key != "argv" or spec.get("stages")
+        need((words is None and optional) or _texts(words), "`%s` must be a list of words" % key)
+    for stage in spec.get("stages") or []:
+        need(isinstance(stage.get("name"), str) and _texts(stage.get("argv")), "a stage must have a `name` and an `argv`")
+    gate = spec.get("quality_gate") or {"on_fail": "block"}
+    need(gate.get("on_fail") in ("block", "warn", "skip_dependents"), "`on_fail` of the quality gate is none of the known")
+    need(gate.get("command") is None or _texts(gate["command"]), "`command` of the quality gate must be a list of words")
     env = spec.get("env") or {}
     need(isinstance(env, dict) and _texts([*env, *env.values(), "x"]), "`env` must map names to texts")
     need(not any("=" in key or not key for key in env), "a name in `env` is empty or holds `=`")
@@ -58,6 +64,9 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             value = (spec.get(name) or {}).get(kind)
             good = (value is None and name == "needs") or (isinstance(value, int) and value >= 0)
             need(good, "`%s` of `%s` must be a count" % (kind, name))
+    need(all(isinstance(one, str) and one for one in spec.get("secrets") or []), "`secrets` must be a list of texts")
+    device = (spec.get("needs") or {}).get("gpu_device")
+    need(device is None or (isinstance(device, int) and device >= 0), "`gpu_device` must be the number of a card")
     for key in ("timeout_s", "grace_s", "heartbeat_s"):
         need(spec.get(key) is None or isinstance(spec[key], (int, float)), "`%s` must be a number" % key)
 

@@ -1,18 +1,19 @@
 """One attempt from claim to proof, in a process that outlives agent and controller; then the next. Knows no wire and no other attempt.
 
 Order: claim (the `alive` lock is held before the folder has its name) - report the number - clear outputs, look at inputs -
-pid record durable - command started - wait - command and descendants gone - outputs present, inputs untouched,
-completion check - digest - kept in the store - proof durable - `exit` by rename - end, which frees the lock.
+pid record durable - command started - wait (stage after stage) - command and descendants gone - outputs present, inputs
+untouched, completion check, quality gate - digest - kept in the store - proof durable - `exit` by rename - end, which frees the lock.
 Test hook: ALBOR_TEST_PAUSE=<window>:<seconds>, window one of claimed, started, exited, digesting, makes it sleep there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 
-from albor_pipeline.agent import attempts, child, claims, gpulimits, liveness, logs, outputs, verdict
+from albor_pipeline.agent import attempts, child, claims, gate, gpulimits, liveness, logs, outputs, verdict
 from albor_pipeline.agent.layout import Layout, quote, read_json, to_json, utc, write_all, write_file
 from albor_pipeline.agent.probe import new_cache
 from albor_pipeline.agent.reserve import Reserve
@@ -63,7 +64,8 @@ def supervise(
         return True
     report({"number": claim.spec["number"], "folder": layout.relative(claim.folder)})
     pause("claimed")
-    proven = Attempt(layout, machine, {**claim.spec, "env": spec.get("env") or {}}, claim.folder).run()
+    kept_back = {"env": spec.get("env") or {}, "secrets": spec.get("secrets") or ()}
+    proven = Attempt(layout, machine, {**claim.spec, **kept_back}, claim.folder).run()
     if proven:
         claim.let_go()
     return proven
@@ -89,6 +91,7 @@ class Attempt:
         self._leftover: tuple[float, int] = (0.0, 0)
         self._began = time.monotonic()
         self._tries = 0
+        self._gate = ""
         self._env = self._environment(machine)
 
     def _environment(self, machine: str) -> dict[str, str]:
@@ -98,7 +101,7 @@ class Attempt:
         slots = spec["slots"]
         env = dict(_inherited())
         if "gpu" in slots:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in slots["gpu"])
+            env["CUDA_VISIBLE_DEVICES"] = env["HIP_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in slots["gpu"])
         if slots.get("cpu"):
             env["OMP_NUM_THREADS"] = str(slots["cpu"])
         env.update(gpulimits.told(layout.workdir, slots.get("gpu")))
@@ -154,23 +157,43 @@ class Attempt:
         return number != signal.SIGUSR1 or os.path.exists(os.path.join(self._folder, "cancel"))
 
     def _run_once(self) -> verdict.Verdict:
-        oom_before = verdict.oom_kills()
+        stages = self._spec.get("stages") or ({"name": "", "argv": self._spec["argv"]},)
+        began, start, self._gate = time.monotonic(), os.fstat(self._log).st_size, ""
+        for number, stage in enumerate(stages, start=1):
+            name = "stage %d of %d, %s" % (number, len(stages), stage["name"]) if stage["name"] else ""
+            found = self._run_stage(stage["argv"], name, began, number == len(stages))
+            if found.exit_class != verdict.OK:
+                if name:
+                    found.detail = "stage `%s`: %s" % (stage["name"], found.detail)
+                return found
+        found = self._judge(found)
+        return self._pass_gate(found, start) if found.exit_class == verdict.OK and self._spec.get("quality_gate") else found
+
+    def _run_stage(self, argv: Sequence[str], name: str, began: float, is_last: bool) -> verdict.Verdict:
+        """One command to its end; what it leaves running stays for the stages after it, and goes with the last or a failed one."""
+        oom_before, since = verdict.oom_kills(), time.monotonic()
+        if name:
+            self._note(name)
         try:
-            process = self._launch(self._spec["argv"])
+            process = self._launch(argv)
         except OSError as error:
             self._note(_text(error))
+            child.end_descendants(*self._leftover)
             return verdict.Verdict(verdict.ERROR, "cannot be run: " + _text(error))
         pause("started")
-        stopped = self._wait(process, self._spec.get("timeout_s"), self._spec.get("heartbeat_s"))
-        child.end_descendants(*self._leftover)
+        stopped = self._wait(process, self._spec.get("timeout_s"), self._spec.get("heartbeat_s"), began)
+        if is_last or stopped is not None or process.status != 0:
+            child.end_descendants(*self._leftover)
         os.utime(self._alive)
         pause("exited")
         assert process.status is not None
         uses_gpu = bool(self._spec["slots"].get("gpu"))
         found = verdict.of_status(process.status, self._log_path, oom_before, uses_gpu)
         if stopped is not None:
-            return verdict.Verdict(stopped.exit_class, stopped.detail, found.code, found.signal)
-        return self._judge(found) if found.exit_class == verdict.OK else found
+            found = verdict.Verdict(stopped.exit_class, stopped.detail, found.code, found.signal)
+        if name:
+            self._note("%s: %s after %.1f s" % (name, found.detail or "done", time.monotonic() - since))
+        return found
 
     def _launch(self, argv: Sequence[str]) -> child.Child:
         folder = self._layout.path(self._spec.get("cwd") or ".")
@@ -183,13 +206,15 @@ class Attempt:
         body = {**liveness.identity(os.getpid()), "at": time.time(), "slots": self._spec["slots"]}
         write_file(os.path.join(self._folder, "pid"), to_json(body), sync=True)
 
-    def _wait(self, process: child.Child, timeout_s: float | None, heartbeat_s: float | None) -> verdict.Verdict | None:
-        """Until the command is gone; what it was stopped for, None when it ended by itself.
+    def _wait(
+        self, process: child.Child, timeout_s: float | None, heartbeat_s: float | None, since: float | None = None
+    ) -> verdict.Verdict | None:
+        """Until the command is gone; what it was stopped for, None when it ended by itself. `since` is when its time began, if not now.
 
         Sets the patience with what it leaves: a shell that is stopped is gone before the trainer that it started, which may save.
         """
         began = time.monotonic()
-        deadline = began + timeout_s if timeout_s else None
+        deadline = (began if since is None else since) + timeout_s if timeout_s else None
         pulse = Pulse(self._env["ALBOR_HEARTBEAT"], heartbeat_s, began)
         self._leftover = (min(self._grace_s, child.LEFTOVER_GRACE_S), 0)
         cap, times = logs.Cap(self._log), logs.Times(self._log, self._log_path)
@@ -250,6 +275,55 @@ class Attempt:
             return verdict.Verdict(verdict.ERROR, detail, found.code)
         return found
 
+    def _pass_gate(self, found: verdict.Verdict, start: int) -> verdict.Verdict:
+        """What an attempt that is otherwise well is worth by its quality gate; `start` is where its log began."""
+        asked = self._spec["quality_gate"]
+        printed, code, why = b"", 0, ""
+        try:
+            if asked.get("command"):
+                code, stopped, printed = self._listen(asked["command"])
+                if stopped is not None and stopped.exit_class in (verdict.CANCELLED, verdict.KILLED):
+                    return stopped
+                why = "its command is %s" % stopped.detail if stopped is not None else ""
+            else:
+                with open(self._log_path, "rb") as log:
+                    log.seek(max(start, log.seek(0, os.SEEK_END) - gate.READ_BYTES))
+                    printed = log.read(gate.READ_BYTES)
+        except OSError as error:
+            why = "it cannot be judged: " + _text(error)
+        for secret in self._spec["secrets"]:
+            printed = printed.replace(secret.encode("utf-8", "surrogateescape"), b"***")
+        why = why or gate.why_not(asked, printed, code)
+        if not why:
+            return found
+        said = "quality_gate did not pass: %s" % (": ".join(filter(None, (asked.get("message"), why))))
+        self._note(said)
+        if asked["on_fail"] == "block":
+            return verdict.Verdict(verdict.ERROR, said, found.code)
+        self._gate = said.partition(": ")[2]
+        return verdict.Verdict(verdict.OK, said, found.code)
+
+    def _listen(self, argv: Sequence[str]) -> tuple[int, verdict.Verdict | None, bytes]:
+        """Run a command for what it prints: its exit code, what it was stopped for, and the last of its stdout, which the log gets too."""
+        path = os.path.join(self._folder, "gate.out")
+        out = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.unlink(path)
+            os.dup2(out, 1)
+            try:
+                process = self._launch(argv)
+            finally:
+                os.dup2(self._log, 1)
+            stopped = self._wait(process, self._spec.get("timeout_s") or CHECK_TIMEOUT_S, None)
+            child.end_descendants(*self._leftover)
+            printed = os.pread(out, gate.READ_BYTES, max(0, os.fstat(out).st_size - gate.READ_BYTES))
+        finally:
+            os.close(out)
+        with contextlib.suppress(OSError):
+            write_all(self._log, printed)
+        status = process.status or 0
+        return (os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)), stopped, printed
+
     def _prove(self, found: verdict.Verdict) -> bool:
         proofs: dict[str, Any] = {}
         leftovers: list[str] = []
@@ -267,7 +341,7 @@ class Attempt:
             leftovers = self._files.leftovers()
         spec = self._spec
         end = {**found.body(), "seconds": round(time.monotonic() - self._began, 3), "at_utc": utc(), "outputs": proofs}
-        end["summary"] = self._summary()
+        end["summary"] = {**self._summary(), **({"gate": self._gate} if self._gate and found.exit_class == verdict.OK else {})}
         if found.exit_class == verdict.OK and spec.get("keep") and self._files.trees:
             self._keep(end)
         keys = ("resource", "number", "fingerprint", "lineage", "run", "started_utc", "boot", "parts", "slots")
@@ -290,7 +364,7 @@ class Attempt:
             why = "the outputs are not kept: " + _text(error)
         if why:
             self._note(why)
-            end["detail"] = why
+            end["detail"] = "; ".join(filter(None, (end["detail"], why)))
 
     def _summary(self) -> dict[str, Any]:
         value = read_json(os.path.join(self._folder, "result.json")) or {}

@@ -43,7 +43,7 @@ def blocks() -> tuple[BlockAbout, ...]:
 
 
 def _common(later_keys: Collection[str] = later.RESOURCE) -> tuple[FieldAbout, ...]:
-    return tuple(field for model in COMMON for field in _fields(model, later_keys={*later_keys, *later.RESOURCE_INSIDE}))
+    return tuple(field for model in COMMON for field in _fields(model, later_keys=later_keys))
 
 
 def _whole() -> BlockAbout:
@@ -73,7 +73,8 @@ def _kind(kind: Kind) -> BlockAbout:
         other[name] = (*other.get(name, ()), written)
     keys = later.KIND.get(kind.name, later.RESOURCE)
     fields = _fields(kind.model, by_name=kind.defaults(SOME_NAME), spellings=other, change=None, later_keys=keys)
-    return BlockAbout(kind.name, _about(kind.model), fields, _common(keys), is_type=True, later=kind.name in later.TYPES)
+    common = _common({*keys, later.NEW_FIRST} if kind.name in later.OLD_FIRST else keys)
+    return BlockAbout(kind.name, _about(kind.model), fields, common, is_type=True, later=kind.name in later.TYPES)
 
 
 def _about(model: type[Fields]) -> str:

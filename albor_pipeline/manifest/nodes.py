@@ -164,6 +164,25 @@ class NodeSpans(Mapping[str, Span]):
         return sum(1 for _ in self)
 
 
+class Elsewhere(Mapping[str, Span]):
+    """Spans, of which some stand at another path than the one that they are asked by."""
+
+    __slots__ = ("_paths", "_spans")
+
+    def __init__(self, spans: Mapping[str, Span], paths: Mapping[str, str]) -> None:
+        self._spans = spans
+        self._paths = paths
+
+    def __getitem__(self, path: str) -> Span:
+        return self._spans[self._paths.get(path, path)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+
 def _paths(node: Node, prefix: str) -> Iterator[str]:
     pairs: Iterator[tuple[str, Node]]
     if isinstance(node, Table):

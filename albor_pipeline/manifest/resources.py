@@ -15,7 +15,7 @@ from albor_pipeline.manifest.context import Context
 from albor_pipeline.manifest.files import read_source
 from albor_pipeline.manifest.flat import own_part
 from albor_pipeline.manifest.machines import check_named, of_architecture, unknown_machine
-from albor_pipeline.manifest.nodes import Node, NodeSpans, Scalar, Table, shorten
+from albor_pipeline.manifest.nodes import Elsewhere, Node, NodeSpans, Scalar, Table, shorten
 from albor_pipeline.manifest.recipes import Recipes
 from albor_pipeline.manifest.references import MENTIONS
 from albor_pipeline.manifest.schema import Block, Reader
@@ -25,6 +25,7 @@ from albor_pipeline.model.resource import Resource
 from albor_pipeline.resources.base import Kind
 from albor_pipeline.resources.fields import keys_of
 from albor_pipeline.resources.registry import KINDS
+from albor_pipeline.resources.task import Task
 
 COMMON = tuple(CommonFields.model_fields)
 EXPANDING = (*expand.KEYS, "when")
@@ -199,7 +200,7 @@ class ResourceReader:
         block = Block(
             f"{kind.noun} `{name}`", span, f"a {kind.noun}", kind.model, kind.shown, (*COMMON, *EXPANDING),
             later.KIND.get(kind.name, later.RESOURCE), kind.names,
-            (*later.RESOURCE_INSIDE, *(later.TASK_INSIDE if kind.name == "task" else ())),
+            _later_inside(kind),
         )  # fmt: skip
         table = own_part(self._reader, table, kind.name, block)
         common = self._common(name, span, table, block, scope)
@@ -212,12 +213,14 @@ class ResourceReader:
         scope.asked_current = False
         fields = self._fields(name, table, kind, block, scope, first)
         check_named(self._reader, scope.machines, name, fields, spans)
+        if isinstance(fields, Task):
+            self._mode(name, fields, spans)
         per_machine: Mapping[str, Any] = {}
         if scope.asked_current and fields is not None:
             per_machine = {machine: self._fields(name, table, kind, block, scope, machine) for machine in others}
         tags = (*context.tags, *common.tags) if context.tags else common.tags
         return Resource(
-            name, kind.name, machines, fields, (), (), tags, span, spans, per_machine,
+            name, kind.name, machines, fields, (), (), tags, span, _spans(spans, fields), per_machine,
             common.resource_group or context.group, common.sudo, common.store, _hooks(common),
             common.lifecycle.prevent_destroy, common.lifecycle.ignore_drift, self._reader.take_not_yet(),
         )  # fmt: skip
@@ -283,7 +286,13 @@ class ResourceReader:
         return fields
 
 
-    def _check_ignored(self, name: str, kind: Kind, common: CommonFields, spans: NodeSpans) -> None:
+    def _mode(self, name: str, task: Task, spans: Mapping[str, Span]) -> None:
+        """Note a mode that nothing is run in here, with what to declare instead."""
+        if task.task_mode in later.MODES:
+            what, instead = f"`task_mode: {task.task_mode}`", later.MODES[task.task_mode]
+            self._reader.note_not_yet(what, spans["task_mode"], f"in task `{name}`", instead)
+
+    def _check_ignored(self, name: str, kind: Kind, common: CommonFields, spans: Mapping[str, Span]) -> None:
         """Note a field whose drift is to be ignored and that the type does not have."""
         for index, word in enumerate(common.lifecycle.ignore_drift):
             known = keys_of(kind.model)
@@ -300,6 +309,18 @@ class ResourceReader:
             self._reader.problems.extend(replace(item, span=self._reader.text.of(node)) for item in error.diagnostics)
             return None
         return self._reader.resolved(node, source.text, scope)
+
+
+def _later_inside(kind: Kind) -> dict[str, str]:
+    """What has no effect on a resource of this kind inside its common blocks, each with what to do instead."""
+    found = dict.fromkeys(later.TASK_INSIDE, "") if kind.name == "task" else {}
+    return {**found, later.NEW_FIRST: later.OLD_FIRST[kind.name]} if kind.name in later.OLD_FIRST else found
+
+
+def _spans(spans: NodeSpans, fields: Any) -> Mapping[str, Span]:
+    """The places of a resource's values; what a task has from its stages stands at those."""
+    origins = fields.origins if isinstance(fields, Task) else {}
+    return Elsewhere(spans, origins) if origins else spans
 
 
 def _hooks(common: CommonFields) -> dict[str, str]:

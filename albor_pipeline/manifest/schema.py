@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar, get_args
 
@@ -36,7 +36,8 @@ EXPECTED = {
 class Block:
     """How a block is spoken of: ``task `x` ``, its place, its keys as shown; other spellings -> field.
 
-    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path.
+    `later` are the keys that have no effect in this version, `later_inside` those of blocks within, by their dotted path; a mapping says
+    of each what to do instead, where there is that.
     """
 
     owner: str
@@ -47,7 +48,7 @@ class Block:
     extra: Collection[str] = ()
     later: Collection[str] = ()
     names: Mapping[str, str] | None = None
-    later_inside: Collection[str] = ()
+    later_inside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -157,11 +158,11 @@ class Reader:
     def _find_later(self, fields: Fields, table: Table, block: Block) -> None:
         """Note every later key whose value asks for something: a key that has its default's value asks for nothing."""
         for path in table.items.keys() & block.later:
-            self._later(fields, table, [path], block)
-        for path in block.later_inside:
-            self._later(fields, table, path.split("."), block)
+            self._later(fields, table, [path], block, block.later[path] if isinstance(block.later, Mapping) else "")
+        for path, instead in block.later_inside.items():
+            self._later(fields, table, path.split("."), block, instead)
 
-    def _later(self, fields: Fields, table: Table, words: list[str], block: Block) -> None:
+    def _later(self, fields: Fields, table: Table, words: list[str], block: Block, instead: str = "") -> None:
         name, *rest = words
         node = table.get(name)
         value = getattr(fields, name, None)
@@ -172,9 +173,9 @@ class Reader:
         ):
             return
         if rest and isinstance(node, Table) and isinstance(value, Fields):
-            self._later(value, node, rest, block)
+            self._later(value, node, rest, block, instead)
         elif not rest:
-            self.note_not_yet(f"`{name}`", self.text.of(table.items[name][0]), f"in {block.owner}")
+            self.note_not_yet(f"`{name}`", self.text.of(table.items[name][0]), f"in {block.owner}", instead)
 
     def resolved(self, node: Scalar, text: str, scope: Scope, before: int = 0) -> str:
         """`text`, a part of `node` that has `before` templates ahead of it, with its templates replaced; faults are noted."""

@@ -15,10 +15,10 @@ from albor_pipeline.model.manifest import DataSource, SecretSource
 from albor_pipeline.resources.fields import Fields, Text
 
 Fetch = Callable[[DataSource], Mapping[str, str]]
-IDLE_DATA = {"forjar-state": ("value",), "file": ("state_dir", "outputs")}
+IDLE_DATA = {"forjar-state": ("value",), "file": ("state_dir", "config", "outputs")}
 IDLE_DATA |= {"command": IDLE_DATA["file"], "dns": IDLE_DATA["file"]}
 IDLE_SECRETS = {"env": ("path", "file"), "file": ("file",), "sops": ("path",), "op": ("file",)}
-DATA_LATER = frozenset(("config", "max_staleness"))
+DATA_LATER = frozenset(("max_staleness",))
 SECRETS_LATER = frozenset(("ephemeral",))
 
 
@@ -29,6 +29,7 @@ class DataFields(Fields):
     value: Annotated[Text | None, Field(description="the file, the command or the name that is looked up")] = None
     default: Annotated[str | None, Field(description="the value when that fails")] = None
     state_dir: Annotated[Text, Field(description="the state folder of another pipeline")] = "state"
+    config: Annotated[Text | None, Field(description="the name of that pipeline, which its state must have")] = None
     outputs: Annotated[tuple[Text, ...], Field(description="which of its outputs")] = ()
 
 
@@ -61,7 +62,7 @@ def read_data(reader: Reader, section: Mapping[str, tuple[Scalar, Node]], scope:
         at = span if value is None else reader.text.of(value)
         _warn_of_idle(reader, fields, table, IDLE_DATA[fields.type], f"{block.owner}, because it is of type `{fields.type}`")
         sources[name] = DataSource(
-            name, fields.type, fields.value or "", fields.default, fields.state_dir, fields.outputs, span, at
+            name, fields.type, fields.value or "", fields.default, fields.state_dir, fields.outputs, fields.config, span, at
         )
     return sources
 

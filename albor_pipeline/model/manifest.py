@@ -36,11 +36,12 @@ def told_mark(word: str) -> str:
 
 @dataclass(frozen=True)
 class Slots:
-    """What a machine can give to tasks at once, or what a task needs: GPUs, CPUs, bytes of memory."""
+    """What a machine can give to tasks at once, or what a task needs: GPUs, CPUs, bytes of memory; the one card that a task names."""
 
     gpu: int = 0
     cpu: int = 0
     memory_bytes: int = 0
+    gpu_device: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ class Output:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read. `at` places `value`."""
+    """A value that the controller reads when a plan is made; `default` is taken when it cannot be read. `at` places `value`.
+
+    `config` is the name of the pipeline whose outputs they are.
+    """
 
     name: str
     type: str
@@ -147,6 +151,7 @@ class DataSource:
     default: str | None = None
     state_dir: str = "state"
     outputs: tuple[str, ...] = ()
+    config: str | None = None
     span: Span | None = None
     at: Span | None = None
 

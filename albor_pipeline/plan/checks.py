@@ -44,7 +44,7 @@ def of_steps(
         if task.stage is not None and task.python is None and not manifest.machines[step.key.machine].is_local:
             yield _no_interpreter(resource, step.key)
         if (
-            task.command is not None
+            task.stage is None
             and step.changes
             and not (observed.code.get(step.key) or task.inputs or resource.depends_on)
         ):
@@ -114,6 +114,10 @@ def _slots(manifest: Manifest, observed: Observed, resource: Resource, key: Key,
     if view is None or view.error is not None or not view.facts:
         return
     has = manifest.machines[key.machine].slots.get("gpu", len(view.facts.get("gpus") or ()))
+    if task.gpu_device is not None and task.gpu_device >= has:
+        span = resource.spans.get("gpu_device") or resource.span
+        message = f"`{resource.id}` needs GPU {task.gpu_device}, {key.machine} has {f'those up to {has - 1}' if has else 'none'}"
+        yield Diagnostic("error", "no-slot", message, span, notes=("name another machine, or declare its `slots`",))
     if (task.needs.gpu or 0) > has:
         span = resource.spans.get("needs") or resource.span
         message = f"`{resource.id}` needs {task.needs.gpu} GPU, {key.machine} has {has}"

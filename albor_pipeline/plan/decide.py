@@ -22,7 +22,8 @@ from albor_pipeline.plan import reasons
 class Facts:
     """All that decide() may look at, for one resource on one machine.
 
-    `upstream` are the names that this waits for to know its fingerprint, `pending` those that may change its machine first.
+    `upstream` are the names that this waits for to know its fingerprint, `pending` those that may change its machine first, `gated`
+    says of each whose quality gate this waits for why it was not passed.
     """
 
     key: Key
@@ -40,6 +41,7 @@ class Facts:
     upstream: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
+    gated: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     replace: bool = False
     unexplained: tuple[str, ...] = ()
@@ -158,11 +160,14 @@ def _running(f: Facts) -> Decision | None:
 
 def _held(f: Facts) -> Decision | None:
     """An upstream step that cannot be judged leaves this one alone, unless it needs nothing from it."""
-    if not f.held_by:
+    if not (f.held_by or f.gated):
         return None
     done = f.entry is not None and f.entry.in_force is not None and not f.force
     if done and not f.upstream and _proven_same(f):
         return None
+    for name, why in f.gated.items():
+        text = f"the quality gate of {name} did not pass: {why}; to judge it anew: apply --target {name} --force"
+        return _decision(Action.HOLD, "gate", text)
     return _decision(Action.HOLD, "held", f"waits for {', '.join(f.held_by)}")
 
 

@@ -31,7 +31,11 @@ def of_task(resource: Resource, key: Key, observed: Observed, inputs: Mapping[st
 
 
 def _command(task: Task) -> dict[str, str]:
-    command = {"": task.command} if task.command is not None else {"stage": task.stage or ""}
+    if task.stages:
+        names = {"stages": ", ".join(stage.name for stage in task.stages)}
+        command = {**names, **{f"stages.{stage.name}": stage.command or "" for stage in task.stages}}
+    else:
+        command = {"": task.command} if task.command is not None else {"stage": task.stage or ""}
     if task.working_dir:
         command["working_dir"] = task.working_dir
     return command

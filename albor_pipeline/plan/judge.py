@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 from albor_pipeline.model.fingerprint import Fingerprint
 from albor_pipeline.model.manifest import Manifest
@@ -24,6 +25,7 @@ from albor_pipeline.resources.registry import convergent
 from albor_pipeline.resources.task import Task
 
 SETTLED = (Action.SKIP, Action.ADOPT, Action.RESTORE, Action.FETCH, Action.LEAVE)
+GATE = "gate"  # in the summary of a result: why its quality gate was not passed
 HOLDING = (Action.CONFLICT, Action.HOLD, Action.UNKNOWN)
 
 
@@ -57,6 +59,7 @@ class Judge:
         }  # fmt: skip
         self._settled: dict[Key, bool] = {}
         self._held: set[Key] = set()
+        self._gated: dict[Key, str] = {}
         self._roots: dict[tuple[Key, str], str] = {}
         self._changed: set[Key] = set()
 
@@ -76,6 +79,16 @@ class Judge:
         self._entries[key] = entry
         if settled and entry.in_force is not None:
             self._made_known(key, entry.in_force.outputs)
+            self._see_gate(key, entry.in_force.summary)
+
+    def _see_gate(self, key: Key, summary: Mapping[str, Any]) -> None:
+        """Take in whether what depends on a task is kept back by what its quality gate said of the result in force."""
+        resource = self.manifest.resources.get(key.resource)
+        task = resource.fields_on(key.machine) if resource is not None else None
+        gate = task.quality_gate if isinstance(task, Task) else None
+        self._gated.pop(key, None)
+        if gate is not None and gate.on_fail == "skip_dependents" and summary.get(GATE):
+            self._gated[key] = str(summary[GATE])
 
     def judge(self, key: Key, observed: Observed | None = None) -> tuple[Decision, Fingerprint | None]:
         """The decision for one resource now, and the fingerprint it was made with."""
@@ -89,8 +102,10 @@ class Judge:
         self.note(key, entry, settled=settled, held=decision.action in HOLDING)
         if decision.action is Action.ADOPT and decision.attempt is not None and decision.attempt.exit is not None:
             self._made_known(key, decision.attempt.exit.outputs)
+            self._see_gate(key, decision.attempt.exit.summary)
         if decision.stored is not None:
             self._made_known(key, decision.stored.result.outputs)
+            self._see_gate(key, decision.stored.result.summary)
 
     def moves(self, key: Key, wanted: Fingerprint) -> tuple[Move, ...]:
         """What has to be brought to a machine before this step can start there, as far as it is known."""
@@ -146,6 +161,7 @@ class Judge:
             upstream=upstream,
             pending=tuple(up.resource for up in self.graph.before.get(key, ()) if not self._settled.get(up, False)),
             held_by=held,
+            gated={up.resource: self._gated[up] for up in self.graph.before.get(key, ()) if up in self._gated},
             force=key in self.options.force,
             replace=key in self.options.replace,
             stored=self._stored(key, wanted, observed),

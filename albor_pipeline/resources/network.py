@@ -36,10 +36,17 @@ def _everybody(value: Any) -> Any:
     return firewall.ANY if value in EVERYBODY else value
 
 
+def _one_port(value: Any) -> Any:
+    """Port 0 is how some mean all ports: that is the default of a firewall, which is no rule, and could lock everybody out."""
+    if isinstance(value, str) and value == "0":
+        raise wrong("a port from 1 to 65535 (what becomes of all others is set by a command, such as `ufw default deny incoming`)")
+    return value
+
+
 class Network(Fields):
     """A firewall rule for one port; without `from` it is about everybody."""
 
-    port: Annotated[Port, CONTENT, Field(description="the port that it is about")]
+    port: Annotated[Port, BeforeValidator(_one_port), CONTENT, Field(description="the port that it is about")]
     state: Annotated[Literal["present", "absent"], CONTENT, Field(description="whether the rule is there")] = "present"
     protocol: Annotated[Literal["tcp", "udp"], CONTENT, Field(description="the protocol")] = "tcp"
     action: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,7 +26,15 @@ from albor_pipeline.resources.fields import (
     wrong,
 )
 from albor_pipeline.resources.formats import Duration
-from albor_pipeline.resources.task_blocks import HealthCheck, Moved, PipelineStage, QualityGate, RestartPolicy
+from albor_pipeline.resources.task_blocks import (
+    HealthCheck,
+    Moved,
+    PipelineStage,
+    QualityGate,
+    RestartPolicy,
+    made_by,
+    read_by,
+)
 
 Restart = Literal["no", "always", "on_failure", "on-failure", "unless-stopped"]
 RetryOn = Literal["error", "timeout", "killed", "oom", "lost", "gpu", "hang"]
@@ -84,7 +93,7 @@ def _settings(value: Any) -> Any:
 
 
 class Task(Fields):
-    """A command or a stage that makes outputs; `command` or `stage` with `config`, never both."""
+    """A command or a stage that makes outputs; `command`, `stages` (commands one after the other), or `stage` with `config`."""
 
     command: Annotated[Text | None, CONTENT, Field(description="the shell command, run in the project folder of the machine")] = None
     stage: Annotated[Text | None, CONTENT, Field(description="a stage of stages/, in place of a command")] = None
@@ -124,14 +133,16 @@ class Task(Fields):
     state: Annotated[Literal["present"], POLICY, Field(description="a task is always wanted")] = "present"
     task_mode: Annotated[
         Literal["batch", "pipeline", "service", "dispatch"],
-        CONTENT,
-        Field(description="how it runs: once, in steps, as a service, or when it is asked to"),
+        POLICY,
+        Field(description="how it runs: once, in steps, as a service, or when it is asked to; the last two are refused"),
     ] = "batch"
     stages: Annotated[
         tuple[PipelineStage, ...], CONTENT, Field(description="the steps of a task in pipeline mode")
     ] = ()
-    quality_gate: Annotated[QualityGate | None, POLICY, Field(description="what its numbers must be")] = None
-    gpu_device: Annotated[Count | None, POLICY, Field(description="the index of the graphics card it uses")] = None
+    quality_gate: Annotated[QualityGate | None, POLICY, Field(description="what its numbers must be when it ended well")] = None
+    gpu_device: Annotated[
+        Count | None, POLICY, Field(description="the number of the graphics card that it takes, sees, and waits for")
+    ] = None
     health_check: Annotated[HealthCheck | None, POLICY, Field(description="how one sees that a service is well")] = None
     restart: Annotated[Restart | None, POLICY, Field(description="when a service is started again")] = None
     restart_delay: Annotated[Duration | None, POLICY, Field(description="how long to wait before that")] = None
@@ -160,8 +171,10 @@ class Task(Fields):
     def _one_way(self) -> Task:
         if self.task_mode == "pipeline" and not self.stages:
             raise wrong("given its `stages`, since its mode is pipeline")
-        if self.stages and self.stage is None:
-            return self
+        if self.gpu_device is not None and self.needs.gpu not in (None, 1):
+            raise wrong(f"given either `gpu_device`, which is one card, or `needs.gpu: {self.needs.gpu}`")
+        if self.stages:
+            return self._of_stages()
         if (self.command is None) == (self.stage is None):
             raise wrong("given either a `command` or a `stage` with its `config`")
         if self.stage is not None and self.config is None:
@@ -171,6 +184,38 @@ class Task(Fields):
         if self.command is not None and (self.config is not None or self.set):
             raise wrong("a stage to have a `config` or `set`; a command takes arguments")
         return self
+
+    def _of_stages(self) -> Task:
+        """The task with what its steps read and make."""
+        if self.command is not None or self.stage is not None or self.config is not None or self.set:
+            raise wrong("given either `stages`, a `command`, or a `stage` with its `config`")
+        twice = [name for name, count in Counter(stage.name for stage in self.stages).items() if count > 1]
+        if twice:
+            raise wrong(f"given `stages` of different names: there are two named `{twice[0]}`")
+        read = dict.fromkeys((*self.inputs, *(path for _, _, path in read_by(self.stages))))
+        known = [output.path for output in self.outputs]
+        made = dict.fromkeys(path for _, _, path in made_by(self.stages) if path not in known)
+        return self.model_copy(update={"inputs": tuple(read), "outputs": (*self.outputs, *(Output(path=path) for path in made))})
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """`inputs.2` -> `stages.0.inputs.1`, for each input and output that the task has from its steps."""
+        found: dict[str, str] = {}
+        outputs = [output.path for output in self.outputs]
+        for field, paths, each in (("inputs", list(self.inputs), read_by(self.stages)), ("outputs", outputs, made_by(self.stages))):
+            for number, index, path in each:
+                found.setdefault(f"{field}.{paths.index(path)}", f"stages.{number}.{field}.{index}")
+        return found
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The shell texts that it runs, in their order."""
+        return tuple(stage.command or "" for stage in self.stages) or ((self.command,) if self.command is not None else ())
+
+    @property
+    def gpus(self) -> int | None:
+        """How many graphics cards it takes, None when it says nothing of them."""
+        return 1 if self.gpu_device is not None else self.needs.gpu
 
     @property
     def timeout_s(self) -> float | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from posixpath import normpath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from albor_pipeline.resources.fields import Count, Fields, Flag, PathText, Text, wrong
 from albor_pipeline.resources.formats import Duration, Number
+from albor_pipeline.resources.places import parts
 
 MAX_EXPRESSION = 1_000
 
@@ -37,38 +41,70 @@ def _transfer(value: Any) -> Any:
 
 
 class PipelineStage(Fields):
-    """One step of a task in pipeline mode; a `gate` ends the task when it fails."""
+    """One step of a task in pipeline mode, in a shell of its own that ends at the first command that fails; then the task ends too."""
 
     name: Annotated[Text, Field(description="the name of the step")]
-    command: Annotated[Text | None, Field(description="its shell command")] = None
-    inputs: Annotated[tuple[PathText, ...], Field(description="what it reads")] = ()
-    outputs: Annotated[tuple[PathText, ...], Field(description="what it makes")] = ()
-    gate: Annotated[Flag, Field(description="whether its failure ends the task")] = False
+    command: Annotated[Text | None, Field(description="its shell command; nothing is run when this is left out")] = None
+    inputs: Annotated[tuple[PathText, ...], Field(description="what it reads; inputs of the task, unless an earlier step makes it")] = ()
+    outputs: Annotated[tuple[PathText, ...], Field(description="what it makes; outputs of the task")] = ()
+    gate: Annotated[Flag, Field(description="whether its failure ends the task, as that of every step does")] = False
 
 
 class QualityGate(Fields):
-    """What the task's numbers must be, and what follows when they are not."""
+    """What the task's numbers must be when it ended well, and what follows when they are not."""
 
     command: Annotated[
-        Text | None, Field(description="a shell command that judges, in place of the task's own output")
+        Text | None, Field(description="a shell command whose output is judged in place of what the task printed")
     ] = None
-    parse: Annotated[Literal["json", "stdout", "exit_code"] | None, Field(description="how the output is read")] = None
-    field: Annotated[Text | None, Field(description="the field that is looked at")] = None
-    threshold: Annotated[tuple[Text, ...], Field(description="the values that pass")] = ()
+    parse: Annotated[
+        Literal["json", "stdout", "exit_code"] | None,
+        Field(description="what is judged: a field of the last JSON object, the last line (also when left out), or the exit code"),
+    ] = None
+    field: Annotated[Text | None, Field(description="the field of the JSON object; `a.b` is one inside another")] = None
+    threshold: Annotated[
+        tuple[Text, ...], Field(description="the values that pass, each as a text, or as a number of that very value")
+    ] = ()
     min: Annotated[Number | None, Field(description="the least number that passes")] = None
     regex: Annotated[
-        Text | None, BeforeValidator(_expression), Field(description="the expression that the output matches")
+        Text | None, BeforeValidator(_expression),
+        Field(description="the expression that is found in the value, with `stdout` in any line that was printed"),
     ] = None
     on_fail: Annotated[
-        Literal["block", "warn", "skip_dependents"], Field(description="what follows when it does not pass")
+        Literal["block", "warn", "skip_dependents"],
+        Field(description="what follows when it does not pass: the task failed, or is done with a warning; what needs it waits or not"),
     ] = "block"
-    message: Annotated[Text | None, Field(description="what is said then")] = None
+    message: Annotated[Text | None, Field(description="what is said then, before the value and its limit")] = None
 
     @model_validator(mode="after")
     def _fitting(self) -> QualityGate:
         if self.parse == "json" and self.field is None:
             raise wrong("given the `field` to look at, since it parses JSON")
+        if self.field is not None and self.parse not in (None, "json"):
+            raise wrong(f"without `field`, or `parse: json`, since `{self.parse}` has none")
+        if self.field is None and self.command is None and not (self.threshold or self.regex) and self.min is None:
+            raise wrong("told what must hold: `threshold`, `min`, `regex` or a `command`")
         return self
+
+
+def read_by(stages: Sequence[PipelineStage]) -> Iterator[tuple[int, int, str]]:
+    """What the steps read and no earlier one makes: the numbers of step and input, and the path."""
+    made: list[Sequence[str]] = []
+    for number, stage in enumerate(stages):
+        for index, path in enumerate(stage.inputs):
+            words = parts(normpath(path))
+            if not any(_covers(each, words) for each in made):
+                yield number, index, path
+        made += [parts(normpath(path)) for path in stage.outputs]
+
+
+def _covers(made: Sequence[str], read: Sequence[str]) -> bool:
+    """Whether all that is read surely lies in what is made; a wider glob may mean other files too."""
+    return len(made) <= len(read) and all(one == two or fnmatchcase(two, one) for one, two in zip(made, read, strict=False))
+
+
+def made_by(stages: Sequence[PipelineStage]) -> Iterator[tuple[int, int, str]]:
+    """What the steps make: the numbers of step and output, and the path."""
+    return ((number, index, path) for number, stage in enumerate(stages) for index, path in enumerate(stage.outputs))
 
 
 class HealthCheck(Fields):

@@ -15,6 +15,7 @@ from albor_pipeline.model.manifest import DataSource
 
 COMMAND_LIMIT_S = 60.0
 STATES = ("albor.lock.yaml", "forjar.lock.yaml")
+NAMES = ("pipeline", "name")  # of the pipeline, in the one and in the other
 
 
 def fetcher(root: Path) -> Callable[[DataSource], Mapping[str, str]]:
@@ -73,6 +74,9 @@ def _outputs(folder: Path, source: DataSource) -> Mapping[str, str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise AlborError.of("data", f"{source.state_dir}/{path.name} cannot be read") from None
     header = document[0] if isinstance(document, list) and document else document
+    name = next((header[key] for key in NAMES if key in header), "") if isinstance(header, dict) else ""
+    if source.config not in (None, name):
+        raise AlborError.of("data", f"{source.state_dir} is the state of `{name}`, not of `{source.config}`")
     outputs = header.get("outputs") if isinstance(header, dict) else None
     found = {str(key): str(value) for key, value in outputs.items()} if isinstance(outputs, dict) else {}
     missing = [name for name in source.outputs if name not in found]

@@ -344,7 +344,7 @@ class Observer:
         """The environments in which a task that needs a GPU runs."""
         copies = (key for resource in self.manifest.resources.values() if resource.kind == "task" for key in resource.copies())
         tasks = ((key.machine, self.manifest.resources[key.resource].fields_on(key.machine)) for key in copies)
-        return frozenset(Key(task.python, machine) for machine, task in tasks if task.python and task.needs and task.needs.gpu)
+        return frozenset(Key(task.python, machine) for machine, task in tasks if task.python and task.gpus)
 
     def wanted(self, one: Instance) -> Mapping[str, str]:
         """What must be found of a resource, as it may be recorded."""
@@ -438,7 +438,7 @@ def rightful(one: Instance, items: Sequence[Item]) -> list[Item]:
 
 def _scripts(task: Task, reader: CodeReader) -> list[str]:
     """The project files that a command names: argument words, and what `-m` runs."""
-    words = (task.command or "").split()
+    words = " ".join(task.commands).split()
     files = []
     for before, word in zip(["", *words], words, strict=False):
         name = word.strip("\"';()")

@@ -107,6 +107,11 @@ class Vault:
         """An environment with its secrets put in."""
         return {name: self.reveal(text) for name, text in env.items()}
 
+    def inside(self, env: Mapping[str, str]) -> list[str]:
+        """The secrets that an environment holds, the longest first."""
+        held = {value for value in self._values.values() if len(value) >= MIN_MASKED and any(value in text for text in env.values())}
+        return sorted(held, key=len, reverse=True)
+
     def resource(self, resource: Resource) -> Resource:
         """The resource with the secrets of its `content` or `token` put in; itself when it has none."""
         copies = {machine: self._fields(resource.fields_on(machine)) for machine in resource.machines}

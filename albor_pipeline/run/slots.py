@@ -31,6 +31,8 @@ class MachineSlots:
         if key in self.refused:
             return False
         used = list(self.held.values())
+        if needs.gpu_device is not None and any(slots.gpu_device == needs.gpu_device for slots in used):
+            return False
         fits = (
             sum(slots.gpu for slots in used) + needs.gpu <= self.total.gpu
             and sum(slots.cpu for slots in used) + needs.cpu <= self.total.cpu

@@ -15,10 +15,12 @@ from albor_pipeline.model.plan import Action
 from albor_pipeline.model.resource import Key, Resource
 from albor_pipeline.plan.judge import may_be_kept
 from albor_pipeline.resources.task import Task
+from albor_pipeline.resources.task_blocks import QualityGate
 from albor_pipeline.run.code import RUNNER
 
 BASH = "/bin/bash"
 IN_ENVIRONMENT = (BASH, "-c", 'export PATH="$0:$PATH" VIRTUAL_ENV="${0%/bin}"; exec /bin/bash "$@"')
+STRICT = ("-euo", "pipefail")
 MAX_ARGUMENT_BYTES = 100_000  # Linux takes 128 KiB for one argument
 
 
@@ -59,7 +61,7 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "parts": start.wanted.parts,
         "lineage": lineage,
         "run": start.run,
-        "argv": _argv(start, task, files),
+        **_work(start, task, files),
         "cwd": task.working_dir or ".",
         "env": {**start.machine.env, **task.env, **_stage_env(start)},
         "outputs": [{"path": output.path, "volatile": output.volatile} for output in task.outputs],
@@ -70,7 +72,8 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
         "heartbeat_s": task.heartbeat_s,
         "retry": {"attempts": retry.attempts, "backoff_s": retry.backoff, "on": list(retry.on)} if retry else None,
         "completion_check": [BASH, *_script(task.completion_check, "check.sh", files)] if task.completion_check else None,
-        "needs": {"gpu": task.needs.gpu, "cpu": task.needs.cpu, "memory_bytes": task.needs.memory},
+        "quality_gate": _gate(task.quality_gate, files) if task.quality_gate else None,
+        "needs": {"gpu": task.gpus, "gpu_device": task.gpu_device, "cpu": task.needs.cpu, "memory_bytes": task.needs.memory},
         "total": asdict(start.total),
         "files": files,
         "inputs": [
@@ -82,15 +85,27 @@ def request(start: Start, lineage: str) -> dict[str, Any]:
     }
 
 
-def _argv(start: Start, task: Task, files: dict[str, str]) -> list[str]:
-    if task.stage is None:
-        command = task.command or ""
-        if start.action is Action.RESUME and task.resume_command is not None:
-            command = task.resume_command
-        script = _script(command, "command.sh", files)
-        return [BASH, *script] if start.python is None else [*IN_ENVIRONMENT, str(_interpreter(start).parent), *script]
-    module = RUNNER.removesuffix(".py").replace("/", ".")
-    return [str(_interpreter(start)), "-m", module, task.stage, "apply", "{attempt}/config.json"]
+def _work(start: Start, task: Task, files: dict[str, str]) -> dict[str, Any]:
+    """What is run: one command, or the stages of a pipeline by name, one after the other."""
+    resumed = task.resume_command if start.action is Action.RESUME else None
+    if task.stage is not None:
+        module = RUNNER.removesuffix(".py").replace("/", ".")
+        return {"argv": [str(_interpreter(start)), "-m", module, task.stage, "apply", "{attempt}/config.json"]}
+    if resumed is not None or not task.stages:
+        return {"argv": _shell(start, _script(resumed or task.command or "", "command.sh", files))}
+    scripts = [_script(stage.command or ":", f"stage-{number}.sh", files) for number, stage in enumerate(task.stages, start=1)]
+    argvs = [_shell(start, [*STRICT, *script]) for script in scripts]
+    return {"stages": [{"name": stage.name, "argv": argv} for stage, argv in zip(task.stages, argvs, strict=True)]}
+
+
+def _shell(start: Start, words: list[str]) -> list[str]:
+    return [BASH, *words] if start.python is None else [*IN_ENVIRONMENT, str(_interpreter(start).parent), *words]
+
+
+def _gate(gate: QualityGate, files: dict[str, str]) -> dict[str, Any]:
+    """The quality gate as the agent judges by it."""
+    command = [BASH, *_script(gate.command, "gate.sh", files)] if gate.command is not None else None
+    return {**gate.model_dump(exclude_none=True), "command": command}
 
 
 def _interpreter(start: Start) -> Path:

@@ -20,6 +20,7 @@ from albor_pipeline.model.plan import Action, Step
 from albor_pipeline.model.resource import Key
 from albor_pipeline.model.state import Current, Entry, Origin, OutputProof, Result, Status
 from albor_pipeline.plan.decide import Decision
+from albor_pipeline.plan.judge import GATE
 from albor_pipeline.resources.task import Task
 from albor_pipeline.run.attempts import attempt_of, result_of
 from albor_pipeline.run.converge import Convergence, Removal, found
@@ -164,7 +165,7 @@ class Workers:
         entry, attempt = self._entry(step.key), decision.attempt
         act: Callable[[], None] | None = None
         if attempt is not None:
-            result = replace(result_of(attempt, Origin.ADOPTED), fingerprint=wanted)
+            result = replace(self._result_of(attempt, Origin.ADOPTED), fingerprint=wanted)
             act = self._ack_later(step.key, attempt.number)
         else:
             outputs, infra = self._found_outputs(step.key), found(self._run, step.key)
@@ -172,6 +173,12 @@ class Workers:
         event = StepEvent(step.key, "adopted", self.clock(), note=decision.reason.text, outputs=result.outputs)
         entry = replace(entry, in_force=result, current=None)
         return Outcome(step.key, "adopted", entry, decision.reason.text, (event,), act, word="adopted")
+
+    def _result_of(self, attempt: Attempt, origin: Origin) -> Result:
+        """The result that an attempt proves; what its quality gate said of a value that was printed is masked."""
+        result = result_of(attempt, origin)
+        gate = {key: self._run.vault.mask(str(result.summary[key])) for key in (GATE,) if key in result.summary}
+        return replace(result, summary={**result.summary, **gate})
 
     def _found_outputs(self, key: Key) -> dict[str, OutputProof]:
         fields = self._fields(key)
@@ -225,6 +232,7 @@ class Workers:
             self._cancel_before(key, decision)
             body = request(start, run.state.state.lineage)
             body["env"] = run.vault.environment(body["env"])
+            body["secrets"] = run.vault.inside(body["env"]) if body["quality_gate"] else []
             self._send(key.machine, "start", lambda reply: self._started(work, reply, entry), **body)
 
         return Outcome(key, "starting", replace(entry, current=current), decision.reason.text, (event,), act, work)
@@ -332,10 +340,11 @@ class Workers:
         end = attempt.exit
         if end is None:
             return self._fail(work, ExitClass.LOST.value, "ended without a proof (its supervisor was killed)", tail(log), path)
+        detail = self._run.vault.mask(end.detail)
         if not end.ok:
-            return self._fail(work, end.exit_class.value, end.detail, tail(log), path, end.seconds)
-        result = replace(result_of(attempt, Origin.MADE), fingerprint=work.wanted, run=self.run)
-        event = StepEvent(key, "done", self.clock(), note=end.detail, seconds=end.seconds, outputs=result.outputs, log=path)
+            return self._fail(work, end.exit_class.value, detail, tail(log), path, end.seconds)
+        result = replace(self._result_of(attempt, Origin.MADE), fingerprint=work.wanted, run=self.run)
+        event = StepEvent(key, "done", self.clock(), note=detail, seconds=end.seconds, outputs=result.outputs, log=path)
         entry = replace(self._entry(key), in_force=result, current=None)
         return Outcome(key, "done", entry, events=(event,), act=self._ack_later(key, attempt.number), word="done")
 
@@ -398,4 +407,4 @@ class Workers:
 
 def _slots_of(task: Task) -> Slots:
     needs = task.needs
-    return Slots(needs.gpu or 0, DEFAULT["cpu"] if needs.cpu is None else needs.cpu, needs.memory)
+    return Slots(task.gpus or 0, DEFAULT["cpu"] if needs.cpu is None else needs.cpu, needs.memory, task.gpu_device)

@@ -124,4 +124,5 @@ def artifact_lines(report: RunReport) -> list[str]:
 def headlines(summary: Mapping[str, Any]) -> list[str]:
     """What a task said of itself, line by line; a result.json of any shape gives some text."""
     said = summary.get("headline") or ()
-    return [words.one_line(str(line)) for line in (said if isinstance(said, list | tuple) else [said])]
+    gate = [f"quality gate: {summary['gate']}"] if summary.get("gate") else []
+    return [words.one_line(str(line)) for line in (*(said if isinstance(said, list | tuple) else [said]), *gate)]

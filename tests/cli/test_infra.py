@@ -128,8 +128,6 @@ def test_a_field_that_cannot_drift_is_named_at_once(project: Project) -> None:
     assert "did you mean `mode`?" in said.err
     project.manifest("words: {type: task, command: 'true', lifecycle: {ignore_drift: [outputs]}}")
     assert "`ignore_drift` is not supported yet" in project.run("plan").err
-    project.manifest("data: {type: file, path: data, lifecycle: {create_before_destroy: true}}")
-    assert "`create_before_destroy` is not supported yet" in project.run("plan").err
 
 
 def test_by_policy_drift_is_mended_or_told_or_stops_the_run(project: Project) -> None:

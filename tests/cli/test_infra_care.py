@@ -36,6 +36,16 @@ def test_what_goes_waits_for_what_is_made(project: Project) -> None:
     project.holds("old", "x")
 
 
+@pytest.mark.effect("any.lifecycle")
+def test_the_new_one_is_there_before_the_old_one_goes(project: Project) -> None:
+    old = "old: {type: file, path: old, content: x}"
+    looks = "test -e old && test -e new && touch both"
+    first = "lifecycle: {create_before_destroy: true}"
+    project.manifest(old).does("apply")
+    project.manifest(f"new: {{type: file, path: new, content: x, {first}, post_apply: {looks}}}").does("apply", "--prune", "--yes")
+    project.holds("both", "").holds("new", "x").holds("old", None)
+
+
 def test_another_path_is_another_thing(project: Project) -> None:
     project.file("theirs", "x").manifest("conf: {type: file, path: ours, content: x}").does("apply").edit("path: ours", "path: theirs")
     assert steps(project)["conf"] == ("adopt", "already there; ours stays as it is")

@@ -171,3 +171,19 @@ def test_data_takes_the_outputs_of_another_pipeline(project: Project) -> None:
           t: {type: task, command: "echo {{data.up.port}} > out.txt", outputs: [out.txt]}
     """)  # fmt: skip
     project.does("apply", "other/m.yaml").holds("other/out.txt", "8080\n")
+
+
+def test_data_is_of_the_pipeline_that_is_named(project: Project) -> None:
+    project.manifest("t: {type: task, command: 'true'}", "\noutputs: {port: {value: 8080}}\n").does("apply")
+    project.file("other/m.yaml", """
+        version: "1.0"
+        name: other
+        data: {up: {type: forjar-state, state_dir: ../state, config: tale}}
+        resources:
+          t: {type: task, command: "echo {{data.up.port}} > out.txt", outputs: [out.txt]}
+    """)  # fmt: skip
+    project.does("apply", "other/m.yaml").holds("other/out.txt", "8080\n").edit("config: tale", "config: net", "other/m.yaml")
+    said = project.run("plan", "other/m.yaml")
+    assert said.exit == 1 and "data source `up`: ../state is the state of `tale`, not of `net`" in said.err, said
+    project.file("old/forjar.lock.yaml", "schema: '1.0'\nname: net\noutputs: {port: '9090'}\n").edit("../state", "../old", "other/m.yaml")
+    project.does("apply", "other/m.yaml").holds("other/out.txt", "9090\n")

@@ -74,6 +74,20 @@ def test_a_task_that_says_nothing_of_gpus_sees_all_and_one_that_says_none_sees_n
     assert [seen(box, name) for name in ("all", "none", "both")] == ["all", "", "0,1"]
 
 
+def test_a_task_that_names_its_card_takes_that_one_and_waits_for_it(box: Any, other: Any) -> None:
+    box.start(holding("a"), "a", **needs(gpu=1, gpu_device=1))
+    assert seen(box, "a") == "1"
+    with pytest.raises(AgentError, match=r"GPU 1 is held by a in .* \(run 0001, since ") as refused:
+        other.start("true", "b", **needs(gpu=1, gpu_device=1))
+    assert refused.value.code == "no-slot"
+    assert other.client.request("slots", wants=[needs(gpu=1, gpu_device=1), needs(gpu=1, gpu_device=0)])["missing"][1] == ""
+    other.run('echo "$CUDA_VISIBLE_DEVICES $HIP_VISIBLE_DEVICES"', "c", **needs(gpu=1, gpu_device=0))
+    assert other.log("c") == "0 0\n"
+    (box.root / "go").touch()
+    box.ended("a")
+    assert other.client.request("slots", wants=[needs(gpu=1, gpu_device=1)])["missing"] == [""]
+
+
 def test_a_task_is_told_of_its_cores_when_it_asked_for_some(box: Any) -> None:
     box.run('echo "${OMP_NUM_THREADS-untold}"', "a", **needs())
     box.run('echo "${OMP_NUM_THREADS-untold}"', "b", **needs(cpu=3))

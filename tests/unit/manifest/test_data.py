@@ -65,6 +65,7 @@ def test_outputs_of_another_state_are_named(folder: Folder) -> None:
     [
         ("data: {a: {type: http, value: x}}", "`type` of data source `a` cannot be `http`"),
         ("data: {a: {type: file}}", "data source `a` needs `value`, because it is of type `file`"),
+        ("data: {a: {type: forjar-state, config: [x]}}", "`config` of data source `a` must be text, not a list"),
         ("data: {a: {type: file, value: x, max_staleness: 1h}}", "`max_staleness` is not supported yet"),
         ("data: {a: {type: file, value: '{{data.b}}'}}", "there is no data source `b`"),
         (
@@ -136,7 +137,7 @@ def test_an_encrypted_value_is_refused_where_it_would_stay_encrypted(folder: Fol
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("data: {a: {type: file, value: x, state_dir: s, outputs: [o]}}", ["state_dir", "outputs"]),
+        ("data: {a: {type: file, value: x, state_dir: s, config: c, outputs: [o]}}", ["state_dir", "config", "outputs"]),
         ("data: {a: {type: forjar-state, value: x}}", ["value"]),
         ("data: {a: {type: dns, value: x, state_dir: state, outputs: []}}", []),
         ("secrets: {provider: env, path: p, file: f}", ["path", "file"]),

@@ -57,7 +57,6 @@ def test_an_include_brings_its_checks_its_moves_and_its_secrets(folder: Folder) 
     ("text", "key"),
     [
         ("secrets: {ephemeral: false}", "ephemeral"),
-        ("data: {d: {type: forjar-state, config: up.yaml}}", "config"),
         ("data: {d: {type: file, value: x, max_staleness: 1h}}", "max_staleness"),
     ],
 )

@@ -100,6 +100,7 @@ WORD = "one word, without spaces"
 UNIT = "the name of a unit: letters, digits, `:`, `-`, `_`, `.`, `@` and backslashes"
 ABSOLUTE = "an absolute path, from `/` on"
 PORT = "a port from 1 to 65535"
+DEFAULT = "what becomes of all others is set by a command, such as `ufw default deny incoming`"
 PORTS = "ports such as 8080:80 or 127.0.0.1:8080:80/tcp, each from 1 to 65535"
 VOLUME = "a volume such as data:/var/lib/data or /srv/data:/data:ro, absolute inside the container"
 SOURCE = "an address such as 10.0.0.5, a network such as 10.0.0.0/8, or `any`"
@@ -127,7 +128,8 @@ WRONG = [
     ("pepita", {"cpuset": "0-"}, "cpuset", "CPUs such as 0-3 or 0,2,4", "0-"),
     ("pepita", {"memory_limit": "much"}, "memory_limit", "a size such as 512MB, 20GB or 16GiB", "much"),
     ("pepita", {"chroot_dir": "cell"}, "chroot_dir", ABSOLUTE, "cell"),
-    ("network", {"port": "0"}, "port", PORT, "0"),
+    ("network", {"port": "65536"}, "port", PORT, "65536"),
+    ("network", {"port": '"0"'}, "port", f"{PORT} ({DEFAULT})", '"0"'),
     ("network", {"port": "8000-8010"}, "port", PORT, "8000-8010"),
     ("network", {"from_": "10.0.0.0/33"}, "from", SOURCE, "10.0.0.0/33"),
     ("model", {"checksum": "abc"}, "checksum", "a BLAKE3 digest: 64 hexadecimal digits", "abc"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,25 @@ def test_a_task_waits_for_the_gpu_of_another_pipeline_while_the_rest_goes_on(
     assert f"waiting    0 of 1 GPU free, 1 wanted; held by owner in {other.root} (run 0001, since " in err
     assert err.count(" waiting ") == 1 and "Done: 2 done." in out
     assert (project.root / "gpu.txt").read_text() == "0\n" and project.starts() == ["words", "train"]
+
+
+def test_a_task_that_names_its_card_waits_for_that_one_though_another_is_free(
+    project: Project, other: Project, opened: list[subprocess.Popen[str]]
+) -> None:
+    hold(other, opened)
+    top = TOP.replace("gpu: 1", "gpu: 2")
+    assert top != TOP
+    project.manifest(task("train", "echo $CUDA_VISIBLE_DEVICES > gpu.txt", "machine: box", "gpu_device: 0", "outputs: [gpu.txt]"), top=top)
+    waiting = project.start("apply")
+    opened.append(waiting)
+    journal = project.root / "state" / "journal" / "0001.jsonl"
+    project.wait(lambda: journal.exists() and '"waiting"' in journal.read_text())
+    time.sleep(5)
+    assert journal.read_text().count('"waiting"') == 1
+    (other.root / "go").touch()
+    _, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0 and f"waiting    GPU 0 is held by owner in {other.root} (run 0001, since " in err, err
+    assert (project.root / "gpu.txt").read_text() == "0\n"
 
 
 def test_a_wait_ends_with_ctrl_c_and_a_failure_elsewhere_and_leaves_nothing_begun(

@@ -37,6 +37,14 @@ def test_a_task_larger_than_the_machine_waits_until_it_is_alone() -> None:
     assert not machine.take(key(3), Slots(cpu=1))
 
 
+def test_two_tasks_that_name_one_card_are_never_there_together() -> None:
+    machine = MachineSlots(Slots(gpu=2, cpu=4))
+    assert machine.take(key(1), Slots(gpu=1, gpu_device=0))
+    assert not machine.take(key(2), Slots(gpu=1, gpu_device=0)) and machine.take(key(3), Slots(gpu=1, gpu_device=1))
+    machine.give_back(key(1))
+    assert machine.take(key(2), Slots(gpu=1, gpu_device=0))
+
+
 def test_one_that_the_machine_sent_away_leaves_its_slots_to_others_and_waits() -> None:
     machine = MachineSlots(Slots(gpu=1, cpu=2))
     assert machine.take(key(1), Slots(gpu=1, cpu=2))
