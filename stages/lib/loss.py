@@ -112,6 +112,7 @@ class _Head(torch.autograd.Function):
             if way_back:
                 ctx.states[begin:end] = found[2]
                 ctx.head += found[3]
+            del found  # else this chunk's gradient of the head is held until the next one's is made
         ctx.mark_non_differentiable(loss)
         return whole, loss
 
