@@ -14,10 +14,10 @@ from stages.lib.shape import Shape
 
 VALIDATED_ROWS = 16
 _GPU_RUNTIME = 500_000_000
-_CPU_RUNTIME = 340_000_000
+_CPU_RUNTIME = 420_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-_HEAP_ALWAYS, _HEAP_AGAIN = 0.3, 0.5
+_HEAP = 0.2
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def memory(
     for half of each (6Vc and 6Vd, the larger again 2Vc or 2Vd). The gradient of the head's inputs is kept (4d a token).
     activations: with `activation_checkpointing` each layer keeps its input alone, and one layer at a time is computed again.
     validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
-    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation: shares of the
-    activations, fitted to measured peaks, which swing by a tenth from run to run. A GPU's share is not measured yet.
-    runtime: libraries; on a GPU the driver's context. staging: the host copy of weights, averages and moments from which checkpoints are
-    written while training goes on; a run that saves only at its end has none. Packed rows are mapped files, which a system takes back
-    when memory is short.
+    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones (glibc before 2.38 none where an equal one lay):
+    a share of the activations, fitted to measured peaks (docs/performance.md). A GPU's share is not measured yet.
+    runtime: on a CPU what a model of no size holds and what products take for themselves, measured; on a GPU the driver's context.
+    staging: the host copy of weights, averages and moments from which checkpoints are written while training goes on; a run that saves
+    only at its end has none. Packed rows are mapped files, which a system takes back when memory is short.
     A compiled run keeps less; it is counted as if it were not compiled.
     """
     count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
@@ -86,8 +86,7 @@ def memory(
     logits = vocabulary * chunk * (always + (again if chunk >= wide else 0))
     head = vocabulary * wide * (always + (again if chunk < wide else 0)) + 4 * wide * tokens
     judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
-    share = _HEAP_AGAIN if training.accumulation > 1 or training.document_mask else _HEAP_ALWAYS
-    holes = int(share * kept) if on_cpu else 0
+    holes = int(_HEAP * kept) if on_cpu else 0
     kind = optimizer.name if optimizer is not None else "adamw"
     moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
     average = 4 * numbers if training.ema is not None else 0
