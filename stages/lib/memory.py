@@ -18,6 +18,7 @@ _CPU_RUNTIME = 420_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
 _HEAP = 0.2
+_CPU_COMPILER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
 
 def memory(
     shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, optimizer: OptimizerConfig | None = None,
-    val_rows: int = VALIDATED_ROWS,
+    val_rows: int = VALIDATED_ROWS, compiled: bool = False,
 ) -> Memory:
     """The peak of a run, by part. Weights, gradients, averaged weights (`ema`) and each moment are fp32: 4P bytes; AdamW has two moments,
     Muon one.
@@ -72,7 +73,8 @@ def memory(
     runtime: on a CPU what a model of no size holds and what products take for themselves, measured; on a GPU the driver's context.
     staging: the host copy of weights, averages and moments from which checkpoints are written while training goes on; a run that saves
     only at its end has none. Packed rows are mapped files, which a system takes back when memory is short.
-    A compiled run keeps less; it is counted as if it were not compiled.
+    A compiled run keeps less; its tensors are counted as if it were not compiled. On a CPU that is what holes are in others, and the
+    compiler stays in memory.
     """
     count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
     tokens, val_tokens = training.batch_size * count, min(VALIDATED_ROWS, val_rows) * count
@@ -86,7 +88,7 @@ def memory(
     logits = vocabulary * chunk * (always + (again if chunk >= wide else 0))
     head = vocabulary * wide * (always + (again if chunk < wide else 0)) + 4 * wide * tokens
     judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
-    holes = int(_HEAP * kept) if on_cpu else 0
+    holes = int(_HEAP * kept) if on_cpu and not compiled else 0
     kind = optimizer.name if optimizer is not None else "adamw"
     moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
     average = 4 * numbers if training.ema is not None else 0
@@ -98,7 +100,7 @@ def memory(
         "staging": staging if on_cpu else 0,
     }
     rounding = holes if on_cpu else int(_GPU_ROUNDING * (kept + logits))
-    parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
+    parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME + compiled * _CPU_COMPILER if on_cpu else _GPU_RUNTIME}
     # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
     at_the_loss = standing + (4 * numbers if training.accumulation > 1 else 0) + kept + logits + head
     live = max(at_the_loss, standing + 4 * numbers + 4 * vocabulary * wide)

@@ -163,13 +163,15 @@ SIZES = {
     pytest.param("8M", {"checkpoint_interval": 2}, marks=pytest.mark.soak),
     pytest.param("8M", {"accumulation": 2, "dtype": "bf16"}, marks=pytest.mark.soak),
     pytest.param("20M", {}, marks=pytest.mark.soak),
+    pytest.param("2M", {"compile": True}, marks=pytest.mark.soak),
 ])
 def test_what_a_whole_process_holds_is_within_a_tenth_of_the_plan(name: str, training: dict[str, Any], tmp_path: Path) -> None:
     """The stage itself, with its libraries, validation, checkpoints and the holes of the heap, by the kernel's own mark."""
     data = drawn_rows(tmp_path, SIZES[name]["vocab_size"], 257, 64)
     values = settings(data, tmp_path / "out", model=SIZES[name], data__seq_len=257, training__threads=2, training__compile=False)
     values["training"] |= {"batch_size": 8, "accumulation": 1, "max_steps": 4, "warmup_steps": 0, "eval_interval": 2, **training}
-    done = albor_stage("pretrain", "apply", write_config(tmp_path, "config.json", **values), "--out", "run", cwd=tmp_path)
+    config, compiles_anew = write_config(tmp_path, "config.json", **values), {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}
+    done = albor_stage("pretrain", "apply", config, "--out", "run", cwd=tmp_path, environ=compiles_anew)
     assert done.returncode == 0, done.stderr
     held = json.loads((tmp_path / "run/result.json").read_text())["metrics"]["peak_memory_bytes"]
     planned = plan_of("pretrain", **values).estimates["memory_bytes"]
