@@ -81,7 +81,10 @@ class Compute:
 
 
 def _peak_of_this_process() -> int:
-    """The kernel's own mark, right to some pages; `ru_maxrss`, where there is no /proc, also counts what the process that started this one held."""
+    """The kernel's own mark, right to some pages.
+
+    `ru_maxrss`, where there is no /proc, also counts what the process that started this one held.
+    """
     try:
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
