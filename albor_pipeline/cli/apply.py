@@ -100,7 +100,7 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
                 done = session.apply(plan, wish, papers, report, interrupts.leave)
         state_dir = session.folder.root
     if args.detach:
-        return _detach(args, state_dir, sure=any(step.overwrites for step in plan.steps))
+        return _detach(args, state_dir, warned, sure=any(step.overwrites for step in plan.steps))
     if args.json:
         common.out([documents.text(documents.of_report(done))])
     else:
@@ -108,14 +108,14 @@ def _apply(args: argparse.Namespace, path: Path, asked: Mapping[str, Any] | None
     return code_of(done)
 
 
-def _detach(args: argparse.Namespace, state_dir: Path, *, sure: bool) -> int:
-    """Leave the rest to a process of its own; `sure`: what would be overwritten was agreed to here."""
+def _detach(args: argparse.Namespace, state_dir: Path, warned: str, *, sure: bool) -> int:
+    """Leave the rest to a process of its own, which warns as was `warned` here; `sure`: what would be overwritten was agreed to here."""
     from albor_pipeline.run import detach
     from albor_pipeline.ui.hints import Hints
 
     words = [word for word in args.command_line if word != "--detach"]
     begun = detach.start([*words, *(["--yes"] if sure and not args.yes else [])], state_dir)
-    sys.stderr.write(begun.said)
+    sys.stderr.write(begun.said.replace(warned, "", 1))
     if begun.code is not None:
         return begun.code
     common.out([

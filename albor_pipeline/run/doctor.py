@@ -161,7 +161,7 @@ def _gpus(facts: Mapping[str, Any], driver: tuple[str, str] | None, others: list
     if names and driver is None:
         yield Finding("gpu", WARNING, f"{', '.join(names)}, but nvidia-smi says nothing of a driver", "install or reload the NVIDIA driver")
     else:
-        yield Finding("gpu", FINE, f"{', '.join(names) or 'no NVIDIA card'}{told}")
+        yield Finding("gpu", FINE, f"{', '.join(names) or ('no NVIDIA card' if others else 'no GPU')}{told}")
     for name in others:
         yield Finding("gpu", FINE, f"{name} (AMD: declare it in `slots`, it is not counted by itself)")
 

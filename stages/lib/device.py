@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 DTypeName = Literal["auto", "fp32", "bf16", "fp16"]
-CPU_INFO = Path("/proc/cpuinfo")
+CPU_INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
 
 def likely_device(wanted: DeviceName) -> str:
@@ -74,10 +74,22 @@ class Compute:
     def peak_bytes(self) -> int:
         """The most memory held up to now: what torch took of the card, or what this process held of the machine's."""
         if self.device.type == "cpu":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return _peak_of_this_process()
         import torch
 
         return torch.cuda.max_memory_reserved(self.device)
+
+
+def _peak_of_this_process() -> int:
+    """The kernel's own mark, right to some pages.
+
+    `ru_maxrss`, where there is no /proc, also counts what the process that started this one held.
+    """
+    try:
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(line.split()[1]) * 1024
 
 
 def choose(device: DeviceName, dtype: DTypeName, threads: int | None, deterministic: bool = False) -> Compute:

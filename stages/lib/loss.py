@@ -59,14 +59,50 @@ def mean_loss(
     return total / tokens
 
 
-def _chunk(states: Tensor, head: Tensor, targets: Tensor, weight: Tensor, z_loss: float, way_back: bool) -> list[Tensor]:
+class _Room:
+    """Where the numbers of every chunk of a batch are made, one chunk after the other; the two that are not there at once share a place.
+
+    The C library of a CPU (glibc before 2.38) fits no aligned tensor where an equal one lay: each chunk would take new room.
+    """
+
+    def __init__(self, tokens: int, head: Tensor, wide: torch.dtype, way_back: bool) -> None:
+        numbers, width = tokens * len(head), head.dtype.itemsize
+        low = 0 if head.dtype == wide else numbers * width
+        shared = torch.empty(max(numbers * wide.itemsize, low + way_back * head.numel() * width), dtype=torch.uint8)
+        self.logits = torch.empty(tokens, len(head), dtype=wide)
+        self.exponentials = shared[: numbers * wide.itemsize].view(wide).view(tokens, -1)
+        self.low = shared[:low].view(head.dtype).view(tokens, -1) if low else self.logits
+        self.grown = shared[low : low + head.numel() * width].view(head.dtype).view(head.shape) if way_back else None
+
+    def logits_and_log_z(self, states: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the logarithm of the sum of their exponentials, to the bit as torch.logsumexp."""
+        logits = self.logits[: len(states)]
+        torch.mm(states, head.t(), out=self.low[: len(states)])
+        if self.low is not self.logits:
+            logits.copy_(self.low[: len(states)])
+        top = logits.amax(1, keepdim=True)
+        top.masked_fill_(top.isinf(), 0)
+        sums = torch.sub(logits, top, out=self.exponentials[: len(states)]).exp_().sum(1)
+        return logits, sums.log_().add_(top.squeeze(1))
+
+    def as_states(self, back: Tensor) -> Tensor:
+        """The gradient of the logits in the number format of the states."""
+        return back if self.low is self.logits else self.low[: len(back)].copy_(back)
+
+
+def _chunk(
+    states: Tensor, head: Tensor, targets: Tensor, weight: Tensor, z_loss: float, way_back: bool, room: _Room | None = None,
+) -> list[Tensor]:
     """Of some tokens' states (n, d) and the head (V, d) in one number format: what to differentiate, the loss alone, both in fp32 and
     summed; with `way_back` also the gradients of states (n, d) and head (V, d).
 
-    d loss / d logits = softmax - onehot; d log(Z)^2 / d logits = 2 log(Z) softmax.
+    d loss / d logits = softmax - onehot; d log(Z)^2 / d logits = 2 log(Z) softmax. With a `room` the last gradient lies there.
     """
-    logits = torch.mm(states, head.t()).to(torch.promote_types(states.dtype, torch.float32))
-    log_z = logits.logsumexp(1)
+    if room is not None:
+        logits, log_z = room.logits_and_log_z(states, head)
+    else:
+        logits = torch.mm(states, head.t()).to(torch.promote_types(states.dtype, torch.float32))
+        log_z = logits.logsumexp(1)
     counted = (targets != IGNORED).to(logits.dtype)
     place = targets.clamp(min=0)[:, None]
     loss = ((log_z - logits.gather(1, place).squeeze(1)) * counted).sum()
@@ -77,8 +113,8 @@ def _chunk(states: Tensor, head: Tensor, targets: Tensor, weight: Tensor, z_loss
     grown = scale * (1 + 2 * z_loss * log_z) if z_loss else scale
     back = logits.sub_(log_z[:, None]).exp_().mul_(grown[:, None])
     back.scatter_(1, place, back.gather(1, place) - scale[:, None])
-    low = back.to(states.dtype)
-    return [whole, loss, torch.mm(low, head), torch.mm(low.t(), states)]
+    low = back.to(states.dtype) if room is None else room.as_states(back)
+    return [whole, loss, torch.mm(low, head), torch.mm(low.t(), states, out=None if room is None else room.grown)]
 
 
 @cache
@@ -86,7 +122,7 @@ def _compiled_chunk() -> OfChunk:
     return torch.compile(_chunk, dynamic=False)
 
 
-OfChunk = Callable[[Tensor, Tensor, Tensor, Tensor, float, bool], list[Tensor]]
+OfChunk = Callable[..., list[Tensor]]
 
 
 class _Head(torch.autograd.Function):
@@ -104,14 +140,17 @@ class _Head(torch.autograd.Function):
         ctx.states = torch.empty_like(states) if way_back else None
         ctx.head = torch.zeros_like(head) if way_back else None
         count = CHUNK_TOKENS[states.device.type]
+        written = states.device.type == "cpu" and of_chunk is _chunk
+        room = {"room": _Room(min(count, len(states)), low, wide, way_back)} if written else {}
         for begin in range(0, len(states), count):
             end = begin + count
-            found = of_chunk(states[begin:end].to(low.dtype), low, targets[begin:end], weight, z_loss, way_back)
+            found = of_chunk(states[begin:end].to(low.dtype), low, targets[begin:end], weight, z_loss, way_back, **room)
             whole += found[0]
             loss += found[1]
             if way_back:
                 ctx.states[begin:end] = found[2]
                 ctx.head += found[3]
+            del found  # else this chunk's gradient of the head is held until the next one's is made
         ctx.mark_non_differentiable(loss)
         return whole, loss
 

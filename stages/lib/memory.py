@@ -14,10 +14,11 @@ from stages.lib.shape import Shape
 
 VALIDATED_ROWS = 16
 _GPU_RUNTIME = 500_000_000
-_CPU_RUNTIME = 340_000_000
+_CPU_RUNTIME = 420_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-_HEAP_ALWAYS, _HEAP_AGAIN = 0.3, 0.5
+_HEAP = 0.2
+_CPU_COMPILER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,23 @@ def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
 
 def memory(
     shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, optimizer: OptimizerConfig | None = None,
-    val_rows: int = VALIDATED_ROWS,
+    val_rows: int = VALIDATED_ROWS, compiled: bool = False,
 ) -> Memory:
     """The peak of a run, by part. Weights, gradients, averaged weights (`ema`) and each moment are fp32: 4P bytes; AdamW has two moments,
     Muon one.
 
-    logits: those of a chunk of tokens and their exponentials, 8V bytes a token, live at once.
-    head: the gradient of the head grows chunk by chunk (8Vd bytes at the most), that of its inputs is kept (4d a token).
+    logits: those of a chunk of c tokens, 4Vc bytes, with their exponentials as many again. head: its gradient, 4Vd, with that of the
+    chunk as many again; the two second ones are not there at once, so that only the larger counts. In bf16 a copy in fewer bits stands
+    for half of each (6Vc and 6Vd, the larger again 2Vc or 2Vd). The gradient of the head's inputs is kept (4d a token).
     activations: with `activation_checkpointing` each layer keeps its input alone, and one layer at a time is computed again.
     validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
-    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones, least with accumulation: shares of the
-    activations, fitted to measured peaks, which swing by a tenth from run to run. A GPU's share is not measured yet.
-    runtime: libraries; on a GPU the driver's context. staging: the host copy of weights, averages and moments from which checkpoints are
-    written while training goes on; a run that saves only at its end has none. Packed rows are mapped files, which a system takes back
-    when memory is short.
-    A compiled run keeps less; it is counted as if it were not compiled.
+    fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones (glibc before 2.38 none where an equal one lay):
+    a share of the activations, fitted to measured peaks (docs/performance.md). A GPU's share is not measured yet.
+    runtime: on a CPU what a model of no size holds and what products take for themselves, measured; on a GPU the driver's context.
+    staging: the host copy of weights, averages and moments from which checkpoints are written while training goes on; a run that saves
+    only at its end has none. Packed rows are mapped files, which a system takes back when memory is short.
+    A compiled run keeps less; its tensors are counted as if it were not compiled. On a CPU that is what holes are in others, and the
+    compiler stays in memory.
     """
     count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
     tokens, val_tokens = training.batch_size * count, min(VALIDATED_ROWS, val_rows) * count
@@ -81,11 +84,11 @@ def memory(
         outer += training.batch_size * count * count * (2 if bf16 else 4)
     layers = shape.num_hidden_layers
     kept = outer + (layers * 4 * wide * tokens + one if training.activation_checkpointing else layers * one)
-    logits = 8 * min(tokens, CHUNK_TOKENS["cpu" if on_cpu else "cuda"]) * vocabulary
-    head = 8 * vocabulary * wide + 4 * wide * tokens
+    chunk, (always, again) = min(tokens, CHUNK_TOKENS["cpu" if on_cpu else "cuda"]), (6, 2) if bf16 else (4, 4)
+    logits = vocabulary * chunk * (always + (again if chunk >= wide else 0))
+    head = vocabulary * wide * (always + (again if chunk < wide else 0)) + 4 * wide * tokens
     judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
-    share = _HEAP_AGAIN if training.accumulation > 1 or training.document_mask else _HEAP_ALWAYS
-    again = int(share * kept) if on_cpu else 0
+    holes = int(_HEAP * kept) if on_cpu and not compiled else 0
     kind = optimizer.name if optimizer is not None else "adamw"
     moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
     average = 4 * numbers if training.ema is not None else 0
@@ -93,11 +96,11 @@ def memory(
     staging = standing if training.saves_before_the_end() else 0
     parts = {
         "weights": 4 * numbers, "gradients": 4 * numbers, _NAMES[kind]: moments, "average": average, "activations": kept,
-        "logits": logits, "head": head, "validation": max(0, judged - kept - again),
+        "logits": logits, "head": head, "validation": max(0, judged - kept - holes),
         "staging": staging if on_cpu else 0,
     }
-    rounding = again if on_cpu else int(_GPU_ROUNDING * (kept + logits))
-    parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME if on_cpu else _GPU_RUNTIME}
+    rounding = holes if on_cpu else int(_GPU_ROUNDING * (kept + logits))
+    parts |= {"fragmentation": rounding, "runtime": _CPU_RUNTIME + compiled * _CPU_COMPILER if on_cpu else _GPU_RUNTIME}
     # At the loss the first micro-batch has no gradients beside it yet; after the way back there is nothing else.
     at_the_loss = standing + (4 * numbers if training.accumulation > 1 else 0) + kept + logits + head
     live = max(at_the_loss, standing + 4 * numbers + 4 * vocabulary * wide)

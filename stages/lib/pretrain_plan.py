@@ -29,7 +29,7 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
     dtype = likely_dtype(training.dtype, "cpu" if device.is_cpu else "cuda")
     checks, sides = data_checks.packed_sides(config)
     needed = memory(config.model, training, seq_len, bf16=dtype != "fp32", on_cpu=device.is_cpu, optimizer=config.optimizer,
-                    val_rows=sides.val.rows if sides is not None else VALIDATED_ROWS)
+                    val_rows=sides.val.rows if sides is not None else VALIDATED_ROWS, compiled=budget.compiles(config, device.is_cpu))
     rate, source = _rate(config, target, device, dtype)
     seconds = config.tokens / rate
     if sides is not None:

@@ -90,6 +90,8 @@ class Session:
         if isinstance(decision, RollBack):
             self._go_back(step, decision)
             return decision.to_step
+        if isinstance(decision, Go) and decision.warning is not None:
+            self._say(step, decision.warning)
         if isinstance(decision, Go) and not found.overflowed:
             self._learn(step, found)
             made = True

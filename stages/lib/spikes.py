@@ -19,7 +19,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Go:
-    """The update is made."""
+    """The update is made; `warning` is what may be wrong all the same."""
+
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Stop:
 
 
 Decision = Go | Skip | RollBack | Stop
+SAME = 5
 
 
 class SpikeGuard:
@@ -53,7 +56,8 @@ class SpikeGuard:
 
     Else a loss or norm that is not finite is skipped, and the `max_broken`-th in a row goes back; a loss over `factor`
     times the running mean of the losses goes back at once; the one after `max_rollbacks` ends the run. `interval` is
-    that of checkpoints, `smoothing` the weight of the past in the running mean.
+    that of checkpoints, `smoothing` the weight of the past in the running mean. A loss that stays the same to the bit for SAME steps
+    is warned of, once: weights that no step changes, or rows that are none.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class SpikeGuard:
         self.max_rollbacks, self.max_broken = max_rollbacks, max_broken
         self.mean_loss: float | None = None
         self.broken = self.skipped = self.rollbacks = self.data_offset = self.good_step = 0
+        self.last_loss: float | None = None
+        self.same = 1
 
     def decide(self, step: int, loss: float, norm: float) -> Decision:
         """What becomes of `step`, whose loss and gradient norm (before clipping) are known and whose update is not made yet."""
@@ -77,7 +83,10 @@ class SpikeGuard:
         self.broken = 0
         self.mean_loss = loss if self.mean_loss is None else self.smoothing * self.mean_loss + (1 - self.smoothing) * loss
         self.good_step = max(self.good_step, (step - 1) // self.interval * self.interval)
-        return Go()
+        self.same = self.same + 1 if loss == self.last_loss else 1
+        self.last_loss = loss
+        return Go(f"the loss of the {SAME} steps to {step} is {loss:.6g}, the same to the last bit: either no step changes the weights or "
+                  "all read the same rows" if self.same == SAME else None)
 
     def _broken(self, step: int, what: str) -> Decision:
         if self.factor is None:
@@ -102,10 +111,11 @@ class SpikeGuard:
         """What a resumed run needs, as JSON."""
         return {
             "mean_loss": self.mean_loss, "broken": self.broken, "skipped": self.skipped, "rollbacks": self.rollbacks,
-            "data_offset": self.data_offset, "good_step": self.good_step,
+            "data_offset": self.data_offset, "good_step": self.good_step, "last_loss": self.last_loss, "same": self.same,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Puts back what `state` gave."""
         self.mean_loss, self.broken, self.skipped = saved["mean_loss"], saved["broken"], saved["skipped"]
         self.rollbacks, self.data_offset, self.good_step = saved["rollbacks"], saved["data_offset"], saved["good_step"]
+        self.last_loss, self.same = saved.get("last_loss"), saved.get("same", 1)  # checkpoints of before did not know them

@@ -50,6 +50,14 @@ def test_the_run_goes_on_without_us_and_says_where_to_look(project: Project) -> 
     project.says("apply", "--detach", out="Nothing to do: 1 unchanged.")
 
 
+def test_a_warning_is_shown_once_though_both_processes_have_it(project: Project) -> None:
+    """That of the process which asks nothing stands in its log too, where it is read without ours."""
+    said = project.manifest(SLOW.replace("  outputs: [out.txt]\n", "")).run("apply", "--detach")
+    (project.root / "go").touch()
+    assert said.exit == 0 and said.err.count("warning[") == 1 and "run 0001: up to 1 to do" in said.err, said
+    assert wait(project, "Done: 1 done.").count("warning[") == 1
+
+
 def test_a_controller_that_is_stopped_leaves_its_tasks_running(project: Project) -> None:
     said = project.manifest(SLOW).run("apply", "--detach")
     os.kill(pid_of(said.out), signal.SIGTERM)

@@ -83,6 +83,14 @@ def test_a_card_of_amd_is_read_from_what_the_kernel_says(project: Project, netwo
     told = f"*/card*]*]/*) exit 1;; */device/vendor) echo 0x1002;; */device/product_name) {says};;"
     program(network.add("lambda"), "cat", f'case $1 in {told} *) exec /bin/cat "$@";; esac')
     assert findings(project.manifest(TASK, HEAD))["gpu"] == (FINE, f"{name} (AMD: declare it in `slots`, it is not counted by itself)")
+    assert "no GPU" not in project.run("doctor").out
+
+
+def test_a_machine_without_a_card_of_any_maker_is_said_to_have_no_gpu(project: Project, network: Network) -> None:
+    box = network.add("lambda")
+    program(box, "nvidia-smi", "exit 1")
+    program(box, "cat", 'case $1 in */device/vendor) exit 1;; *) exec /bin/cat "$@";; esac')
+    assert findings(project.manifest(TASK, HEAD))["gpu"] == (FINE, "no GPU")
 
 
 def test_an_environment_that_is_not_made_yet_is_told(project: Project, network: Network) -> None:

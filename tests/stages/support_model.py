@@ -25,6 +25,34 @@ def corpus(folder: Path) -> Path:
     return folder
 
 
+def drawn_rows(folder: Path, vocabulary: int, row: int, rows: int) -> Path:
+    """tok and packed under `folder` as by `corpus`, with drawn ids and a tokenizer of words for any vocabulary."""
+    import numpy as np
+
+    from stages.lib.files import digest_path
+    from stages.lib.rows import RowShards
+
+    (folder / "tok").mkdir()
+    words = {"<|endoftext|>": 0, **{f"w{number}": number for number in range(1, vocabulary)}}
+    end = {"id": 0, "content": "<|endoftext|>", "special": True}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    unused = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding"))
+    (folder / "tok/tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "added_tokens": [{**end, **flags}], **unused,
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": "<|endoftext|>"}}))
+    sides = {}
+    for side, count in (("train", rows), ("val", 16)):
+        shards = RowShards(folder / "packed" / side, row, "uint16", 1024)
+        shards.write(np.random.Generator(np.random.Philox(key=count)).integers(0, vocabulary, (count, row), dtype=np.uint16))
+        shards.close()
+        files = [{"name": f"{side}/{name}", "digest": digest_path(folder / "packed" / side / name)} for name in shards.names]
+        sides[side] = {"rows": count, "tokens": count * row, "bytes_covered": count * row * 3, "pad_tokens": 0, "shards": files}
+    (folder / "packed/manifest.json").write_text(json.dumps({
+        "version": 1, "seq_len": row, "vocab_size": vocabulary, "eos_id": 0, "pad_id": None, "dtype": "uint16",
+        "tokenizer": digest_path(folder / "tok/tokenizer.json"), "lineage": "drawn", **sides}))
+    return folder
+
+
 def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     """A pretrain configuration of ten steps; `changes` are `training__max_steps=7` and the like."""
     values: dict[str, Any] = {

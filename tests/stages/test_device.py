@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support_data import ROOT
 
 from stages.lib import device
-from stages.lib.device import likely_device, likely_dtype, thread_count
+from stages.lib.device import Compute, likely_device, likely_dtype, thread_count
 
 
 def test_what_is_asked_for_is_taken() -> None:
@@ -35,6 +36,17 @@ def test_threads_are_those_asked_for_then_those_the_slot_gives(monkeypatch: pyte
     assert (thread_count(5), thread_count(None)) == (5, 3)
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert thread_count(None) == len(os.sched_getaffinity(0))
+
+
+def test_the_memory_told_is_what_this_process_held_and_not_what_the_one_that_started_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ru_maxrss` begins with what the starter held."""
+    child = "from types import SimpleNamespace as S; from stages.lib.device import Compute; print(Compute(S(type='cpu'), False).peak_bytes)"
+    starter = "import subprocess, sys; held = b'x' * 300_000_000; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    argv = [sys.executable, "-c", starter, child]
+    said = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True).stdout
+    assert 5e6 < int(said) < 100e6
+    monkeypatch.setattr(device, "STATUS", Path("/nowhere"))
+    assert Compute(SimpleNamespace(type="cpu"), False).peak_bytes > 5e6
 
 
 @pytest.mark.torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -98,6 +99,60 @@ def test_no_tensor_of_all_logits_is_made(monkeypatch: pytest.MonkeyPatch) -> Non
         loss_sum(model, inputs, targets, Compute(CPU, False))[0].backward()
         mean_loss(model, [(inputs, targets)], Compute(CPU, False))
     assert seen.numbers == 10 * 290
+
+
+def test_nothing_of_a_piece_is_held_when_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gradient of the head is as large as the head: 134 MB of 350M's, held beside the next one's and their sum."""
+    held: list[int] = []
+    made = module._chunk
+
+    def looked(*given: Any, **_: Any) -> Any:
+        held.append(sum(one.nbytes for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)))
+        return made(*given)
+
+    monkeypatch.setattr(module, "CHUNK_TOKENS", {"cpu": 17})
+    monkeypatch.setattr(module, "_chunk", looked)
+    model, (inputs, targets) = model_of(), batch()
+    loss_sum(model, inputs, targets, Compute(CPU, False))[0].backward()
+    assert len(held) == 3 and max(held) - held[0] < 1000, held
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
+def test_more_pieces_take_no_more_room_from_the_c_library(monkeypatch: pytest.MonkeyPatch, autocast: bool) -> None:
+    """glibc before 2.38 fits no aligned tensor where an equal one lay: logits made anew for each piece left up to 0.1 GB of holes."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Made(TorchDispatchMode):
+        large = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            given = {one.untyped_storage().data_ptr() for one in (*args, *(kwargs or {}).values()) if isinstance(one, torch.Tensor)}
+            if isinstance(made, torch.Tensor) and made.numel() >= 290 * 32 and made.untyped_storage().data_ptr() not in given:
+                self.large += 1
+            return made
+
+    model, counts = model_of(), []
+    line = torch.randint(0, 290, (3, 33), generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(module, "CHUNK_TOKENS", {"cpu": 32})
+    for rows in (1, 3):
+        with Made() as seen:
+            loss_sum(model, line[:rows, :-1], line[:rows, 1:], Compute(CPU, autocast))[0].backward()
+            mean_loss(model, [(line[:rows, :-1], line[:rows, 1:])], Compute(CPU, autocast))
+        counts.append(seen.large)
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_made_in_a_room_is_to_the_bit_what_torch_makes(kind: torch.dtype) -> None:
+    """Logits that are no number too: whether a step is broken hangs on them."""
+    dice = torch.Generator().manual_seed(4)
+    states, head = torch.randn(6, 8, generator=dice).to(kind), torch.rand(290, 8, generator=dice).to(kind)
+    states[1], states[2], states[3] = torch.inf, -torch.inf, torch.nan
+    logits, log_z = module._Room(9, head, torch.float32, True).logits_and_log_z(states, head)
+    wanted = torch.mm(states, head.t()).float()
+    assert torch.allclose(logits, wanted, rtol=0, atol=0, equal_nan=True)
+    assert torch.allclose(log_z, wanted.logsumexp(1), rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_mean_counts_tokens_and_not_batches() -> None:

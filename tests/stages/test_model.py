@@ -72,6 +72,30 @@ def test_every_weight_gets_a_gradient() -> None:
         assert float(weight.grad.abs().sum()) > 0, name
 
 
+@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+def test_attention_is_torchs_flash_kernel_and_no_tensor_of_all_scores_is_made(autocast: bool, masked: bool) -> None:
+    """Scores of all pairs, 4 T^2 bytes for each head of each row, are what a card runs out of at long rows."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    kernels: set[str] = set()
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if "attention" in str(func):
+                kernels.add(str(func))
+            made = func(*args, **(kwargs or {}))
+            assert not (isinstance(made, torch.Tensor) and made.shape[-2:] == (96, 96) and made.numel() > 3 * 96 * 96), func
+            return made
+
+    model = Llama(Shape(d_model=64, layers=1, heads=4, kv_heads=2, ffn=48, vocab_size=50, context=96), seed=1)
+    with Seen():
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = model(torch.randint(0, 50, (3, 96)), eos_id=0 if masked else None)
+        logits.sum().backward()
+    assert kernels and all("flash" in name for name in kernels), kernels
+
+
 def test_the_order_of_tokens_matters() -> None:
     """ALB-106: without RoPE, attention cannot tell one order from another."""
     model = Llama(shape(layers=1), seed=1)

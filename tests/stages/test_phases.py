@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ def test_the_seconds_of_the_phases_are_those_of_the_steps_and_memory_is_told(dat
     found = pretrain(settings(data, tmp_path / "out"), tmp_path / "run").metrics
     parts = [found[f"seconds_in_{name}"] for name in phases.NAMES]
     assert all(isinstance(part, float) and part > 0 for part in parts) and sum(parts) <= found["seconds_in_steps"]
-    told = [line["memory_bytes"] for line in metrics(tmp_path / "run") if "loss" in line]
-    assert 50e6 < told[0] <= told[-1] <= found["peak_memory_bytes"] and told == sorted(told)
+    told = [line["memory_bytes"] for line in metrics(tmp_path / "run") if "loss" in line] + [found["peak_memory_bytes"]]
+    pages = 2**20  # the kernel counts by processor, and its mark may fall by some pages
+    assert told[0] > 50e6 and all(later > earlier - pages for earlier, later in pairwise(told))
 
 
 def test_on_a_card_the_seconds_are_those_of_its_events_of_which_few_are_held(monkeypatch: pytest.MonkeyPatch) -> None:

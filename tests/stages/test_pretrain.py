@@ -225,6 +225,28 @@ def test_a_loss_of_exactly_zero_is_an_alarm(data: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.torch
+def test_a_loss_that_never_changes_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALB-073, ALB-122: as ALB-069, with a loss that is not 0."""
+    from stages.lib import trainer
+
+    real = trainer.Trainer.gradients
+    monkeypatch.setattr(trainer.Trainer, "gradients", lambda self, position, look=False: replace(real(self, position, look), loss=5.5))
+    pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    told = [(line["step"], line["warning"]) for line in metrics(tmp_path / "run") if "warning" in line]
+    assert [(step, text.startswith("the loss of the 5 steps to 5 is 5.5")) for step, text in told] == [(5, True)]
+
+
+@pytest.mark.torch
+def test_without_clipping_a_run_stays_finite_or_ends(data: Path, tmp_path: Path) -> None:
+    """ALB-067: with clipping off, that of the embedding went too, and weights that were no numbers were trained on."""
+    pretrain(settings(data, tmp_path / "sound", training__grad_clip=None), tmp_path / "run-1")
+    assert all(math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"]) for line in metrics(tmp_path / "run-1") if "lr" in line)
+    with pytest.raises(StageError, match=r"of step \d+ is (nan|inf)"):
+        pretrain(settings(data, tmp_path / "lost", training__grad_clip=None, optimizer__lr=1e30), tmp_path / "run-2")
+    assert not (tmp_path / "lost").exists()
+
+
+@pytest.mark.torch
 def test_a_harmed_shard_is_named_before_training(data: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -188,6 +188,12 @@ def test_memory_beyond_the_device_is_an_error_that_names_the_largest_part(tmp_pa
     assert ("TOO MUCH" in text_of(found, "Memory")) is not fits
 
 
+def test_a_compiled_run_on_a_cpu_holds_the_compiler_and_no_holes(data: Path) -> None:
+    written, compiled = (planned(data, training__compile=how) for how in (False, True))
+    assert "fragmentation" in text_of(written, "Memory") and "fragmentation" not in text_of(compiled, "Memory")
+    assert compiled.estimates["memory_bytes"] - written.estimates["memory_bytes"] > 90e6
+
+
 def test_the_parts_of_the_memory_add_up_to_its_total(data: Path) -> None:
     from stages.lib.memory import memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import random
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ def guard(**changes: Any) -> SpikeGuard:
 
 def sound(of: SpikeGuard, *steps: int) -> None:
     for step in steps:
-        assert of.decide(step, 4.0, 1.0) == Go()
+        assert isinstance(of.decide(step, 4.0, 1.0), Go)
 
 
 def test_a_loss_or_gradient_that_is_no_number_is_skipped_and_its_rows_count_as_read() -> None:
@@ -45,6 +46,25 @@ def test_without_help_what_is_no_number_stops_the_run() -> None:
 def test_a_loss_of_exactly_zero_stops_the_run() -> None:
     """ALB-069."""
     assert guard().decide(1, 0.0, 1.0) == Stop("the loss of step 1 is exactly 0, which no text gives; training stopped")
+
+
+def test_a_loss_that_stays_the_same_to_the_bit_is_told_once_also_by_a_run_that_went_on() -> None:
+    """ALB-073, ALB-122: kernels called wrongly changed no weight, and the loss stood still for days."""
+    watched = guard()
+    first = [watched.decide(step, 4.0, 1.0) for step in (1, 2, 3, 4)]
+    resumed = guard()
+    resumed.restore(json.loads(json.dumps(watched.state())))
+    then = [resumed.decide(step, loss, 1.0) for step, loss in enumerate([4.0, 4.0, math.nextafter(4.0, 5.0), *[4.0] * 5], 5)]
+    told = [one.warning for one in (*first, *then) if isinstance(one, Go)]
+    assert [step for step, text in enumerate(told, 1) if text] == [5, 12]
+    assert "the loss of the 5 steps to 5 is 4, the same to the last bit" in str(told[4])
+
+
+def test_a_checkpoint_of_before_the_same_losses_were_counted_is_gone_on_from() -> None:
+    old = {name: value for name, value in guard().state().items() if name not in ("last_loss", "same")}
+    watched = guard()
+    watched.restore(old)
+    assert watched.state() == guard().state()
 
 
 def test_three_broken_steps_in_a_row_go_back_and_two_with_a_sound_one_between_do_not() -> None:

@@ -10,9 +10,12 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import fakehub
 import pytest
@@ -50,6 +53,10 @@ class Lent:
 sys.meta_path.append(Lent)
 """
 PARTS = ("albor_pipeline", "stages", "contracts", "manifests", "tests")
+MADE = ("state", ".albor", "data", "models")
+TRAINING, CONTROLLER = "stages.lib.cli pretrain apply", "albor_pipeline apply"
+FIGURES = {"loss", "lr", "grad_norm", "val", "bits_per_byte", "best_val"}
+CATCH_S = 60.0
 LEFT = f"/srv/bed {PROJECT} {VENV} /srv/albor-tiny /mnt/albor-* /etc/exports.d /etc/pip.conf /root/.ssh/{{id_ed25519,known_hosts,config}}"
 
 
@@ -61,13 +68,55 @@ class Owner:
 
     def run(self, *argv: str) -> Said:
         """Run a verb there."""
-        words = f"cd {PROJECT} && PYTHONDONTWRITEBYTECODE=1 {VENV}/bin/python -m albor_pipeline {' '.join(argv)}"
-        done = subprocess.run(self.box.words(words), capture_output=True, text=True, check=False)
-        return Said(done.stdout, done.stderr, done.returncode)
+        return self.end(self.start(*argv))
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Run a verb there beside the test."""
+        words = f"cd {PROJECT} && PYTHONDONTWRITEBYTECODE=1 exec {VENV}/bin/python -m albor_pipeline {' '.join(argv)}"
+        return subprocess.Popen(self.box.words(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def end(self, process: subprocess.Popen[str]) -> Said:
+        """Wait for a started verb."""
+        out, err = process.communicate()
+        return Said(out, err, process.returncode)
 
     def file(self, path: str) -> Path:
         """A file of the project, as it is seen from here."""
         return Path(f"/proc/{self.box.init}/root{PROJECT}", path)
+
+    def signal(self, name: str, words: str) -> None:
+        """A signal to the one process there with such a command line."""
+        self.box.do(f"[ $(pgrep --count --full '[{words[0]}]{words[1:]}') = 1 ] && pkill -{name} --full '[{words[0]}]{words[1:]}'")
+
+    def catch(self, task: str, step: int) -> None:
+        """Let the training of a task stand still, some steps after its checkpoint of `step` and before the next."""
+        limit = time.monotonic() + CATCH_S
+        while not (found := self.checkpoints(task, step)):
+            assert time.monotonic() < limit, f"{task} has no checkpoint of step {step}"
+            time.sleep(0.005)
+        self.signal("STOP", TRAINING)
+        assert found == self.checkpoints(task, step), "it was caught too late"
+
+    def checkpoints(self, task: str, step: int) -> list[str]:
+        """Those of `step` and later."""
+        found = (path.parent.name for path in self.file(f".albor/work/{task}").glob("*/checkpoints/step-????????/index.json"))
+        return sorted(name for name in found if name >= f"step-{step:08d}")
+
+    def ended(self) -> dict[str, Any]:
+        """What the tasks made, by digest, and every figure of every step of training; attempts that made the same step must agree."""
+        rows = json.loads(self.run("status", "--env", "tiny", "--json").out)["resources"]
+        figures: defaultdict[tuple[str, int, str], set[float]] = defaultdict(set)
+        for task in ("train-50m", "pretrain"):
+            for line in (line for path in self.attempts(task) for line in (path / "metrics.jsonl").read_text().splitlines()):
+                told = json.loads(line)
+                for name in FIGURES & told.keys():
+                    figures[task, told["step"], name].add(told[name])
+        assert figures and not [which for which, values in figures.items() if len(values) > 1]
+        return {"made": {row["resource_id"]: row["outputs"] for row in rows if row["resource_type"] == "task"}, "figures": figures}
+
+    def attempts(self, task: str) -> list[Path]:
+        """Their folders, in order."""
+        return sorted(self.file(f".albor/attempts/{task}").glob("*-*"))
 
 
 @pytest.fixture
@@ -149,3 +198,38 @@ def test_the_whole_ladder_is_rehearsed_on_two_bare_machines(owner: Owner) -> Non
     said = owner.run("apply", "--env", "tiny")
     assert said.exit == 0 and said.out == "Nothing to do: 29 unchanged.\n", said
     assert owner.run("drift", "--env", "tiny").exit == 0
+
+
+@pytest.mark.soak
+def test_a_ladder_whose_controller_and_whose_training_are_killed_ends_as_one_that_nobody_disturbs(owner: Owner, bed: Bed) -> None:
+    """The first training outlives its controller; the second dies with it and with who watches it, and then once more by itself."""
+    apply = ("apply", "--env", "tiny", "--yes")
+    assert owner.run(*apply).exit == 0
+    undisturbed = owner.ended()
+    owner.box.do(f"cd {PROJECT} && rm -r {' '.join(MADE)}")
+    bed.machines["intel"].do("rm -r /srv/albor-tiny/runs")
+
+    first = owner.start(*apply)
+    owner.catch("train-50m", 50)
+    owner.signal("KILL", CONTROLLER)
+    owner.end(first)
+    second = owner.start(*apply)
+    assert second.stderr is not None and any({"train-50m", "attached"} <= {*line.split()} for line in second.stderr)
+    owner.signal("CONT", TRAINING)
+
+    owner.catch("pretrain", 50)
+    owner.signal("KILL", CONTROLLER)
+    owner.end(second)
+    (attempt,) = owner.attempts("pretrain")
+    owner.box.do(f"pkill -KILL --session {json.loads((attempt / 'pid').read_text())['pid']}")
+    third = owner.start(*apply)
+    owner.catch("pretrain", 150)
+    owner.signal("KILL", TRAINING)
+    said = owner.end(third)
+    assert said.exit == 0, said
+    assert owner.ended() == undisturbed
+    logs = {task: [(path / "log").read_text() for path in owner.attempts(task)] for task in ("train-50m", "pretrain")}
+    assert [text.count("going on from") for text in logs["train-50m"]] == [0]
+    before, after = logs["pretrain"]
+    assert "going on from" not in before and after.startswith("going on from step-00000050\n"), logs
+    assert "try 2 of 5 after: killed by SIGKILL\ngoing on from step-00000150\n" in after, logs
