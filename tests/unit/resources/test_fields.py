@@ -74,7 +74,7 @@ def test_free_values_are_typed_all_the_way_down() -> None:
 def test_every_field_of_a_task_says_what_its_change_means() -> None:
     classes = {name: class_of(Task, name) for name in Task.model_fields}
     content = {"command", "stage", "config", "set", "inputs", "outputs", "env", "python", "working_dir"}
-    content |= {"task_mode", "stages", "scatter", "gather", "ranks_on"}
+    content |= {"stages", "scatter", "gather", "ranks_on"}
     assert {name for name, found in classes.items() if found is CONTENT} == content
     assert {name for name, found in classes.items() if found is DOC} == {"name", "description"}
     assert classes["timeout"] is POLICY and classes["needs"] is POLICY and classes["retry"] is POLICY
@@ -82,4 +82,4 @@ def test_every_field_of_a_task_says_what_its_change_means() -> None:
 
 def test_content_is_what_was_given_a_value() -> None:
     task = Task.model_validate({"command": "x", "timeout": "5", "env": {"A": "1"}})
-    assert content_of(task) == {"command": "x", "env": {"A": "1"}, "task_mode": "batch"}
+    assert content_of(task) == {"command": "x", "env": {"A": "1"}}
