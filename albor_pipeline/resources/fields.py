@@ -81,15 +81,6 @@ def class_of(model: type[Fields], name: str) -> FieldClass:
     return CONTENT
 
 
-def content_of(fields: Fields) -> Mapping[str, Any]:
-    """The content fields that were given a value, key -> typed value."""
-    model = type(fields)
-    values = {field.alias or name: getattr(fields, name) for name, field in model.model_fields.items()}
-    return {
-        key: value for key, value in values.items() if value not in (None, (), {}) and class_of(model, key) is CONTENT
-    }
-
-
 def wrong(message: str) -> PydanticCustomError:
     """The error for a value of the right shape with a wrong content; `message` continues `X must be`."""
     return PydanticCustomError("albor", "{must}", {"must": message})

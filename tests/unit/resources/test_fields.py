@@ -13,7 +13,6 @@ from albor_pipeline.resources.fields import (
     POLICY,
     Quoted,
     class_of,
-    content_of,
     parse_bytes,
     parse_count,
     parse_flag,
@@ -78,8 +77,3 @@ def test_every_field_of_a_task_says_what_its_change_means() -> None:
     assert {name for name, found in classes.items() if found is CONTENT} == content
     assert {name for name, found in classes.items() if found is DOC} == {"name", "description"}
     assert classes["timeout"] is POLICY and classes["needs"] is POLICY and classes["retry"] is POLICY
-
-
-def test_content_is_what_was_given_a_value() -> None:
-    task = Task.model_validate({"command": "x", "timeout": "5", "env": {"A": "1"}})
-    assert content_of(task) == {"command": "x", "env": {"A": "1"}}
