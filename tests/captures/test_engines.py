@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli.boxes import SETTINGS
 from cli.builder import Project
 
 IMAGE, NAME = "localhost/albor-test:1", "albor-test"
@@ -27,24 +28,25 @@ def call(*words: str) -> str:
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An engine that answers, found by the name docker or podman alone, with an image of one program."""
     path = shutil.which(request.param)
-    if path is None or subprocess.run([path, "ps", "-q"], capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"no {request.param} answers here")
     programs = tmp_path_factory.mktemp("bin")
-    (programs / "docker").symlink_to(path)
-    whole = io.BytesIO()
-    sleep = str(Path(shutil.which("sleep") or "/bin/sleep").resolve())
-    needed = [word for line in call("ldd", sleep).splitlines() for word in line.split() if word.startswith("/")]
-    with tarfile.open(fileobj=whole, mode="w") as tar:
-        for name in (sleep, *needed):
-            tar.add(os.path.realpath(name), name.lstrip("/"))
-    change = "CMD " + json.dumps([sleep, "1000"])
-    subprocess.run([path, "import", "--change", change, "-", IMAGE], input=whole.getvalue(), capture_output=True, check=True)
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{programs}:{before}"
-    yield path
-    os.environ["PATH"] = before
-    for words in (["rm", "-f", NAME], ["rmi", IMAGE]):
-        subprocess.run([path, *words], capture_output=True, check=False)
+    (programs / "containers.conf").write_text(SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERS_CONF", str(programs / "containers.conf"))
+        if path is None or subprocess.run([path, "ps", "-q"], capture_output=True, check=False).returncode != 0:
+            pytest.skip(f"no {request.param} answers here")
+        (programs / "docker").symlink_to(path)
+        whole = io.BytesIO()
+        sleep = str(Path(shutil.which("sleep") or "/bin/sleep").resolve())
+        needed = [word for line in call("ldd", sleep).splitlines() for word in line.split() if word.startswith("/")]
+        with tarfile.open(fileobj=whole, mode="w") as tar:
+            for name in (sleep, *needed):
+                tar.add(os.path.realpath(name), name.lstrip("/"))
+        change = "CMD " + json.dumps([sleep, "1000"])
+        subprocess.run([path, "import", "--change", change, "-", IMAGE], input=whole.getvalue(), capture_output=True, check=True)
+        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        yield path
+        for words in (["rm", "-f", NAME], ["rmi", IMAGE]):
+            subprocess.run([path, *words], capture_output=True, check=False)
 
 
 def facts(engine: str) -> dict[str, object]:
