@@ -31,8 +31,8 @@ get() {
 }
 case $1 in
   python3) get python3 ;;
-  blake3) get b3sum || { get python3-pip || get py3-pip; } && python3 -m pip install -q --break-system-packages blake3 ||
-    python3 -m pip install -q blake3 ;;
+  blake3) get b3sum || { get python3-pip || get py3-pip
+    python3 -m pip install -q --break-system-packages blake3 || python3 -m pip install -q blake3; } ;;
 esac >&2
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,25 @@ def test_the_error_of_docker_is_said_and_not_its_advice(here: Path) -> None:
     (here / "broken").touch()
     with pytest.raises(Unusable, match=r"cannot be made from ubuntu:22.04: docker: Error: no such image\.$"):
         engine.make(BOX, "tale")
+
+
+@pytest.mark.parametrize(
+    ("has", "asked"),
+    [
+        ("b3sum", ["install b3sum"]),
+        ("python3-pip", ["install b3sum", "install python3-pip", "-m pip install -q --break-system-packages blake3"]),
+    ],
+)
+def test_blake3_comes_as_a_package_where_there_is_one_and_else_by_pip(tmp_path: Path, has: str, asked: list[str]) -> None:
+    (tmp_path / "apt-get").write_text(
+        f'#!/bin/sh\nfor last; do :; done\n[ "$last" = update ] && exit\necho "install $last" >>{tmp_path}/asked\n[ "$last" = {has} ]\n'
+    )
+    (tmp_path / "python3").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    for program in ("apt-get", "python3"):
+        (tmp_path / program).chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", engine.PROVIDE, "sh", "blake3"], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, (tmp_path / "asked").read_text().splitlines()) == (0, asked), done
 
 
 def test_the_way_in(here: Path) -> None:
