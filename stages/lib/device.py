@@ -33,6 +33,15 @@ def likely_dtype(wanted: DTypeName, device: str) -> str:
     return "bf16" if device == "cuda" or _cpu_has_bf16_tiles() else "fp32"
 
 
+def cpu_multiplies_by_fp32() -> bool:
+    """Whether this CPU makes products in few bits sooner by fp32's instructions: one of x86 with neither tiles nor AMD's AVX-512 bf16.
+
+    Intel's AVX-512 bf16 makes 87 GFLOP/s where fp32 makes 160, and without any bf16 is emulated (docs/performance.md).
+    """
+    words = _cpu_words()
+    return "fpu" in words and "amx_bf16" not in words and not {"AuthenticAMD", "avx512_bf16"} <= words
+
+
 def thread_count(wanted: int | None) -> int:
     """Threads of the CPU part: as wanted, as OMP_NUM_THREADS says, else one for each core this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
@@ -131,7 +140,11 @@ def _keep_to_limit() -> None:
 
 
 def _cpu_has_bf16_tiles() -> bool:
+    return "amx_bf16" in _cpu_words()
+
+
+def _cpu_words() -> set[str]:
     try:
-        return "amx_bf16" in CPU_INFO.read_text()
+        return set(CPU_INFO.read_text().split())
     except OSError:
-        return False
+        return set()

@@ -6,6 +6,7 @@ micro-batch are what a card runs out of.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, cast
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from stages.lib.device import Compute
 from stages.lib.model import Llama
+from stages.lib.products import by_fp32
 from stages.lib.settings import CHUNK_TOKENS
 
 IGNORED = -100
+_ALIGNED = 64
 
 
 def token_losses(model: nn.Module, inputs: Tensor, targets: Tensor, compute: Compute) -> Tensor:
@@ -37,12 +40,12 @@ def loss_sum(
 
     The first is `weight` (0-dimensional, 1 if not given) x (loss + z_loss x log(Z)^2 summed over targets), Z the sum that softmax
     divides by (PaLM, Chowdhery et al. 2022, section 5). Gradients are made on the way there, so a loss scale belongs into `weight`.
-    `compiled`: with the model's body as compiled, and the head's work compiled too; else both as written, whatever was compiled.
+    `compiled`: with the model's body as compiled, and on a card the head's work too; else both as written, whatever was compiled.
     """
     with compute.context():
         states = (model.model if compiled else model.model.forward)(inputs, eos_id=eos_id)
     one = weight if weight is not None else torch.ones((), device=inputs.device)
-    of_chunk = _compiled_chunk() if compiled else _chunk
+    of_chunk = _compiled_chunk() if compiled and states.device.type != "cpu" else _chunk  # on a CPU its room gives more than compiling
     found = _Head.apply(states.flatten(0, 1), model.lm_head.weight, targets.flatten(), one, z_loss, compute.product_type, of_chunk)
     return cast(tuple[Tensor, Tensor], found)
 
@@ -65,29 +68,32 @@ class _Room:
     The C library of a CPU (glibc before 2.38) fits no aligned tensor where an equal one lay: each chunk would take new room.
     """
 
-    def __init__(self, tokens: int, head: Tensor, wide: torch.dtype, way_back: bool) -> None:
-        numbers, width = tokens * len(head), head.dtype.itemsize
-        low = 0 if head.dtype == wide else numbers * width
-        shared = torch.empty(max(numbers * wide.itemsize, low + way_back * head.numel() * width), dtype=torch.uint8)
+    def __init__(self, tokens: int, head: Tensor, few: torch.dtype, wide: torch.dtype, way_back: bool) -> None:
+        numbers, grown = tokens * len(head), way_back * head.numel() * head.dtype.itemsize
+        low = 0 if few == wide else math.ceil(numbers * few.itemsize / _ALIGNED) * _ALIGNED
+        shared = torch.empty(max(numbers * wide.itemsize, low + grown), dtype=torch.uint8)
         self.logits = torch.empty(tokens, len(head), dtype=wide)
         self.exponentials = shared[: numbers * wide.itemsize].view(wide).view(tokens, -1)
-        self.low = shared[:low].view(head.dtype).view(tokens, -1) if low else self.logits
-        self.grown = shared[low : low + head.numel() * width].view(head.dtype).view(head.shape) if way_back else None
+        self.low = shared[: numbers * few.itemsize].view(few).view(tokens, -1) if low else self.logits
+        self.grown = shared[low : low + grown].view(head.dtype).view(head.shape) if way_back else None
 
     def logits_and_log_z(self, states: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and the logarithm of the sum of their exponentials, to the bit as torch.logsumexp."""
-        logits = self.logits[: len(states)]
-        torch.mm(states, head.t(), out=self.low[: len(states)])
+        logits, low = self.logits[: len(states)], self.low[: len(states)]
+        torch.mm(states, head.t(), out=logits if head.dtype == logits.dtype else low)
         if self.low is not self.logits:
-            logits.copy_(self.low[: len(states)])
+            logits.copy_(low.copy_(logits) if head.dtype == logits.dtype else low)
         top = logits.amax(1, keepdim=True)
         top.masked_fill_(top.isinf(), 0)
         sums = torch.sub(logits, top, out=self.exponentials[: len(states)]).exp_().sum(1)
         return logits, sums.log_().add_(top.squeeze(1))
 
-    def as_states(self, back: Tensor) -> Tensor:
-        """The gradient of the logits in the number format of the states."""
-        return back if self.low is self.logits else self.low[: len(back)].copy_(back)
+    def as_states(self, back: Tensor, states: Tensor) -> Tensor:
+        """The gradient of the logits, rounded as they are, in the number format of the states."""
+        if self.low is self.logits:
+            return back
+        low = self.low[: len(back)].copy_(back)
+        return low if low.dtype == states.dtype else back.copy_(low)
 
 
 def _chunk(
@@ -113,7 +119,7 @@ def _chunk(
     grown = scale * (1 + 2 * z_loss * log_z) if z_loss else scale
     back = logits.sub_(log_z[:, None]).exp_().mul_(grown[:, None])
     back.scatter_(1, place, back.gather(1, place) - scale[:, None])
-    low = back.to(states.dtype) if room is None else room.as_states(back)
+    low = back.to(states.dtype) if room is None else room.as_states(back, states)
     return [whole, loss, torch.mm(low, head), torch.mm(low.t(), states, out=None if room is None else room.grown)]
 
 
@@ -134,17 +140,17 @@ class _Head(torch.autograd.Function):
         of_chunk: OfChunk,
     ) -> tuple[Tensor, Tensor]:
         way_back = any(ctx.needs_input_grad[:2])
-        low = head if kind is None else head.to(kind)
+        few = kind or head.dtype
+        low = head.to(few).float() if by_fp32(head.device, kind) else head.to(few)
         wide = torch.promote_types(states.dtype, torch.float32)
         whole, loss = states.new_zeros((), dtype=wide), states.new_zeros((), dtype=wide)
         ctx.states = torch.empty_like(states) if way_back else None
         ctx.head = torch.zeros_like(head) if way_back else None
         count = CHUNK_TOKENS[states.device.type]
-        written = states.device.type == "cpu" and of_chunk is _chunk
-        room = {"room": _Room(min(count, len(states)), low, wide, way_back)} if written else {}
+        room = {"room": _Room(min(count, len(states)), low, few, wide, way_back)} if states.device.type == "cpu" else {}
         for begin in range(0, len(states), count):
             end = begin + count
-            found = of_chunk(states[begin:end].to(low.dtype), low, targets[begin:end], weight, z_loss, way_back, **room)
+            found = of_chunk(states[begin:end].to(few).to(low.dtype), low, targets[begin:end], weight, z_loss, way_back, **room)
             whole += found[0]
             loss += found[1]
             if way_back:

@@ -17,8 +17,9 @@ _GPU_RUNTIME = 500_000_000
 _CPU_RUNTIME = 420_000_000
 _GPU_ROUNDING = 0.05
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-_HEAP = 0.2
+_HEAP, _HEAP_BY_FP32 = 0.2, 0.3
 _CPU_COMPILER = 100_000_000
+_COMPILED_KEEPS = 0.85
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,24 @@ def layer_bytes(shape: Shape, rows: int, count: int, bf16: bool) -> int:
 
 def memory(
     shape: Shape, training: TrainingConfig, seq_len: int, *, bf16: bool, on_cpu: bool, optimizer: OptimizerConfig | None = None,
-    val_rows: int = VALIDATED_ROWS, compiled: bool = False,
+    val_rows: int = VALIDATED_ROWS, compiled: bool = False, by_fp32: bool = False,
 ) -> Memory:
     """The peak of a run, by part. Weights, gradients, averaged weights (`ema`) and each moment are fp32: 4P bytes; AdamW has two moments,
     Muon one.
 
     logits: those of a chunk of c tokens, 4Vc bytes, with their exponentials as many again. head: its gradient, 4Vd, with that of the
-    chunk as many again; the two second ones are not there at once, so that only the larger counts. In bf16 a copy in fewer bits stands
-    for half of each (6Vc and 6Vd, the larger again 2Vc or 2Vd). The gradient of the head's inputs is kept (4d a token).
+    chunk as many again. The two second ones are not there at once, so that only the larger counts; in bf16 the second is 2Vd beside the
+    logits rounded, 2Vc, and the head is there in fewer bits, 2Vd. `by_fp32`, where fp32's instructions make products of bf16, these two
+    of the head are 4Vd each. The gradient of the head's inputs is kept (4d a token).
     activations: with `activation_checkpointing` each layer keeps its input alone, and one layer at a time is computed again.
     validation: the part of 16 rows' way through a layer, made without a way back, that goes beyond what training holds.
     fragmentation: a CPU's heap does not fit new tensors into all the room of freed ones (glibc before 2.38 none where an equal one lay):
-    a share of the activations, fitted to measured peaks (docs/performance.md). A GPU's share is not measured yet.
+    a share of the activations, larger `by_fp32`, fitted to measured peaks (docs/performance.md). A GPU's share is not measured yet.
     runtime: on a CPU what a model of no size holds and what products take for themselves, measured; on a GPU the driver's context.
     staging: the host copy of weights, averages and moments from which checkpoints are written while training goes on; a run that saves
     only at its end has none. Packed rows are mapped files, which a system takes back when memory is short.
-    A compiled run keeps less; its tensors are counted as if it were not compiled. On a CPU that is what holes are in others, and the
-    compiler stays in memory.
+    A compiled run keeps less: on a CPU a share that was fitted in the same way, which has the holes in it, and the compiler stays in
+    memory; on a GPU it is counted as if it were not compiled.
     """
     count, numbers, vocabulary, wide = seq_len - 1, shape.parameters(), shape.vocab_size, shape.hidden_size
     tokens, val_tokens = training.batch_size * count, min(VALIDATED_ROWS, val_rows) * count
@@ -84,11 +86,15 @@ def memory(
         outer += training.batch_size * count * count * (2 if bf16 else 4)
     layers = shape.num_hidden_layers
     kept = outer + (layers * 4 * wide * tokens + one if training.activation_checkpointing else layers * one)
-    chunk, (always, again) = min(tokens, CHUNK_TOKENS["cpu" if on_cpu else "cuda"]), (6, 2) if bf16 else (4, 4)
-    logits = vocabulary * chunk * (always + (again if chunk >= wide else 0))
-    head = vocabulary * wide * (always + (again if chunk < wide else 0)) + 4 * wide * tokens
+    if compiled and on_cpu:
+        kept = int(_COMPILED_KEEPS * kept)
+    chunk = min(tokens, CHUNK_TOKENS["cpu" if on_cpu else "cuda"])
+    rounded, grown, copy = (0, 4, 0) if not bf16 else (2, 4, 4) if by_fp32 else (2, 2, 2)
+    for_logits = 4 * chunk >= rounded * chunk + grown * wide
+    logits = vocabulary * chunk * (4 + (4 if for_logits else rounded))
+    head = vocabulary * wide * (4 + copy + (0 if for_logits else grown)) + 4 * wide * tokens
     judged = val_tokens * (6 if bf16 else 12) * shape.intermediate_size
-    holes = int(_HEAP * kept) if on_cpu and not compiled else 0
+    holes = int((_HEAP_BY_FP32 if by_fp32 else _HEAP) * kept) if on_cpu and not compiled else 0
     kind = optimizer.name if optimizer is not None else "adamw"
     moments = 8 * numbers - (4 * layers * _matrix_numbers_of_a_layer(shape) if kind == "muon" else 0)
     average = 4 * numbers if training.ema is not None else 0

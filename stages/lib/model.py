@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from stages.lib.products import Projection
+
 INIT_STD = 0.02
 
 
@@ -127,10 +129,10 @@ class Attention(nn.Module):
         self.layer, self.head_dim = layer, shape.head_dim
         self.shared_by = shape.num_attention_heads // shape.num_key_value_heads
         queries, keys = shape.num_attention_heads * shape.head_dim, shape.num_key_value_heads * shape.head_dim
-        self.q_proj = nn.Linear(shape.hidden_size, queries, bias=False)
-        self.k_proj = nn.Linear(shape.hidden_size, keys, bias=False)
-        self.v_proj = nn.Linear(shape.hidden_size, keys, bias=False)
-        self.o_proj = nn.Linear(queries, shape.hidden_size, bias=False)
+        self.q_proj = Projection(shape.hidden_size, queries)
+        self.k_proj = Projection(shape.hidden_size, keys)
+        self.v_proj = Projection(shape.hidden_size, keys)
+        self.o_proj = Projection(queries, shape.hidden_size)
         self.q_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps) if shape.qk_norm else None
         self.k_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps) if shape.qk_norm else None
 
@@ -158,9 +160,9 @@ class MLP(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+        self.gate_proj = Projection(shape.hidden_size, shape.intermediate_size)
+        self.up_proj = Projection(shape.hidden_size, shape.intermediate_size)
+        self.down_proj = Projection(shape.intermediate_size, shape.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -226,7 +228,7 @@ class Llama(nn.Module):
         super().__init__()
         self.shape = shape
         self.model = Body(shape)
-        self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.lm_head = Projection(shape.hidden_size, shape.vocab_size)
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         if seed is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.lib import budget, data_checks
 from stages.lib.checks import apart_check, disk_check
 from stages.lib.data_checks import Sides
-from stages.lib.device import likely_dtype
+from stages.lib.device import cpu_multiplies_by_fp32, likely_dtype
 from stages.lib.devices import Device, Target, chosen, guessed_tokens_per_s
 from stages.lib.loader import manifest_of
 from stages.lib.memory import VALIDATED_ROWS, Memory, memory
@@ -29,7 +29,8 @@ def plan(config: PretrainConfig, target: Target | None) -> Plan:
     dtype = likely_dtype(training.dtype, "cpu" if device.is_cpu else "cuda")
     checks, sides = data_checks.packed_sides(config)
     needed = memory(config.model, training, seq_len, bf16=dtype != "fp32", on_cpu=device.is_cpu, optimizer=config.optimizer,
-                    val_rows=sides.val.rows if sides is not None else VALIDATED_ROWS, compiled=budget.compiles(config, device.is_cpu))
+                    val_rows=sides.val.rows if sides is not None else VALIDATED_ROWS, compiled=budget.compiles(config, device.is_cpu),
+                    by_fp32=device.is_cpu and dtype != "fp32" and cpu_multiplies_by_fp32())
     rate, source = _rate(config, target, device, dtype)
     seconds = config.tokens / rate
     if sides is not None:

@@ -12,7 +12,7 @@ import pytest
 from support_data import ROOT
 
 from stages.lib import device
-from stages.lib.device import Compute, likely_device, likely_dtype, thread_count
+from stages.lib.device import Compute, cpu_multiplies_by_fp32, likely_device, likely_dtype, thread_count
 
 
 def test_what_is_asked_for_is_taken() -> None:
@@ -29,6 +29,23 @@ def test_auto_takes_bf16_only_where_it_is_faster(monkeypatch: pytest.MonkeyPatch
         found.append(likely_dtype("auto", "cpu"))
     info.unlink()
     assert [*found, likely_dtype("auto", "cpu")] == ["fp32", "fp32", "bf16", "fp32"]
+
+
+@pytest.mark.parametrize(("words", "by_fp32"), [
+    ("flags : fpu avx2", True),
+    ("vendor_id : GenuineIntel flags : fpu avx512f avx512_bf16", True),
+    ("vendor_id : GenuineIntel flags : fpu avx512f avx512_bf16 amx_bf16", False),
+    ("vendor_id : AuthenticAMD flags : fpu avx512f avx512_bf16", False),
+    ("vendor_id : AuthenticAMD flags : fpu avx2", True),
+    ("Features : fp asimd bf16", False),
+    ("", False),
+])
+def test_products_in_few_bits_are_made_by_fp32_where_a_cpu_is_slow_at_them(
+    words: str, by_fp32: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    (tmp_path / "cpuinfo").write_text(words)
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    assert cpu_multiplies_by_fp32() is by_fp32
 
 
 def test_threads_are_those_asked_for_then_those_the_slot_gives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,16 +143,23 @@ def test_more_pieces_take_no_more_room_from_the_c_library(monkeypatch: pytest.Mo
     assert counts[0] == counts[1] > 0
 
 
+@pytest.mark.parametrize("by_fp32", [False, True])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
-def test_what_is_made_in_a_room_is_to_the_bit_what_torch_makes(kind: torch.dtype) -> None:
-    """Logits that are no number too: whether a step is broken hangs on them."""
+def test_what_is_made_in_a_room_is_to_the_bit_what_torch_makes(kind: torch.dtype, by_fp32: bool) -> None:
+    """Logits that are no number too: whether a step is broken hangs on them. `by_fp32` they and their gradients are rounded as well."""
     dice = torch.Generator().manual_seed(4)
     states, head = torch.randn(6, 8, generator=dice).to(kind), torch.rand(290, 8, generator=dice).to(kind)
     states[1], states[2], states[3] = torch.inf, -torch.inf, torch.nan
-    logits, log_z = module._Room(9, head, torch.float32, True).logits_and_log_z(states, head)
-    wanted = torch.mm(states, head.t()).float()
+    if by_fp32:
+        states, head = states.float(), head.float()
+    room = module._Room(9, head, kind, torch.float32, True)
+    logits, log_z = room.logits_and_log_z(states, head)
+    wanted = torch.mm(states, head.t()).to(kind).float()
     assert torch.allclose(logits, wanted, rtol=0, atol=0, equal_nan=True)
     assert torch.allclose(log_z, wanted.logsumexp(1), rtol=0, atol=0, equal_nan=True)
+    back = logits.copy_(torch.randn(6, 290, generator=dice))
+    rounded = back.to(kind).to(states.dtype)
+    assert torch.equal(room.as_states(back, states), rounded)
 
 
 def test_a_mean_counts_tokens_and_not_batches() -> None:

@@ -164,6 +164,8 @@ SIZES = {
     pytest.param("8M", {"accumulation": 2, "dtype": "bf16"}, marks=pytest.mark.soak),
     pytest.param("20M", {}, marks=pytest.mark.soak),
     pytest.param("2M", {"compile": True}, marks=pytest.mark.soak),
+    pytest.param("8M", {"compile": True}, marks=pytest.mark.soak),
+    pytest.param("20M", {"compile": True, "dtype": "bf16"}, marks=pytest.mark.soak),
 ])
 def test_what_a_whole_process_holds_is_within_a_tenth_of_the_plan(name: str, training: dict[str, Any], tmp_path: Path) -> None:
     """The stage itself, with its libraries, validation, checkpoints and the holes of the heap, by the kernel's own mark."""

@@ -177,13 +177,15 @@ def test_the_start_of_a_weight_is_the_same_with_every_option() -> None:
 
 
 def three_steps(autocast: bool) -> str:
-    """The digest of weights and moments after three steps of a tiny model, options off."""
+    """The digest of weights and moments after three steps of a tiny model, options off, products as torch itself makes them."""
     import numpy as np
 
+    from stages.lib import products
     from stages.lib.loader import Loader
     from stages.lib.settings import OptimizerConfig, TrainingConfig
     from stages.lib.trainer import Trainer
 
+    products._CPU_BY_FP32 = False
     torch.set_num_threads(1)
     lines = np.random.Generator(np.random.Philox(key=1)).integers(0, 290, (40, 16), dtype=np.uint32)
     training = TrainingConfig(max_steps=3, batch_size=4, accumulation=2, warmup_steps=1)
