@@ -64,7 +64,7 @@ def _train(session: Session) -> None:
             session.validate_if_due(step)
             session.show_if_due(step)
             last = step == training.max_steps or session.out_of_patience
-            if step and (last or step % training.checkpoint_interval == 0):
+            if step != session.saved and (last or step % training.checkpoint_interval == 0):
                 session.save(step, goes_on=not last)
             if not last:
                 session.asked.check()
@@ -201,7 +201,7 @@ def _report(session: Session, step: int) -> Report:
         "val_loss": last.loss, "val_bits_per_byte": last.bits_per_byte,
         "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in session.history),
         "minutes": minutes, "tokens_per_s": rate, "device": text, "compiled": str(session.trainer.compiled),
-        "skipped_steps": session.skipped, "rollbacks": session.watch.guard.rollbacks,
+        "skipped_steps": session.watch.guard.skipped, "rollbacks": session.watch.guard.rollbacks,
         **{f"seconds_in_{part}": value for part, value in {**session.spent_s, **session.trainer.phases.seconds()}.items()},
         "peak_memory_bytes": session.trainer.compute.peak_bytes,
     }

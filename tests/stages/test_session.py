@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 from stages.lib import checkpoint  # noqa: E402
 from stages.lib.budget import flops_per_token  # noqa: E402
 from stages.lib.devices import TABLE, Device  # noqa: E402
+from stages.lib.row_log import RowLog  # noqa: E402
 from stages.lib.session import Session  # noqa: E402
 from stages.lib.stage import StageError  # noqa: E402
 from stages.lib.trainer import Gradients, Trainer  # noqa: E402
@@ -65,6 +66,8 @@ def test_a_step_that_is_no_number_is_skipped_and_the_run_goes_on(data: Path, tmp
     saved = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000020")
     moves = {int(value) for name, value in saved.tensors["moments"].items() if name.endswith("/step")}
     assert moves == {18}, "the optimizer stepped where nothing was to be learned"
+    learned = float(report.metrics["tokens_per_s"]) * float(report.metrics["seconds_in_steps"])
+    assert learned == pytest.approx(18 * 8 * 15), "tokens of skipped steps were counted as trained"
 
 
 def test_a_spike_goes_back_to_the_last_good_weights_and_on_with_other_rows(data: Path, tmp_path: Path, breaking: Any) -> None:
@@ -91,6 +94,41 @@ def test_weights_after_going_back_are_those_of_a_run_that_never_saw_the_bad_rows
         pretrain(settings(data, tmp_path / "other", **LONG, watch={"spikes": True}), tmp_path / "straight")
     a, b = tree(tmp_path / "out"), tree(tmp_path / "other")
     assert a["model.safetensors"] == b["model.safetensors"]
+
+
+def test_going_back_writes_no_checkpoint_again_and_shows_no_step_twice(
+    data: Path, tmp_path: Path, breaking: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill while the only checkpoint was replaced lost it; step 10 was shown again with the figures of step 11."""
+    breaking(loss={12: 99.0})
+    saved: list[int] = []
+    save = checkpoint.Writer.save
+    monkeypatch.setattr(checkpoint.Writer, "save", lambda self, state, *given, **named: (
+        saved.append(state.step), save(self, state, *given, **named))[1])
+    pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}, training__log_interval=5), tmp_path / "run")
+    assert saved == [5, 10, 15, 20]
+    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [5, 10, 15, 20]
+
+
+def test_going_back_waits_for_the_checkpoint_that_is_being_written(
+    data: Path, tmp_path: Path, breaking: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breaking(loss={12: 99.0})
+    write = checkpoint.Writer._write
+    monkeypatch.setattr(checkpoint.Writer, "_write", lambda *given: (time.sleep(0.5), write(*given))[1])
+    report = pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
+    assert (report.metrics["rollbacks"], report.metrics["steps"]) == (1, 20)
+
+
+def test_skipped_steps_are_counted_over_a_crash(data: Path, tmp_path: Path, breaking: Any) -> None:
+    """The report of a run that went on told those of its last process only."""
+    values = settings(data, tmp_path / "out", **LONG, watch={"spikes": {"max_rollbacks": 0}})
+    breaking(loss={3: math.nan, 8: 99.0})
+    with pytest.raises(StageError, match="after going back 0 times"):
+        pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    breaking(loss={8: 4.0, 12: math.nan})
+    report = pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    assert (report.metrics["resumed_from"], report.metrics["skipped_steps"]) == (5, 2)
 
 
 def test_a_stop_after_going_back_saves_what_is_made_anew(
@@ -152,6 +190,27 @@ def test_patience_ends_a_run_and_the_best_weights_are_what_is_written(
     assert all(torch.equal(value, best[name]) for name, value in written.items())
 
 
+def test_of_the_best_checkpoints_a_harmed_one_is_named_and_the_next_is_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended the run with an error, and every further one too."""
+    sequence = iter([9.0, 6.5, 6.6, 6.8, 6.9])
+    takes = Session.take_best
+
+    def harmed(self: Session) -> int:
+        self.writer.wait()
+        file = self.writer.folder / "step-00000002/weights.safetensors"
+        file.write_bytes(file.read_bytes()[:-1])
+        return takes(self)
+
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: next(sequence))
+    monkeypatch.setattr(Session, "take_best", harmed)
+    every = {"training__eval_interval": 2, "training__checkpoint_interval": 2, "training__keep": 4}
+    report = pretrain(settings(data, tmp_path / "out", **LONG, **every, watch={"patience": 3}), tmp_path / "run")
+    assert (report.metrics["steps"], report.metrics["val_loss"]) == (4, 6.6)
+    assert [text.partition(":")[0] for text in warnings(tmp_path / "run")][-1] == "checkpoint step-00000002 is skipped"
+
+
 def test_a_run_out_of_patience_stays_so_when_it_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """AUTOEVAL-001 with a crash: best and patience were forgotten by a restart."""
     def ends(self: Trainer, batches: Any) -> float:
@@ -177,6 +236,47 @@ def test_a_run_out_of_patience_stays_so_when_it_goes_on(data: Path, tmp_path: Pa
     dies_at = 0
     report = pretrain(values, tmp_path / "run", tmp_path / "work")
     assert "ended early, after 8 of 20 steps" in report.headline[1]
+
+
+def test_a_run_whose_checkpoints_are_all_harmed_does_not_begin_anew_by_itself(data: Path, tmp_path: Path) -> None:
+    """F-CRASH-001: a week of training was lost without a word; now the run ends and says what there is to choose."""
+    values = settings(data, tmp_path / "out")
+    pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    states = sorted((tmp_path / "work/checkpoints").glob("*/state.json"))
+    assert len(states) == 2
+    for state in states:
+        state.write_text(state.read_text().replace('"epoch": 0', '"epoch": 1'))
+    with pytest.raises(StageError, match=r"none of the checkpoints in .* is whole.*remove them and the same command begins anew"):
+        pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    assert not (tmp_path / "run-2/metrics.jsonl").exists() and all(state.exists() for state in states)
+
+
+def test_the_rows_of_a_step_are_on_the_disk_before_its_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a power cut leaves a checkpoint whose last steps the log of rows does not know: a gap."""
+    durable: list[int] = []
+    sync, save = RowLog.sync, checkpoint.Writer.save
+
+    def synced(self: RowLog) -> None:
+        sync(self)
+        durable.append(json.loads((tmp_path / "run/work/rows.jsonl").read_text().splitlines()[-1])["step"])
+
+    def saving(self: checkpoint.Writer, state: checkpoint.TrainState, *given: Any, **named: Any) -> None:
+        assert durable[-1:] == [state.step]
+        save(self, state, *given, **named)
+
+    monkeypatch.setattr(RowLog, "sync", synced)
+    monkeypatch.setattr(checkpoint.Writer, "save", saving)
+    pretrain(settings(data, tmp_path / "out", training__row_log=True), tmp_path / "run")
+    assert durable == [5, 10]
+
+
+def test_without_a_card_no_figure_of_one_is_shown(data: Path, tmp_path: Path) -> None:
+    """ALB-046: zeros were shown for what nobody had measured."""
+    report = pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    shown = {key for line in metrics(tmp_path / "run") for key in line} | set(report.metrics)
+    assert [key for key in shown if "mfu" in key or "gpu" in key or "cuda" in key] == []
 
 
 def test_a_curriculum_switches_what_is_read(data: Path, tmp_path: Path) -> None:
@@ -253,6 +353,20 @@ def test_zclip_and_the_noise_scale_act_and_are_shown(data: Path, tmp_path: Path)
     pretrain(settings(data, tmp_path / "plain", **LONG, training__grad_clip=None), tmp_path / "free")
     assert tree(tmp_path / "out")["model.safetensors"] != tree(tmp_path / "plain")["model.safetensors"]
     assert any(line.get("noise_scale", 0) > 0 for line in metrics(tmp_path / "clipped"))
+
+
+def test_the_noise_scale_shown_is_the_quotient_of_what_the_gradients_were(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Practice 41: small batches of 64 tokens beside whole ones of 128; (McCandlish et al. 2018, appendix A.1)."""
+    seen: list[Gradients] = []
+    real = Trainer.gradients
+    monkeypatch.setattr(Trainer, "gradients", lambda self, position, look=False: seen.append(real(self, position, look)) or seen[-1])
+    pretrain(settings(data, tmp_path / "out", **LONG, watch={"noise_scale": True}), tmp_path / "run")
+    norms = [(one.micro_norm or 0.0, one.norm) for one in seen]
+    signal = math.fsum((128 * big**2 - 64 * small**2) / (128 - 64) for small, big in norms)
+    noise = math.fsum((small**2 - big**2) / (1 / 64 - 1 / 128) for small, big in norms)
+    assert signal > 0 and metrics(tmp_path / "run")[-1]["noise_scale"] == pytest.approx(noise / signal)
 
 
 def test_a_weight_that_gets_no_gradient_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -226,6 +227,47 @@ def test_a_compiled_run_learns_what_one_that_is_not_learns() -> None:
     assert all(torch.allclose(value, weights(compiled)[name], atol=1e-4) for name, value in weights(plain).items())
     line = torch.from_numpy(ROWS[:3].astype("int64"))
     assert compiled.validate([(line[:, :-1], line[:, 1:])]) == pytest.approx(plain.validate([(line[:, :-1], line[:, 1:])]), rel=1e-4)
+
+
+def started(one: Trainer, made: Callable[[], object]) -> list[str]:
+    """The kernels that `made` starts in a second step. Counting targets, which lie on the host, is not among the waits for the device."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    found: list[str] = []
+
+    class Naming(TorchDispatchMode):
+        def __torch_dispatch__(self, called: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            of_host = called is torch.ops.aten._local_scalar_dense.default and not args[0].is_floating_point()
+            found.append("host" if of_host else str(called))
+            return called(*args, **(kwargs or {}))
+
+    steps(one, 1, 1)
+    with Naming():
+        made()
+    return found
+
+
+def test_a_step_starts_no_kernel_per_row_and_waits_for_the_device_as_often_whatever_its_size() -> None:
+    """ALB-075, ALB-076, ALB-078: kernels were started for each row, and each layer was waited for."""
+    def of(rows: int, parts: int) -> list[str]:
+        one = trainer(batch_size=rows, accumulation=parts)
+        return started(one, lambda: steps(one, 2, 2, max_norm=1e-9))
+
+    assert of(2, 1) == of(8, 1)
+    waits = {of(2, parts).count("aten._local_scalar_dense.default") for parts in (1, 2, 4)}
+    assert waits == {3}, "for the loss, for the norm, and to know whether to clip"
+
+
+def test_all_weights_are_clipped_and_updated_together_and_not_one_after_the_other() -> None:
+    """Fused AdamW and torch's foreach functions: starting a kernel for each vector of a norm takes longer than what it does."""
+    def of(layers: int) -> list[str]:
+        one = trainer()
+        one = Trainer(Llama(SHAPE.model_copy(update={"num_hidden_layers": layers}), seed=1), one.loader, OptimizerConfig(lr=0.01),
+                      one.training, one.compute)
+        return started(one, lambda: one.update(0.01, 1e-9))
+
+    few, many = of(1), of(4)
+    assert many == few and few.count("aten._fused_adamw_.default") == 2, "matrices, which decay, and vectors, which do not"
 
 
 def learned(rows: Any, held_out: Any, count: int = 120) -> list[float]:
