@@ -169,8 +169,9 @@ def test_rivals_without_a_text_are_refused_before_training(data: Path, tmp_path:
 
 
 @pytest.mark.torch
-def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path) -> None:
-    """ALB-038, ALB-086, ALB-097: start weights were saved, as vectors, without the tied head."""
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path, average: float | None) -> None:
+    """ALB-038, ALB-086, ALB-097: start weights were saved, as vectors, without the tied head. With averages it is those."""
     import safetensors.torch
     import torch
 
@@ -180,7 +181,7 @@ def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path) -> Non
     from stages.lib.loss import mean_loss
     from stages.lib.model import Llama
 
-    report = pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    report = pretrain(settings(data, tmp_path / "out", training__ema=average), tmp_path / "run")
     model = hf.read(tmp_path / "out", torch.device("cpu"))
     start = dict(Llama(model.shape, seed=3).named_parameters())
     saved = safetensors.torch.load_file(tmp_path / "out/model.safetensors")
@@ -208,6 +209,21 @@ def test_a_number_that_is_none_stops_the_run_and_saves_nothing_of_it(
 
     monkeypatch.setattr(trainer.Trainer, "gradients", broken)
     with pytest.raises(StageError, match=f"the {where} of step 7 is nan"):
+        pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000005"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.torch
+def test_a_validation_that_is_no_number_stops_the_run_before_its_weights_are_saved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ALB-042: what is validated may be broken where no step was, as averaged weights."""
+    from stages.lib import checkpoint, trainer
+
+    sequence = iter([5.0, 5.0, math.nan])
+    monkeypatch.setattr(trainer.Trainer, "validate", lambda self, batches: next(sequence))
+    with pytest.raises(StageError, match="the validation loss after step 10 is nan; nothing is saved"):
         pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
     assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000005"]
     assert not (tmp_path / "out").exists()
@@ -269,6 +285,24 @@ def test_weights_given_to_start_from_bring_no_step_with_them(data: Path, tmp_pat
     assert report.metrics["resumed_from"] == 0 and report.metrics["steps"] == 5
     before = json.loads((tmp_path / "first/training.json").read_text())["validation"][-1]
     assert told["validation"][0] == {**before, "step": 0}
+
+
+@pytest.mark.torch
+def test_a_checkpoint_says_where_in_the_data_it_is_and_what_it_was_made_with(data: Path, tmp_path: Path) -> None:
+    from stages.lib.files import digest_path
+
+    pretrain(settings(data, tmp_path / "first", training__max_steps=1), tmp_path / "run-1")
+    values = settings(data, tmp_path / "out", training__epochs=9, training__batch_size=16, init_from=str(tmp_path / "first"))
+    pretrain(values, tmp_path / "run-2")
+    a_pass = json.loads((data / "packed/manifest.json").read_text())["train"]["rows"] // 32
+    places = []
+    for step in (5, 10):
+        state = json.loads((tmp_path / f"run-2/work/checkpoints/step-{step:08d}/state.json").read_text())
+        places.append((state["epoch"], state["rows_into_epoch"]))
+    assert places == [(step // a_pass, step % a_pass * 32) for step in (5, 10)] and places[1][0] > 0
+    assert state["made_with"]["data.tokenizer"] == digest_path(data / "tok/tokenizer.json")
+    assert state["made_with"]["init_from"] == digest_path(tmp_path / "first/model.safetensors")
+    assert (state["made_with"]["optimizer.lr"], state["made_with"]["training.seed"]) == ("0.01", "3")
 
 
 @pytest.mark.torch

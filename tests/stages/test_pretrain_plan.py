@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from support_data import ROOT, config_of, tree
 from support_model import SHAPE, corpus, settings
 
-from stages.lib.budget import flops_per_token
+from stages.lib.budget import compiles, flops_per_token
 from stages.lib.cli import main
 from stages.lib.devices import TABLE, Target, memory_of, named, this_gpu
 from stages.lib.load import load_file
@@ -192,6 +193,20 @@ def test_a_compiled_run_on_a_cpu_holds_the_compiler_and_no_holes(data: Path) -> 
     written, compiled = (planned(data, training__compile=how) for how in (False, True))
     assert "fragmentation" in text_of(written, "Memory") and "fragmentation" not in text_of(compiled, "Memory")
     assert compiled.estimates["memory_bytes"] - written.estimates["memory_bytes"] > 90e6
+
+
+@pytest.mark.parametrize(("on_cpu", "pays"), [(True, 4e13), (False, 5e16)])
+def test_a_run_is_compiled_where_it_has_so_much_to_compute_that_it_pays(data: Path, on_cpu: bool, pays: float) -> None:
+    """And wherever it is asked for; a plan says which."""
+    def of(steps: int, how: str | bool = "auto") -> PretrainConfig:
+        return config_of("pretrain", settings(data, data / "out", training__max_steps=steps, training__compile=how))
+
+    steps = math.ceil(pays / (flops_per_token(of(10).model, 16) * 8 * 16))
+    assert (compiles(of(steps), on_cpu), compiles(of(steps - 1), on_cpu)) == (True, False)
+    assert (compiles(of(10, True), on_cpu), compiles(of(steps, False), on_cpu)) == (True, False)
+    target = None if on_cpu else RTX4090
+    shown = [text_of(plan(of(count), target), "Training") for count in (steps, steps - 1)]
+    assert ["not compiled" in text for text in shown] == [False, True] and "   compiled" in shown[0]
 
 
 def test_the_parts_of_the_memory_add_up_to_its_total(data: Path) -> None:

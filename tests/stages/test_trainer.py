@@ -145,6 +145,19 @@ def test_fp16_gradients_are_those_of_fp32_once_unscaled_and_the_scale_is_remembe
     assert "scaler" not in plain.counters(), "fp32 and bf16 have no scale"
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_moments_averages_and_gradients_are_fp32_whatever_products_are_made_in(half: bool) -> None:
+    """Practices 32, 34 and 35."""
+    one = trainer(compute=Compute(CPU, True, half), ema=0.9)
+    kinds: set[Any] = set()
+    hook = one.model.model.layers[0].mlp.up_proj.register_forward_hook(lambda _layer, _given, made: kinds.add(made.dtype))
+    steps(one, 1, 2)
+    hook.remove()
+    assert kinds == {torch.float16 if half else torch.bfloat16}
+    held = [value for stem, group in one.tensors().items() if stem != "random" for value in group.values()]
+    assert {value.dtype for value in (*held, *(weight.grad for weight in one.weights))} == {torch.float32}
+
+
 def losses(count: int, lr: float, compute: Compute, scale: float | None = None, rounds: bool = False) -> list[float]:
     """The loss of each step; `scale` is that of fp16 at the start, `rounds` keeps the weights in bf16."""
     one, found = trainer(compute=compute, max_steps=count), []
