@@ -130,7 +130,8 @@ def _loader(config: Config) -> tuple[Packed, Loader]:
     rows = {side: read_rows(found) for side, found in packed.items()}
     phases = [Phase(rows[phase.train], phase.until_step) for phase in config.data.curriculum]
     last, training = packed[config.data.train], config.training
-    return last, Loader([*phases, Phase(rows[config.data.train])], training.rows_per_step, training.seed, last.pad_id)
+    pad_id = next((found.pad_id for found in packed.values() if found.pad_id is not None), None)
+    return last, Loader([*phases, Phase(rows[config.data.train])], training.rows_per_step, training.seed, pad_id)
 
 
 def _compiled(config: Config, compute: Compute) -> bool:

@@ -117,6 +117,15 @@ def test_going_back_waits_for_the_checkpoint_that_is_being_written(
     assert (report.metrics["rollbacks"], report.metrics["steps"]) == (1, 20)
 
 
+def test_the_checkpoint_to_go_back_to_is_kept_beyond_the_newest(data: Path, tmp_path: Path, breaking: Any) -> None:
+    """Each step saves, two are kept, and three broken ones in a row go back to the one before them."""
+    breaking(norm=dict.fromkeys((4, 5, 6), math.nan))
+    values = settings(data, tmp_path / "out", **LONG, watch={"spikes": True}, training__checkpoint_interval=1, training__keep=2)
+    report = pretrain(values, tmp_path / "run")
+    told = next(line for line in metrics(tmp_path / "run") if "rolled_back_to" in line)
+    assert (told["step"], told["rolled_back_to"], report.metrics["steps"]) == (6, 2, 20)
+
+
 def test_skipped_steps_are_counted_over_a_crash(data: Path, tmp_path: Path, breaking: Any) -> None:
     """The report of a run that went on told those of its last process only."""
     values = settings(data, tmp_path / "out", **LONG, watch={"spikes": {"max_rollbacks": 0}})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_data import config_of, tree
+from support_data import apply_of, config_of, text_table, tree
 from support_model import SHAPE, corpus, metrics, pretrain, settings
 
 from stages.lib.stage import Plan, StageError
@@ -285,6 +285,38 @@ def test_weights_given_to_start_from_bring_no_step_with_them(data: Path, tmp_pat
     assert report.metrics["resumed_from"] == 0 and report.metrics["steps"] == 5
     before = json.loads((tmp_path / "first/training.json").read_text())["validation"][-1]
     assert told["validation"][0] == {**before, "step": 0}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("in_a_phase", [False, True])
+def test_pad_tokens_are_neither_learned_nor_validated(data: Path, tmp_path: Path, in_a_phase: bool) -> None:
+    """Also those of a phase whose successor has none: they counted as text there."""
+    import torch
+
+    from stages.lib import hf
+    from stages.lib.device import Compute
+    from stages.lib.loader import batches, read_packed, read_rows
+    from stages.lib.loss import mean_loss
+
+    for name, text in (("text", "value = 1\n"), ("held-out", "other = 23\n")):
+        text_table(tmp_path / name, [text * 7])
+    apply_of("pack", tmp_path / "run", train=str(tmp_path / "text"), val=str(tmp_path / "held-out"), tokenizer=str(data / "tok"),
+             out=str(tmp_path / "packed"), seq_len=16, remainder="pad")
+    side = json.loads((tmp_path / "packed/manifest.json").read_text())["train"]
+    assert side["pad_tokens"] > 0
+    values = settings(data, tmp_path / "out", data__val=str(tmp_path / "packed/val"), training__max_steps=side["rows"] + in_a_phase,
+                      training__batch_size=1, training__accumulation=1, training__warmup_steps=0)
+    if in_a_phase:
+        values["data"]["curriculum"] = [{"train": str(tmp_path / "packed/train"), "until_step": side["rows"]}]
+    else:
+        values["data"]["train"] = str(tmp_path / "packed/train")
+    report = pretrain(values, tmp_path / "run")
+    learned = float(report.metrics["tokens_per_s"]) * float(report.metrics["seconds_in_steps"])
+    assert learned == pytest.approx((side["rows"] + in_a_phase) * 15 - side["pad_tokens"])
+    model, packed = hf.read(tmp_path / "out", torch.device("cpu")), read_packed(tmp_path / "packed/val")
+    with_pads, without = (mean_loss(model, batches(read_rows(packed), 16, pad), Compute(torch.device("cpu"), False))
+                          for pad in (None, packed.pad_id))
+    assert report.metrics["val_loss"] == pytest.approx(without, abs=1e-6) and with_pads != pytest.approx(without, abs=1e-6)
 
 
 @pytest.mark.torch

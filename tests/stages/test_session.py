@@ -22,9 +22,10 @@ torch = pytest.importorskip("torch")
 from stages.lib import checkpoint  # noqa: E402
 from stages.lib.budget import flops_per_token  # noqa: E402
 from stages.lib.devices import TABLE, Device  # noqa: E402
+from stages.lib.loss import mean_loss  # noqa: E402
 from stages.lib.row_log import RowLog  # noqa: E402
 from stages.lib.session import Session  # noqa: E402
-from stages.lib.stage import StageError  # noqa: E402
+from stages.lib.stage import Run, StageError  # noqa: E402
 from stages.lib.trainer import Gradients, Trainer  # noqa: E402
 from stages.pretrain import plan  # noqa: E402
 
@@ -215,6 +216,43 @@ def test_few_rows_are_read_often_and_all_of_them_now_and_then(data: Path, tmp_pa
     whole = pretrain(settings(data, tmp_path / "whole", **LONG), tmp_path / "run-whole")
     assert report.metrics["val_loss"] == whole.metrics["val_loss"], "what is reported is of all rows"
     assert lines[-2]["val_full"] == whole.metrics["val_loss"] or lines[-1].get("val_full") == whole.metrics["val_loss"]
+
+
+def test_validations_of_all_rows_are_remembered_over_a_crash(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"training__eval_rows": 4, "training__full_eval_interval": 1}
+    pretrain(settings(data, tmp_path / "straight", **LONG, **few), tmp_path / "run-0")
+    real, values = Trainer.gradients, settings(data, tmp_path / "out", **LONG, **few)
+
+    def dying(self: Trainer, position: int, look: bool = False) -> Gradients:
+        if position == 12:
+            raise StageError("the power is off")
+        return real(self, position, look)
+
+    with monkeypatch.context() as patch, pytest.raises(StageError, match="the power is off"):
+        patch.setattr(Trainer, "gradients", dying)
+        pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    assert tree(tmp_path / "out") == tree(tmp_path / "straight")
+    assert len(json.loads((tmp_path / "out/training.json").read_text())["full_validation"]) == 4
+
+
+def test_every_step_and_every_batch_of_a_validation_is_a_sign_of_life(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Practice 17: who waits for a heartbeat must not take a long validation, or a long time between two lines, for a hang."""
+    signs: list[str] = []
+    update, loss = Trainer.update, mean_loss
+    monkeypatch.setattr(Run, "beat", lambda self: signs.append("beat"))
+    monkeypatch.setattr(Trainer, "update", lambda self, *given: (signs.append("step"), update(self, *given))[1])
+
+    def each(model: Any, batches: Any, *given: Any) -> float:
+        return loss(model, (signs.append("batch") or batch for batch in batches), *given)
+
+    monkeypatch.setattr("stages.lib.trainer.mean_loss", each)
+    pretrain(settings(data, tmp_path / "out", training__log_interval=10), tmp_path / "run")
+    between = [signs[number] for number in range(1, len(signs)) if signs[number - 1] == "step"]
+    assert between == ["beat"] * 10
+    assert [signs[number - 1] for number, sign in enumerate(signs) if sign == "batch"].count("beat") == signs.count("batch") > 3
 
 
 def test_zclip_and_the_noise_scale_act_and_are_shown(data: Path, tmp_path: Path) -> None:

@@ -80,6 +80,28 @@ def test_averages_and_moments_come_back_bit_for_bit() -> None:
         assert all(torch.equal(value, other.tensors()[stem][name]) for name, value in group.items()), stem
 
 
+def test_random_generators_go_on_where_they_were_saved() -> None:
+    """Practice 5, through what a checkpoint takes and gives back."""
+    one = trainer()
+    kept = {stem: {name: value.clone() for name, value in group.items()} for stem, group in one.tensors().items()}
+    drawn = float(torch.rand(1)), float(np.random.rand())
+    one.restore(kept, one.counters())
+    assert (float(torch.rand(1)), float(np.random.rand())) == drawn
+
+
+def test_validation_masks_documents_as_training_does() -> None:
+    from stages.lib.loss import mean_loss
+
+    line = torch.from_numpy(np.where(ROWS[:4] % 5 == 0, 0, ROWS[:4]).astype("int64"))
+    batch = [(line[:, :-1], line[:, 1:])]
+    plain = trainer()
+    for weight in plain.weights:
+        weight.data.mul_(4)
+    masked = Trainer(plain.model, plain.loader, OptimizerConfig(lr=0.01), plain.training, plain.compute, eos_id=0)
+    apart, together = (mean_loss(plain.model, batch, plain.compute, eos) for eos in (0, None))
+    assert (masked.validate(batch), plain.validate(batch)) == (apart, together) and apart != together
+
+
 def test_layers_computed_again_give_the_same_gradients() -> None:
     plain, again = trainer(), trainer(activation_checkpointing=True)
     assert steps(plain, 1, 2) == steps(again, 1, 2)
