@@ -126,6 +126,20 @@ def test_the_checkpoint_to_go_back_to_is_kept_beyond_the_newest(data: Path, tmp_
     assert (told["step"], told["rolled_back_to"], report.metrics["steps"]) == (6, 2, 20)
 
 
+def test_going_back_beyond_what_a_run_went_on_from_writes_that_step_anew(data: Path, tmp_path: Path, breaking: Any) -> None:
+    """It is no longer the checkpoint it began with, which is gone."""
+    folder = tmp_path / "work/checkpoints"
+    values = settings(data, tmp_path / "out", **LONG, watch={"spikes": {"max_rollbacks": 1}}, training__keep=9)
+    breaking(loss={11: 0.0})
+    with pytest.raises(StageError, match="exactly 0"):
+        pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    assert checkpoint.names(folder) == ["step-00000010", "step-00000005"]
+    asked = breaking(loss={11: 99.0})
+    pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    assert asked[:3] == [11, 12, 13], "after step 5 on with the rows after the spike"
+    assert checkpoint.names(folder) == [f"step-000000{step}" for step in ("20", "15", "10", "05")]
+
+
 def test_skipped_steps_are_counted_over_a_crash(data: Path, tmp_path: Path, breaking: Any) -> None:
     """The report of a run that went on told those of its last process only."""
     values = settings(data, tmp_path / "out", **LONG, watch={"spikes": {"max_rollbacks": 0}})

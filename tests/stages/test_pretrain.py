@@ -144,6 +144,9 @@ def test_progress_can_be_read_while_it_trains(data: Path, tmp_path: Path) -> Non
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines if "val" in line] == [0, 5, 10]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 11))
+    held_out = json.loads((data / "packed/manifest.json").read_text())["val"]
+    a_byte = held_out["tokens"] / held_out["bytes_covered"] / math.log(2)
+    assert all(line["bits_per_byte"] == pytest.approx(line["val"] * a_byte) for line in lines if "val" in line)
     assert {"loss", "lr", "grad_norm", "best_val", "tokens_per_s", "eta_s", "at", "of"} <= lines[-1].keys()
 
 

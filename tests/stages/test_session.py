@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from support_data import ROOT, config_of, tree
 from support_model import corpus, metrics, pretrain, settings
@@ -22,6 +23,7 @@ torch = pytest.importorskip("torch")
 from stages.lib import checkpoint  # noqa: E402
 from stages.lib.budget import flops_per_token  # noqa: E402
 from stages.lib.devices import TABLE, Device  # noqa: E402
+from stages.lib.loader import read_packed, read_rows  # noqa: E402
 from stages.lib.loss import mean_loss  # noqa: E402
 from stages.lib.row_log import RowLog  # noqa: E402
 from stages.lib.session import Session  # noqa: E402
@@ -41,18 +43,19 @@ def warnings(attempt: Path) -> list[str]:
     return [line["warning"] for line in metrics(attempt) if "warning" in line]
 
 
+@pytest.mark.parametrize("before", [9.0, 1.0])
 def test_patience_ends_a_run_and_the_best_weights_are_what_is_written(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: float,
 ) -> None:
-    """AUTOEVAL-002, ALB-087: validations 7, 6.5, 6.8, 6.9, 7, 7.1 with patience 3 end after the fifth."""
-    sequence = iter([9.0, 7.0, 6.5, 6.8, 6.9, 7.0, 7.1])
+    """AUTOEVAL-002, ALB-087: validations 7, 6.5, 6.8, 6.9, 7, 7.1 with patience 3 end after the fifth, whatever the one before training."""
+    sequence = iter([before, 7.0, 6.5, 6.8, 6.9, 7.0, 7.1])
     monkeypatch.setattr(Trainer, "validate", lambda self, batches: next(sequence))
     every = {"training__eval_interval": 2, "training__checkpoint_interval": 2, "training__keep": 1}
     report = pretrain(settings(data, tmp_path / "out", **LONG, **every, watch={"patience": 3}), tmp_path / "run")
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines if "val" in line] == [0, 2, 4, 6, 8, 10]
-    assert [line["best_val"] for line in lines if "val" in line] == [9.0, 7.0, 6.5, 6.5, 6.5, 6.5]
-    assert [line["best_val"] for line in lines if "loss" in line] == [9.0, 7.0, 7.0, 6.5, 6.5, 6.5, 6.5, 6.5, 6.5, 6.5]
+    assert [line["best_val"] for line in lines if "val" in line] == [min(before, best) for best in (9.0, 7.0, 6.5, 6.5, 6.5, 6.5)]
+    assert [line["best_val"] for line in lines if "loss" in line] == [min(before, best) for best in (9.0, 7.0, 7.0, *[6.5] * 7)]
     assert report.metrics["steps"] == 4 and report.metrics["val_loss"] == 6.5
     assert "ended early, after 10 of 20 steps; the weights are those after step 4" in report.headline
     best = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000004").tensors["weights"]
@@ -218,6 +221,16 @@ def test_few_rows_are_read_often_and_all_of_them_now_and_then(data: Path, tmp_pa
     assert lines[-2]["val_full"] == whole.metrics["val_loss"] or lines[-1].get("val_full") == whole.metrics["val_loss"]
 
 
+def test_few_rows_are_taken_from_all_over_the_held_out_ones(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones would be those of a few documents."""
+    read: list[list[list[int]]] = []
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: read.append([row for x, _ in batches for row in x.tolist()]) or 5.0)
+    pretrain(settings(data, tmp_path / "out", training__eval_rows=4), tmp_path / "run")
+    rows = read_rows(read_packed(data / "packed/val"))
+    assert read[0] == read[1] == rows[np.arange(4) * len(rows) // 4][:, :-1].tolist()
+    assert len(read[-1]) == len(rows) > 8
+
+
 def test_validations_of_all_rows_are_remembered_over_a_crash(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {"training__eval_rows": 4, "training__full_eval_interval": 1}
     pretrain(settings(data, tmp_path / "straight", **LONG, **few), tmp_path / "run-0")
@@ -231,8 +244,10 @@ def test_validations_of_all_rows_are_remembered_over_a_crash(data: Path, tmp_pat
     with monkeypatch.context() as patch, pytest.raises(StageError, match="the power is off"):
         patch.setattr(Trainer, "gradients", dying)
         pretrain(values, tmp_path / "run-1", tmp_path / "work")
-    pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    before_s = checkpoint.load(tmp_path / "work/checkpoints/step-00000010").state.trained_s
+    report = pretrain(values, tmp_path / "run-2", tmp_path / "work")
     assert tree(tmp_path / "out") == tree(tmp_path / "straight")
+    assert float(report.metrics["minutes"]) * 60 > before_s + float(report.metrics["seconds_in_steps"]), "time before a crash counts"
     assert len(json.loads((tmp_path / "out/training.json").read_text())["full_validation"]) == 4
 
 

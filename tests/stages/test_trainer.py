@@ -256,8 +256,17 @@ def test_norms_by_name_are_those_that_make_the_whole() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
 def test_a_compiled_run_learns_what_one_that_is_not_learns() -> None:
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()  # what other tests compiled
     plain, compiled = trainer(), trainer(compiled=True)
-    for a, b in zip(steps(plain, 1, 4), steps(compiled, 1, 4), strict=True):
+    graphs, found = [], []
+    for one in (plain, compiled):
+        counters.clear()
+        found.append(steps(one, 1, 4))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs == [0, 2], "the body and the head's work are compiled, each once"
+    for a, b in zip(*found, strict=True):
         assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.norm == pytest.approx(b.norm, rel=1e-4)
     assert all(torch.allclose(value, weights(compiled)[name], atol=1e-4) for name, value in weights(plain).items())
     line = torch.from_numpy(ROWS[:3].astype("int64"))
