@@ -64,7 +64,7 @@ def _train(session: Session) -> None:
             session.validate_if_due(step)
             session.show_if_due(step)
             last = step == training.max_steps or session.out_of_patience
-            if step and (last or step % training.checkpoint_interval == 0):
+            if step != session.saved and (last or step % training.checkpoint_interval == 0):
                 session.save(step, goes_on=not last)
             if not last:
                 session.asked.check()
@@ -130,7 +130,8 @@ def _loader(config: Config) -> tuple[Packed, Loader]:
     rows = {side: read_rows(found) for side, found in packed.items()}
     phases = [Phase(rows[phase.train], phase.until_step) for phase in config.data.curriculum]
     last, training = packed[config.data.train], config.training
-    return last, Loader([*phases, Phase(rows[config.data.train])], training.rows_per_step, training.seed, last.pad_id)
+    pad_id = next((found.pad_id for found in packed.values() if found.pad_id is not None), None)
+    return last, Loader([*phases, Phase(rows[config.data.train])], training.rows_per_step, training.seed, pad_id)
 
 
 def _compiled(config: Config, compute: Compute) -> bool:
@@ -201,7 +202,7 @@ def _report(session: Session, step: int) -> Report:
         "val_loss": last.loss, "val_bits_per_byte": last.bits_per_byte,
         "before_bits_per_byte": first.bits_per_byte, "best_val_loss": min(e.loss for e in session.history),
         "minutes": minutes, "tokens_per_s": rate, "device": text, "compiled": str(session.trainer.compiled),
-        "skipped_steps": session.skipped, "rollbacks": session.watch.guard.rollbacks,
+        "skipped_steps": session.watch.guard.skipped, "rollbacks": session.watch.guard.rollbacks,
         **{f"seconds_in_{part}": value for part, value in {**session.spent_s, **session.trainer.phases.seconds()}.items()},
         "peak_memory_bytes": session.trainer.compute.peak_bytes,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,7 @@ class Writer:
         self.resumed_from = None
         for name in names(self.folder):
             if name > name_of(step):
-                remove(self.folder / name)
+                _drop(self.folder / name)
 
     def close(self) -> None:
         """Lets the save that is under way end, well or not."""
@@ -207,16 +208,25 @@ def load(path: Path) -> Checkpoint:
         state = TrainState.model_validate(read_object(path / _STATE))
     except ValidationError as fault:
         raise StageError(f"{path}: {fault}") from None
+    if path.name != name_of(state.step):
+        raise StageError(f"{path} holds the state after step {state.step}")
     return Checkpoint(path.name, tensors, state)
 
 
 def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest good checkpoint, or None; each torn or corrupt one on the way is named to `say` and left alone."""
-    for name in names(folder):
+    """The newest good checkpoint; each torn or corrupt one on the way is named to `say` and left alone.
+
+    None where there is none at all. StageError where none is good: what was trained is lost, and beginning anew is not for us to choose.
+    """
+    there = names(folder)
+    for name in there:
         try:
             return load(folder / name)
         except StageError as fault:
             say(f"checkpoint {name} is skipped: {fault}")
+    if there:
+        raise StageError(f"none of the checkpoints in {folder} is whole, so there is nothing to go on from; bring one of them back, or "
+                         "remove them and the same command begins anew")
     return None
 
 
@@ -227,7 +237,14 @@ def prune(folder: Path, keep: int, history: Sequence[Evaluation], wanted: int | 
     best = min((name for name in there if name in judged), key=lambda name: judged[name], default=None)
     for name in there[keep:]:
         if name not in (best, None if wanted is None else name_of(wanted)):
-            remove(folder / name)
+            _drop(folder / name)
+
+
+def _drop(path: Path) -> None:
+    """Renamed before it is removed: a kill in between leaves no half of a checkpoint under its name."""
+    gone = path.with_name(f"{path.name}.old-{os.getpid()}")
+    path.rename(gone)
+    remove(gone)
 
 
 def _cards(tensors: Mapping[str, Mapping[str, Tensor]]) -> set[torch.device]:

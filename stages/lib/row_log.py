@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stages.lib.files import sync_folder
 from stages.lib.loader import Place
 
 
@@ -17,6 +18,7 @@ class RowLog:
     def __init__(self, path: Path, resumed_step: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._path, self._fd = path, os.open(path, flags, 0o644)
+        sync_folder(path.parent)  # a power cut must not take the file away from under the checkpoints
         self.cut(resumed_step)
 
     def cut(self, step: int) -> None:

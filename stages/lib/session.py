@@ -52,7 +52,6 @@ class Session:
     spent_s: dict[str, float] = field(default_factory=lambda: {"steps": 0.0, "validation": 0.0, "checkpoints": 0.0})
     rate: TokenRate = field(default_factory=TokenRate)
     saved: int = 0
-    skipped: int = 0
     last_loss: float = math.nan
     started: float = field(default_factory=time.monotonic)
 
@@ -99,7 +98,7 @@ class Session:
                 self.writer.prepare(trainer.tensors())
         else:
             trainer.skip()
-            self.skipped += 1
+            watch.guard.skipped += found.overflowed
             self._say(step, "fp16 gradients overflowed; the step is skipped" if isinstance(decision, Go) else decision.reason)
         spent = time.monotonic() - begin
         self.spent_s["steps"] += spent
@@ -140,7 +139,7 @@ class Session:
             self.history, self.full = list(there.state.history), list(there.state.full)
         self.writer.drop_after(decision.to_step)
         self.watch.go_back(_mapping(counters.get("watch")))
-        self.saved = decision.to_step
+        self.saved, self._found = decision.to_step, None
         if self.row_log is not None:
             self.row_log.cut(decision.to_step)
 
@@ -272,16 +271,19 @@ class Session:
                         f"kills: what came after the newest checkpoint would be lost; give this task `grace: {math.ceil(1.5 * needed)}s`")
 
     def take_best(self) -> int:
-        """The weights of the best validated checkpoint that is kept, where they are better than these; gives their step."""
+        """The weights of the best validated checkpoint that is kept and whole, where they are better than these; gives their step."""
         self.writer.wait()
-        losses = {checkpoint.name_of(e.step): e.loss for e in self.history}
-        kept = [name for name in checkpoint.names(self.writer.folder) if name in losses]
-        best = min(kept, key=lambda name: losses[name], default=None)
-        if best is None or losses[best] >= self.history[-1].loss:
-            return self.history[-1].step
-        there = checkpoint.load(self.writer.folder / best)
-        self.trainer.restore(there.tensors, there.state.counters)
-        return there.state.step
+        last = self.history[-1]
+        better = {checkpoint.name_of(e.step): e.loss for e in self.history if e.loss < last.loss}
+        for name in sorted(better.keys() & set(checkpoint.names(self.writer.folder)), key=lambda name: (better[name], name)):
+            try:
+                there = checkpoint.load(self.writer.folder / name)
+            except StageError as fault:
+                self._say(last.step, f"checkpoint {name} is skipped: {fault}")
+                continue
+            self.trainer.restore(there.tensors, there.state.counters)
+            return there.state.step
+        return last.step
 
     def leave(self, step: int) -> None:
         """Saves what is done, waits until it is on the disk, and says that the run is interrupted."""

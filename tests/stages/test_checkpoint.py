@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,67 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for number in range(1, 6):
         saved(tmp_path, state(10 * number, *losses[:number]), tensors(1.0), keep=2)
     assert checkpoint.names(tmp_path) == ["step-00000050", "step-00000040", "step-00000020"]
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(saved(tmp_path, state(10), tensors(1.0)), tmp_path / "step-00000020")
+    said, say = spoken()
+    found = checkpoint.newest(tmp_path, say)
+    assert found is not None and found.name == "step-00000010"
+    assert len(said) == 1 and "step-00000020 holds the state after step 10" in said[0]
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_gone_on_from_and_where_there_is_none_a_run_begins(tmp_path: Path) -> None:
+    """F-CRASH-001: reported as lost, and not begun anew in silence."""
+    assert checkpoint.newest(tmp_path, pytest.fail) is None
+    (saved(tmp_path, state(10), tensors(1.0)) / "state.json").unlink()
+    said, say = spoken()
+    with pytest.raises(StageError, match=r"none of the checkpoints in .* is whole"):
+        checkpoint.newest(tmp_path, say)
+    assert len(said) == 1 and "step-00000010 is skipped" in said[0]
+
+
+@pytest.mark.parametrize("how", ["prune", "go back"])
+def test_a_kill_while_a_checkpoint_is_removed_leaves_no_half_of_it_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str,
+) -> None:
+    for step in (10, 20):
+        saved(tmp_path, state(step), tensors(1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path: ((path / "index.json").unlink(), pytest.exit("killed"))[0])
+        with pytest.raises(pytest.exit.Exception):
+            checkpoint.prune(tmp_path, 1, ()) if how == "prune" else checkpoint.Writer(tmp_path, 9).drop_after(10)
+    (left,) = checkpoint.names(tmp_path)
+    assert checkpoint.load(tmp_path / left).name == {"prune": "step-00000020", "go back": "step-00000010"}[how]
+    checkpoint.Writer(tmp_path, 9)
+    assert [entry.name for entry in tmp_path.iterdir()] == [left]
+
+
+def test_what_comes_from_a_card_is_there_before_training_changes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALB-065: copies that run beside the processor were used before they had ended. A card in words."""
+    copied: list[dict[str, Any]] = []
+    waited: list[int] = []
+
+    class Beside(tensors_file.Staged):
+        def __init__(self, group: dict[str, Any], *, pinned: bool) -> None:
+            assert pinned
+            super().__init__(group, pinned=False)
+
+        def copy(self, group: dict[str, Any]) -> None:
+            super().copy(group)
+            copied.append(group)
+
+    class Stream:
+        def synchronize(self) -> None:
+            waited.append(len(copied))
+
+    monkeypatch.setattr(tensors_file, "Staged", Beside)
+    monkeypatch.setattr(checkpoint, "_cards", lambda _tensors: {torch.device("cuda", 0)})
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: Stream())
+    writer = checkpoint.Writer(tmp_path, 9)
+    writer.save(state(10), tensors(1.0))
+    assert waited == [2]
+    writer.wait()
 
 
 EVERY_KIND = {

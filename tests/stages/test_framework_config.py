@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -142,6 +142,8 @@ def test_a_configuration_cannot_be_changed_after_it_was_read() -> None:
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.binary(max_size=80) | st.text(alphabet="model:out {}[],&*!-\n'\"#|>?%@`\\ 01Ke.", max_size=60).map(str.encode),
        suffix=st.sampled_from([".yaml", ".json"]))
+@example(data=b"e0", suffix=".yaml").via("an exponent of nothing was read as a number")
+@example(data=b"{model: -.e5}", suffix=".yaml").via("as was a point before it")
 def test_any_bytes_give_a_configuration_or_faults_and_never_a_traceback(tmp_path: Path, data: bytes, suffix: str) -> None:
     path = tmp_path / f"c{suffix}"
     path.write_bytes(data)

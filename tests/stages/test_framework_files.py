@@ -27,6 +27,21 @@ def test_an_output_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path)
     assert [p.name for p in out.parent.iterdir()] == ["out"]
 
 
+def test_every_file_of_an_output_is_durable_before_it_appears_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A power cut may keep a name and lose what it names."""
+    done: list[str] = []
+    rename = Path.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: done.append(Path(f"/proc/self/fd/{fd}").readlink().name.partition(".partial")[0]))
+    monkeypatch.setattr(Path, "rename", lambda self, to: (done.append(f"rename to {to.name}"), rename(self, to))[1])
+    with output_folder(tmp_path / "out") as folder:
+        (folder / "inner").mkdir()
+        for name in ("a", "inner/b"):
+            (folder / name).write_text("1")
+    assert (sorted(done[:4]), done[4:]) == (["a", "b", "inner", "out"], ["rename to out", tmp_path.name])
+
+
 def test_a_stage_that_fails_leaves_the_old_output_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with output_folder(out) as folder:

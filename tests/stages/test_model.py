@@ -159,6 +159,19 @@ def test_the_cache_is_as_large_as_keys_and_values_and_not_larger() -> None:
     assert cache.keys.nbytes + cache.values.nbytes == 2 * 2 * (2 * one.head_dim) * 16 * 4
 
 
+def test_a_cache_is_written_where_it_lies_and_read_without_a_copy() -> None:
+    """ALB-103, ALB-104: keys and values of all tokens before were copied for every new one."""
+    one = shape()
+    cache = Cache(one, 1, torch.empty(0))
+    places = cache.keys.data_ptr(), cache.values.data_ptr()
+    for _ in range(5):
+        found = cache.put(1, *(torch.ones(1, one.num_key_value_heads, 1, one.head_dim) for _ in range(2)))
+        cache.length += 1
+        assert [part.untyped_storage().data_ptr() for part in found] == list(places)
+    assert (cache.keys.data_ptr(), cache.values.data_ptr()) == places
+    assert float(cache.keys[1, :, :, :5].sum()) == float(found[0].sum()) == 5 * one.num_key_value_heads * one.head_dim
+
+
 def test_reading_in_pieces_gives_the_logits_of_reading_at_once() -> None:
     """U-14: training and decoding must be the same function."""
     model = Llama(shape(), seed=2)

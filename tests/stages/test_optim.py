@@ -63,6 +63,12 @@ def test_one_configuration_reaches_every_group_and_only_matrices_decay() -> None
     assert len(held) == len(set(map(id, held))) == len(list(model.parameters()))
 
 
+def test_the_rate_of_a_step_reaches_every_group_of_every_optimizer() -> None:
+    built = optim.build(Llama(SHAPE, seed=1), OptimizerConfig(name="muon", lr=0.005))
+    optim.set_lr(built, 0.002)
+    assert len(built) == 2 and {group["lr"] for one in built for group in one.param_groups} == {0.002}
+
+
 def test_accumulating_equals_one_large_batch_in_every_cycle() -> None:
     """ALB-092, ALB-100: what was left of one cycle went into the next, tokens were counted twice."""
     large, small = trainer(8, 1), trainer(2, 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_data import config_of, tree
+from support_data import apply_of, config_of, text_table, tree
 from support_model import SHAPE, corpus, metrics, pretrain, settings
 
 from stages.lib.stage import Plan, StageError
@@ -144,6 +144,9 @@ def test_progress_can_be_read_while_it_trains(data: Path, tmp_path: Path) -> Non
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines if "val" in line] == [0, 5, 10]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 11))
+    held_out = json.loads((data / "packed/manifest.json").read_text())["val"]
+    a_byte = held_out["tokens"] / held_out["bytes_covered"] / math.log(2)
+    assert all(line["bits_per_byte"] == pytest.approx(line["val"] * a_byte) for line in lines if "val" in line)
     assert {"loss", "lr", "grad_norm", "best_val", "tokens_per_s", "eta_s", "at", "of"} <= lines[-1].keys()
 
 
@@ -169,8 +172,9 @@ def test_rivals_without_a_text_are_refused_before_training(data: Path, tmp_path:
 
 
 @pytest.mark.torch
-def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path) -> None:
-    """ALB-038, ALB-086, ALB-097: start weights were saved, as vectors, without the tied head."""
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path, average: float | None) -> None:
+    """ALB-038, ALB-086, ALB-097: start weights were saved, as vectors, without the tied head. With averages it is those."""
     import safetensors.torch
     import torch
 
@@ -180,7 +184,7 @@ def test_the_model_written_is_the_one_trained(data: Path, tmp_path: Path) -> Non
     from stages.lib.loss import mean_loss
     from stages.lib.model import Llama
 
-    report = pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    report = pretrain(settings(data, tmp_path / "out", training__ema=average), tmp_path / "run")
     model = hf.read(tmp_path / "out", torch.device("cpu"))
     start = dict(Llama(model.shape, seed=3).named_parameters())
     saved = safetensors.torch.load_file(tmp_path / "out/model.safetensors")
@@ -208,6 +212,21 @@ def test_a_number_that_is_none_stops_the_run_and_saves_nothing_of_it(
 
     monkeypatch.setattr(trainer.Trainer, "gradients", broken)
     with pytest.raises(StageError, match=f"the {where} of step 7 is nan"):
+        pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000005"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.torch
+def test_a_validation_that_is_no_number_stops_the_run_before_its_weights_are_saved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ALB-042: what is validated may be broken where no step was, as averaged weights."""
+    from stages.lib import checkpoint, trainer
+
+    sequence = iter([5.0, 5.0, math.nan])
+    monkeypatch.setattr(trainer.Trainer, "validate", lambda self, batches: next(sequence))
+    with pytest.raises(StageError, match="the validation loss after step 10 is nan; nothing is saved"):
         pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
     assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000005"]
     assert not (tmp_path / "out").exists()
@@ -269,6 +288,56 @@ def test_weights_given_to_start_from_bring_no_step_with_them(data: Path, tmp_pat
     assert report.metrics["resumed_from"] == 0 and report.metrics["steps"] == 5
     before = json.loads((tmp_path / "first/training.json").read_text())["validation"][-1]
     assert told["validation"][0] == {**before, "step": 0}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("in_a_phase", [False, True])
+def test_pad_tokens_are_neither_learned_nor_validated(data: Path, tmp_path: Path, in_a_phase: bool) -> None:
+    """Also those of a phase whose successor has none: they counted as text there."""
+    import torch
+
+    from stages.lib import hf
+    from stages.lib.device import Compute
+    from stages.lib.loader import batches, read_packed, read_rows
+    from stages.lib.loss import mean_loss
+
+    for name, text in (("text", "value = 1\n"), ("held-out", "other = 23\n")):
+        text_table(tmp_path / name, [text * 7])
+    apply_of("pack", tmp_path / "run", train=str(tmp_path / "text"), val=str(tmp_path / "held-out"), tokenizer=str(data / "tok"),
+             out=str(tmp_path / "packed"), seq_len=16, remainder="pad")
+    side = json.loads((tmp_path / "packed/manifest.json").read_text())["train"]
+    assert side["pad_tokens"] > 0
+    values = settings(data, tmp_path / "out", data__val=str(tmp_path / "packed/val"), training__max_steps=side["rows"] + in_a_phase,
+                      training__batch_size=1, training__accumulation=1, training__warmup_steps=0)
+    if in_a_phase:
+        values["data"]["curriculum"] = [{"train": str(tmp_path / "packed/train"), "until_step": side["rows"]}]
+    else:
+        values["data"]["train"] = str(tmp_path / "packed/train")
+    report = pretrain(values, tmp_path / "run")
+    learned = float(report.metrics["tokens_per_s"]) * float(report.metrics["seconds_in_steps"])
+    assert learned == pytest.approx((side["rows"] + in_a_phase) * 15 - side["pad_tokens"])
+    model, packed = hf.read(tmp_path / "out", torch.device("cpu")), read_packed(tmp_path / "packed/val")
+    with_pads, without = (mean_loss(model, batches(read_rows(packed), 16, pad), Compute(torch.device("cpu"), False))
+                          for pad in (None, packed.pad_id))
+    assert report.metrics["val_loss"] == pytest.approx(without, abs=1e-6) and with_pads != pytest.approx(without, abs=1e-6)
+
+
+@pytest.mark.torch
+def test_a_checkpoint_says_where_in_the_data_it_is_and_what_it_was_made_with(data: Path, tmp_path: Path) -> None:
+    from stages.lib.files import digest_path
+
+    pretrain(settings(data, tmp_path / "first", training__max_steps=1), tmp_path / "run-1")
+    values = settings(data, tmp_path / "out", training__epochs=9, training__batch_size=16, init_from=str(tmp_path / "first"))
+    pretrain(values, tmp_path / "run-2")
+    a_pass = json.loads((data / "packed/manifest.json").read_text())["train"]["rows"] // 32
+    places = []
+    for step in (5, 10):
+        state = json.loads((tmp_path / f"run-2/work/checkpoints/step-{step:08d}/state.json").read_text())
+        places.append((state["epoch"], state["rows_into_epoch"]))
+    assert places == [(step // a_pass, step % a_pass * 32) for step in (5, 10)] and places[1][0] > 0
+    assert state["made_with"]["data.tokenizer"] == digest_path(data / "tok/tokenizer.json")
+    assert state["made_with"]["init_from"] == digest_path(tmp_path / "first/model.safetensors")
+    assert (state["made_with"]["optimizer.lr"], state["made_with"]["training.seed"]) == ("0.01", "3")
 
 
 @pytest.mark.torch

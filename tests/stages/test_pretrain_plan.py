@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from support_data import ROOT, config_of, tree
 from support_model import SHAPE, corpus, settings
 
-from stages.lib.budget import flops_per_token
+from stages.lib.budget import compiles, flops_per_token, memory_checks
 from stages.lib.cli import main
 from stages.lib.devices import TABLE, Target, memory_of, named, this_gpu
 from stages.lib.load import load_file
@@ -192,6 +194,48 @@ def test_a_compiled_run_on_a_cpu_holds_the_compiler_and_no_holes(data: Path) -> 
     written, compiled = (planned(data, training__compile=how) for how in (False, True))
     assert "fragmentation" in text_of(written, "Memory") and "fragmentation" not in text_of(compiled, "Memory")
     assert compiled.estimates["memory_bytes"] - written.estimates["memory_bytes"] > 90e6
+
+
+def test_memory_near_its_end_is_warned_of_and_an_unknown_one_says_how_to_name_it(data: Path) -> None:
+    from stages.lib.memory import memory
+
+    config = config_of("pretrain", settings(data, data / "out"))
+    needed = memory(config.model, config.training, 16, bf16=False, on_cpu=False)
+    found = []
+    for there in (int(needed.total_bytes / 0.95), int(needed.total_bytes / 0.85), None):
+        (check,) = memory_checks(needed, replace(TABLE["rtx4090"], memory_bytes=there), own=True)
+        found.append((check.level, check.text))
+    assert [level for level, _ in found] == ["warning", "ok", "ok"]
+    assert found[0][1].startswith("95% of RTX 4090's memory") and "--device or --vram says it" in found[2][1]
+
+
+def test_an_output_over_what_is_read_and_an_optimizer_that_torch_lacks_are_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(config_of("pretrain", settings(data, data / "packed")))
+    assert "overlaps the input" in told(found, "error")["output"]
+    assert "optimizer" not in told(planned(data, optimizer__name="muon"), "error")
+    monkeypatch.setattr("stages.lib.budget.version", lambda _name: "2.8.1")
+    assert "muon needs torch 2.9 or newer, this is 2.8.1" in told(planned(data, optimizer__name="muon"), "error")["optimizer"]
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_held_out_rows_are_checked_as_those_of_training_are(data: Path, tmp_path: Path, side: str) -> None:
+    shutil.copytree(data, tmp_path / "copy")
+    sorted((tmp_path / "copy/packed" / side).iterdir())[0].unlink()
+    assert f"{side} shards are missing" in told(planned(tmp_path / "copy"), "error")["paths"]
+
+
+@pytest.mark.parametrize(("on_cpu", "pays"), [(True, 4e13), (False, 5e16)])
+def test_a_run_is_compiled_where_it_has_so_much_to_compute_that_it_pays(data: Path, on_cpu: bool, pays: float) -> None:
+    """And wherever it is asked for; a plan says which."""
+    def of(steps: int, how: str | bool = "auto") -> PretrainConfig:
+        return config_of("pretrain", settings(data, data / "out", training__max_steps=steps, training__compile=how))
+
+    steps = math.ceil(pays / (flops_per_token(of(10).model, 16) * 8 * 16))
+    assert (compiles(of(steps), on_cpu), compiles(of(steps - 1), on_cpu)) == (True, False)
+    assert (compiles(of(10, True), on_cpu), compiles(of(steps, False), on_cpu)) == (True, False)
+    target = None if on_cpu else RTX4090
+    shown = [text_of(plan(of(count), target), "Training") for count in (steps, steps - 1)]
+    assert ["not compiled" in text for text in shown] == [False, True] and "   compiled" in shown[0]
 
 
 def test_the_parts_of_the_memory_add_up_to_its_total(data: Path) -> None:

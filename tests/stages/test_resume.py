@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,14 +184,31 @@ def test_a_signal_saves_where_it_is_and_says_so(
     pid = starts.start(tmp_path, settings(data, tmp_path / "out", **{**RUN, **long}))
     log = tmp_path / "run-0/metrics.jsonl"
     assert until(lambda: log.exists() and '"lr"' in log.read_text())
+    begin = time.monotonic()
     os.kill(pid, sent)
     assert starts.wait(pid) == status
+    assert time.monotonic() - begin < 10, "the grace of a task that asks for none"
     assert f"stopped by {sent.name} after step" in said(tmp_path)
     step = int(said(tmp_path).split("after step ")[1].split(";")[0])
     assert (tmp_path / f"work/checkpoints/step-{step:08d}/index.json").is_file()
     last = metrics(tmp_path / "run-0")[-1]
     assert (last["status"], last["step"], last["signal"]) == ("interrupted", step, sent.name)
     assert not (tmp_path / "out").exists() and not (tmp_path / "run-0/result.json").exists()
+
+
+def test_a_signal_before_the_first_step_leaves_nothing_but_its_word(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    from stages.lib.trainer import Trainer
+
+    real = Trainer.validate
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: (os.kill(os.getpid(), signal.SIGTERM), real(self, batches))[1])
+    with pytest.raises(SystemExit) as stop:
+        pretrain(settings(data, tmp_path / "out", **RUN), tmp_path / "run-0", tmp_path / "work")
+    assert stop.value.code == 143 and "stopped by SIGTERM after step 0; there is nothing to save yet" in capsys.readouterr().err
+    (last,) = metrics(tmp_path / "run-0")
+    assert (last["status"], last["step"]) == ("interrupted", 0)
+    assert not list(tmp_path.glob("work/checkpoints/*"))
 
 
 def test_a_signal_while_it_validates_leaves_that_validation_to_the_next_start(

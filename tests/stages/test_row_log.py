@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def test_what_was_read_after_the_step_gone_on_from_is_cut_off(tmp_path: Path, ta
         file.write(tail)
     assert wrote(path, 7, range(8, 9)) == list(range(1, 9))
     assert wrote(path, 0, range(1, 3)) == [1, 2]
+
+
+def test_a_power_cut_does_not_take_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are durable in a file whose name is not would be a gap before the checkpoint gone on from."""
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink()))
+    wrote(tmp_path / "rows.jsonl", 0, range(1, 3))
+    assert synced == [tmp_path]

@@ -1,17 +1,20 @@
-"""What becomes of a run whose steps break, whose validations stand still, or whose data changes on the way."""
+"""What becomes of a run whose validations stand still, or whose data changes on the way, and what is shown of it."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
-from support_data import config_of, tree
+from support_data import ROOT, config_of, tree
 from support_model import corpus, metrics, pretrain, settings
 
 pytestmark = pytest.mark.torch
@@ -20,8 +23,11 @@ torch = pytest.importorskip("torch")
 from stages.lib import checkpoint  # noqa: E402
 from stages.lib.budget import flops_per_token  # noqa: E402
 from stages.lib.devices import TABLE, Device  # noqa: E402
+from stages.lib.loader import read_packed, read_rows  # noqa: E402
+from stages.lib.loss import mean_loss  # noqa: E402
+from stages.lib.row_log import RowLog  # noqa: E402
 from stages.lib.session import Session  # noqa: E402
-from stages.lib.stage import StageError  # noqa: E402
+from stages.lib.stage import Run, StageError  # noqa: E402
 from stages.lib.trainer import Gradients, Trainer  # noqa: E402
 from stages.pretrain import plan  # noqa: E402
 
@@ -33,116 +39,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return corpus(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.fixture
-def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Makes what is learned at some positions of the data look broken; gives the list of positions asked for."""
-    real = Trainer.gradients
-
-    def put(**broken: dict[int, float]) -> list[int]:
-        asked: list[int] = []
-
-        def gradients(self: Trainer, position: int, look: bool = False) -> Gradients:
-            asked.append(position)
-            found = real(self, position, look)
-            return replace(found, **{name: places[position] for name, places in broken.items() if position in places})
-
-        monkeypatch.setattr(Trainer, "gradients", gradients)
-        return asked
-
-    return put
-
-
 def warnings(attempt: Path) -> list[str]:
     return [line["warning"] for line in metrics(attempt) if "warning" in line]
 
 
-def test_a_step_that_is_no_number_is_skipped_and_the_run_goes_on(data: Path, tmp_path: Path, breaking: Any) -> None:
-    breaking(loss={4: math.nan}, norm={9: math.inf})
-    report = pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
-    assert report.metrics["skipped_steps"] == 2 and report.metrics["steps"] == 20
-    assert warnings(tmp_path / "run") == [
-        "the loss of step 4 is nan; the step is skipped", "the gradient of step 9 is inf; the step is skipped"]
-    saved = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000020")
-    moves = {int(value) for name, value in saved.tensors["moments"].items() if name.endswith("/step")}
-    assert moves == {18}, "the optimizer stepped where nothing was to be learned"
-
-
-def test_a_spike_goes_back_to_the_last_good_weights_and_on_with_other_rows(data: Path, tmp_path: Path, breaking: Any) -> None:
-    """Practice 16: the rollback was only printed."""
-    asked = breaking(loss={12: 99.0})
-    values = settings(data, tmp_path / "out", **LONG, watch={"spikes": True}, training__row_log=True)
-    report = pretrain(values, tmp_path / "run")
-    assert asked == [*range(1, 13), *range(13, 23)], "steps 11 to 20 read positions 13 to 22"
-    assert report.metrics["rollbacks"] == 1
-    told = next(line for line in metrics(tmp_path / "run") if "rolled_back_to" in line)
-    assert (told["step"], told["rolled_back_to"]) == (12, 10) and "over 3 times" in told["warning"]
-    logged = [json.loads(line)["step"] for line in (tmp_path / "run/work/rows.jsonl").read_text().splitlines()]
-    assert logged == list(range(1, 21))
-    losses = {line["step"]: line["loss"] for line in metrics(tmp_path / "run") if "loss" in line}
-    assert losses[11] < 20
-
-
-def test_weights_after_going_back_are_those_of_a_run_that_never_saw_the_bad_rows(data: Path, tmp_path: Path, breaking: Any) -> None:
-    breaking(loss={12: 99.0})
-    pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
-    real = Trainer.gradients
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "gradients", lambda self, position, look=False: real(self, position + 2 * (position > 10), look))
-        pretrain(settings(data, tmp_path / "other", **LONG, watch={"spikes": True}), tmp_path / "straight")
-    a, b = tree(tmp_path / "out"), tree(tmp_path / "other")
-    assert a["model.safetensors"] == b["model.safetensors"]
-
-
-def test_a_stop_after_going_back_saves_what_is_made_anew(
-    data: Path, tmp_path: Path, breaking: Any, monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The checkpoint of step 15 was made, gone back from, and is asked for again by a signal while step 15 is validated."""
-    import os
-    import signal
-
-    breaking(loss={16: 99.0})
-    validate = Trainer.validate
-    seen: list[int] = []
-
-    def stopped(self: Trainer, batches: Any) -> float:
-        seen.append(1)
-        if len(seen) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return validate(self, batches)
-
-    monkeypatch.setattr(Trainer, "validate", stopped)
-    with pytest.raises(SystemExit):
-        pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
-    newest = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000015")
-    guard: Any = newest.state.counters["watch"]
-    assert guard["guard"]["rollbacks"] == 1, "it is the one from before going back"
-
-
-def test_a_spike_before_the_first_checkpoint_begins_anew(data: Path, tmp_path: Path, breaking: Any) -> None:
-    asked = breaking(loss={3: 99.0})
-    pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
-    assert asked == [1, 2, 3, *range(4, 24)]
-    saved = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000020")
-    assert {int(value) for name, value in saved.tensors["moments"].items() if name.endswith("/step")} == {20}
-
-
-def test_after_too_many_spikes_the_run_ends_and_says_what_is_sound(data: Path, tmp_path: Path, breaking: Any) -> None:
-    breaking(loss=dict.fromkeys(range(16, 60), 99.0))
-    with pytest.raises(StageError, match=r"after going back 3 times.*the checkpoint after step 10 is sound"):
-        pretrain(settings(data, tmp_path / "out", **LONG, watch={"spikes": True}), tmp_path / "run")
-    assert not (tmp_path / "out").exists()
-    assert checkpoint.names(tmp_path / "run/work/checkpoints") == ["step-00000010"], "that of step 15 is not sound"
-
-
+@pytest.mark.parametrize("before", [9.0, 1.0])
 def test_patience_ends_a_run_and_the_best_weights_are_what_is_written(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: float,
 ) -> None:
-    """AUTOEVAL-002, ALB-087: validations 7, 6.5, 6.8, 6.9, 7, 7.1 with patience 3 end after the fifth."""
-    sequence = iter([9.0, 7.0, 6.5, 6.8, 6.9, 7.0, 7.1])
+    """AUTOEVAL-002, ALB-087: validations 7, 6.5, 6.8, 6.9, 7, 7.1 with patience 3 end after the fifth, whatever the one before training."""
+    sequence = iter([before, 7.0, 6.5, 6.8, 6.9, 7.0, 7.1])
     monkeypatch.setattr(Trainer, "validate", lambda self, batches: next(sequence))
     every = {"training__eval_interval": 2, "training__checkpoint_interval": 2, "training__keep": 1}
     report = pretrain(settings(data, tmp_path / "out", **LONG, **every, watch={"patience": 3}), tmp_path / "run")
-    assert [line["step"] for line in metrics(tmp_path / "run") if "val" in line] == [0, 2, 4, 6, 8, 10]
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines if "val" in line] == [0, 2, 4, 6, 8, 10]
+    assert [line["best_val"] for line in lines if "val" in line] == [min(before, best) for best in (9.0, 7.0, 6.5, 6.5, 6.5, 6.5)]
+    assert [line["best_val"] for line in lines if "loss" in line] == [min(before, best) for best in (9.0, 7.0, 7.0, *[6.5] * 7)]
     assert report.metrics["steps"] == 4 and report.metrics["val_loss"] == 6.5
     assert "ended early, after 10 of 20 steps; the weights are those after step 4" in report.headline
     best = checkpoint.load(tmp_path / "run/work/checkpoints/step-00000004").tensors["weights"]
@@ -150,6 +63,27 @@ def test_patience_ends_a_run_and_the_best_weights_are_what_is_written(
 
     written = load_file(tmp_path / "out/model.safetensors")
     assert all(torch.equal(value, best[name]) for name, value in written.items())
+
+
+def test_of_the_best_checkpoints_a_harmed_one_is_named_and_the_next_is_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended the run with an error, and every further one too."""
+    sequence = iter([9.0, 6.5, 6.6, 6.8, 6.9])
+    takes = Session.take_best
+
+    def harmed(self: Session) -> int:
+        self.writer.wait()
+        file = self.writer.folder / "step-00000002/weights.safetensors"
+        file.write_bytes(file.read_bytes()[:-1])
+        return takes(self)
+
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: next(sequence))
+    monkeypatch.setattr(Session, "take_best", harmed)
+    every = {"training__eval_interval": 2, "training__checkpoint_interval": 2, "training__keep": 4}
+    report = pretrain(settings(data, tmp_path / "out", **LONG, **every, watch={"patience": 3}), tmp_path / "run")
+    assert (report.metrics["steps"], report.metrics["val_loss"]) == (4, 6.6)
+    assert [text.partition(":")[0] for text in warnings(tmp_path / "run")][-1] == "checkpoint step-00000002 is skipped"
 
 
 def test_a_run_out_of_patience_stays_so_when_it_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +111,47 @@ def test_a_run_out_of_patience_stays_so_when_it_goes_on(data: Path, tmp_path: Pa
     dies_at = 0
     report = pretrain(values, tmp_path / "run", tmp_path / "work")
     assert "ended early, after 8 of 20 steps" in report.headline[1]
+
+
+def test_a_run_whose_checkpoints_are_all_harmed_does_not_begin_anew_by_itself(data: Path, tmp_path: Path) -> None:
+    """F-CRASH-001: a week of training was lost without a word; now the run ends and says what there is to choose."""
+    values = settings(data, tmp_path / "out")
+    pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    states = sorted((tmp_path / "work/checkpoints").glob("*/state.json"))
+    assert len(states) == 2
+    for state in states:
+        state.write_text(state.read_text().replace('"epoch": 0', '"epoch": 1'))
+    with pytest.raises(StageError, match=r"none of the checkpoints in .* is whole.*remove them and the same command begins anew"):
+        pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    assert not (tmp_path / "run-2/metrics.jsonl").exists() and all(state.exists() for state in states)
+
+
+def test_the_rows_of_a_step_are_on_the_disk_before_its_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a power cut leaves a checkpoint whose last steps the log of rows does not know: a gap."""
+    durable: list[int] = []
+    sync, save = RowLog.sync, checkpoint.Writer.save
+
+    def synced(self: RowLog) -> None:
+        sync(self)
+        durable.append(json.loads((tmp_path / "run/work/rows.jsonl").read_text().splitlines()[-1])["step"])
+
+    def saving(self: checkpoint.Writer, state: checkpoint.TrainState, *given: Any, **named: Any) -> None:
+        assert durable[-1:] == [state.step]
+        save(self, state, *given, **named)
+
+    monkeypatch.setattr(RowLog, "sync", synced)
+    monkeypatch.setattr(checkpoint.Writer, "save", saving)
+    pretrain(settings(data, tmp_path / "out", training__row_log=True), tmp_path / "run")
+    assert durable == [5, 10]
+
+
+def test_without_a_card_no_figure_of_one_is_shown(data: Path, tmp_path: Path) -> None:
+    """ALB-046: zeros were shown for what nobody had measured."""
+    report = pretrain(settings(data, tmp_path / "out"), tmp_path / "run")
+    shown = {key for line in metrics(tmp_path / "run") for key in line} | set(report.metrics)
+    assert [key for key in shown if "mfu" in key or "gpu" in key or "cuda" in key] == []
 
 
 def test_a_curriculum_switches_what_is_read(data: Path, tmp_path: Path) -> None:
@@ -246,6 +221,55 @@ def test_few_rows_are_read_often_and_all_of_them_now_and_then(data: Path, tmp_pa
     assert lines[-2]["val_full"] == whole.metrics["val_loss"] or lines[-1].get("val_full") == whole.metrics["val_loss"]
 
 
+def test_few_rows_are_taken_from_all_over_the_held_out_ones(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones would be those of a few documents."""
+    read: list[list[list[int]]] = []
+    monkeypatch.setattr(Trainer, "validate", lambda self, batches: read.append([row for x, _ in batches for row in x.tolist()]) or 5.0)
+    pretrain(settings(data, tmp_path / "out", training__eval_rows=4), tmp_path / "run")
+    rows = read_rows(read_packed(data / "packed/val"))
+    assert read[0] == read[1] == rows[np.arange(4) * len(rows) // 4][:, :-1].tolist()
+    assert len(read[-1]) == len(rows) > 8
+
+
+def test_validations_of_all_rows_are_remembered_over_a_crash(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"training__eval_rows": 4, "training__full_eval_interval": 1}
+    pretrain(settings(data, tmp_path / "straight", **LONG, **few), tmp_path / "run-0")
+    real, values = Trainer.gradients, settings(data, tmp_path / "out", **LONG, **few)
+
+    def dying(self: Trainer, position: int, look: bool = False) -> Gradients:
+        if position == 12:
+            raise StageError("the power is off")
+        return real(self, position, look)
+
+    with monkeypatch.context() as patch, pytest.raises(StageError, match="the power is off"):
+        patch.setattr(Trainer, "gradients", dying)
+        pretrain(values, tmp_path / "run-1", tmp_path / "work")
+    before_s = checkpoint.load(tmp_path / "work/checkpoints/step-00000010").state.trained_s
+    report = pretrain(values, tmp_path / "run-2", tmp_path / "work")
+    assert tree(tmp_path / "out") == tree(tmp_path / "straight")
+    assert float(report.metrics["minutes"]) * 60 > before_s + float(report.metrics["seconds_in_steps"]), "time before a crash counts"
+    assert len(json.loads((tmp_path / "out/training.json").read_text())["full_validation"]) == 4
+
+
+def test_every_step_and_every_batch_of_a_validation_is_a_sign_of_life(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Practice 17: who waits for a heartbeat must not take a long validation, or a long time between two lines, for a hang."""
+    signs: list[str] = []
+    update, loss = Trainer.update, mean_loss
+    monkeypatch.setattr(Run, "beat", lambda self: signs.append("beat"))
+    monkeypatch.setattr(Trainer, "update", lambda self, *given: (signs.append("step"), update(self, *given))[1])
+
+    def each(model: Any, batches: Any, *given: Any) -> float:
+        return loss(model, (signs.append("batch") or batch for batch in batches), *given)
+
+    monkeypatch.setattr("stages.lib.trainer.mean_loss", each)
+    pretrain(settings(data, tmp_path / "out", training__log_interval=10), tmp_path / "run")
+    between = [signs[number] for number in range(1, len(signs)) if signs[number - 1] == "step"]
+    assert between == ["beat"] * 10
+    assert [signs[number - 1] for number, sign in enumerate(signs) if sign == "batch"].count("beat") == signs.count("batch") > 3
+
+
 def test_zclip_and_the_noise_scale_act_and_are_shown(data: Path, tmp_path: Path) -> None:
     """Practices 41 and 42: ZClip was only logged."""
     watch = {"noise_scale": True, "zclip": {"warmup": 2, "threshold": 0.01}}
@@ -253,6 +277,20 @@ def test_zclip_and_the_noise_scale_act_and_are_shown(data: Path, tmp_path: Path)
     pretrain(settings(data, tmp_path / "plain", **LONG, training__grad_clip=None), tmp_path / "free")
     assert tree(tmp_path / "out")["model.safetensors"] != tree(tmp_path / "plain")["model.safetensors"]
     assert any(line.get("noise_scale", 0) > 0 for line in metrics(tmp_path / "clipped"))
+
+
+def test_the_noise_scale_shown_is_the_quotient_of_what_the_gradients_were(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Practice 41: small batches of 64 tokens beside whole ones of 128; (McCandlish et al. 2018, appendix A.1)."""
+    seen: list[Gradients] = []
+    real = Trainer.gradients
+    monkeypatch.setattr(Trainer, "gradients", lambda self, position, look=False: seen.append(real(self, position, look)) or seen[-1])
+    pretrain(settings(data, tmp_path / "out", **LONG, watch={"noise_scale": True}), tmp_path / "run")
+    norms = [(one.micro_norm or 0.0, one.norm) for one in seen]
+    strength = math.fsum((128 * big**2 - 64 * small**2) / (128 - 64) for small, big in norms)
+    noise = math.fsum((small**2 - big**2) / (1 / 64 - 1 / 128) for small, big in norms)
+    assert strength > 0 and metrics(tmp_path / "run")[-1]["noise_scale"] == pytest.approx(noise / strength)
 
 
 def test_a_weight_that_gets_no_gradient_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,6 +400,23 @@ def test_equal_deterministic_runs_on_a_card_write_equal_bytes(data: Path, tmp_pa
         values = settings(data, tmp_path / name, **LONG, training__device="cuda", training__dtype="bf16", training__deterministic=True)
         pretrain(values, tmp_path / f"run-{name}")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to train on")
+def test_a_run_on_a_card_that_waits_for_every_kernel_learns_the_same_bits(data: Path, tmp_path: Path) -> None:
+    """ALB-065: copies that run beside the processor were used before they had ended."""
+    for blocking in ("0", "1"):
+        often = {"training__checkpoint_interval": 2, "training__eval_interval": 2}
+        values = settings(data, tmp_path / f"out-{blocking}", **LONG, **often, training__device="cuda", training__deterministic=True)
+        (tmp_path / f"{blocking}.json").write_text(json.dumps(values))
+        subprocess.run(
+            [sys.executable, "-m", "stages.lib.cli", "pretrain", "apply", str(tmp_path / f"{blocking}.json"),
+             "--out", str(tmp_path / f"run-{blocking}")],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_LAUNCH_BLOCKING": blocking}, check=True, capture_output=True)
+    losses = [[line["loss"] for line in metrics(tmp_path / f"run-{blocking}") if "loss" in line] for blocking in ("0", "1")]
+    assert losses[0] == losses[1] and len(losses[0]) == 20
+    assert tree(tmp_path / "out-0") == tree(tmp_path / "out-1")
 
 
 @pytest.mark.parametrize(("grace_s", "told"), [(0.05, 1), (60.0, 0), (None, 0)])

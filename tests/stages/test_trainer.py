@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -79,6 +80,28 @@ def test_averages_and_moments_come_back_bit_for_bit() -> None:
         assert all(torch.equal(value, other.tensors()[stem][name]) for name, value in group.items()), stem
 
 
+def test_random_generators_go_on_where_they_were_saved() -> None:
+    """Practice 5, through what a checkpoint takes and gives back."""
+    one = trainer()
+    kept = {stem: {name: value.clone() for name, value in group.items()} for stem, group in one.tensors().items()}
+    drawn = float(torch.rand(1)), float(np.random.rand())
+    one.restore(kept, one.counters())
+    assert (float(torch.rand(1)), float(np.random.rand())) == drawn
+
+
+def test_validation_masks_documents_as_training_does() -> None:
+    from stages.lib.loss import mean_loss
+
+    line = torch.from_numpy(np.where(ROWS[:4] % 5 == 0, 0, ROWS[:4]).astype("int64"))
+    batch = [(line[:, :-1], line[:, 1:])]
+    plain = trainer()
+    for weight in plain.weights:
+        weight.data.mul_(4)
+    masked = Trainer(plain.model, plain.loader, OptimizerConfig(lr=0.01), plain.training, plain.compute, eos_id=0)
+    apart, together = (mean_loss(plain.model, batch, plain.compute, eos) for eos in (0, None))
+    assert (masked.validate(batch), plain.validate(batch)) == (apart, together) and apart != together
+
+
 def test_layers_computed_again_give_the_same_gradients() -> None:
     plain, again = trainer(), trainer(activation_checkpointing=True)
     assert steps(plain, 1, 2) == steps(again, 1, 2)
@@ -142,6 +165,19 @@ def test_fp16_gradients_are_those_of_fp32_once_unscaled_and_the_scale_is_remembe
     other.restore(half.tensors(), half.counters())
     assert other.scaler.state_dict() == half.scaler.state_dict()
     assert "scaler" not in plain.counters(), "fp32 and bf16 have no scale"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_moments_averages_and_gradients_are_fp32_whatever_products_are_made_in(half: bool) -> None:
+    """Practices 32, 34 and 35."""
+    one = trainer(compute=Compute(CPU, True, half), ema=0.9)
+    kinds: set[Any] = set()
+    hook = one.model.model.layers[0].mlp.up_proj.register_forward_hook(lambda _layer, _given, made: kinds.add(made.dtype))
+    steps(one, 1, 2)
+    hook.remove()
+    assert kinds == {torch.float16 if half else torch.bfloat16}
+    held = [value for stem, group in one.tensors().items() if stem != "random" for value in group.values()]
+    assert {value.dtype for value in (*held, *(weight.grad for weight in one.weights))} == {torch.float32}
 
 
 def losses(count: int, lr: float, compute: Compute, scale: float | None = None, rounds: bool = False) -> list[float]:
@@ -220,12 +256,62 @@ def test_norms_by_name_are_those_that_make_the_whole() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
 def test_a_compiled_run_learns_what_one_that_is_not_learns() -> None:
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()  # what other tests compiled
     plain, compiled = trainer(), trainer(compiled=True)
-    for a, b in zip(steps(plain, 1, 4), steps(compiled, 1, 4), strict=True):
+    graphs, found = [], []
+    for one in (plain, compiled):
+        counters.clear()
+        found.append(steps(one, 1, 4))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs == [0, 2], "the body and the head's work are compiled, each once"
+    for a, b in zip(*found, strict=True):
         assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.norm == pytest.approx(b.norm, rel=1e-4)
     assert all(torch.allclose(value, weights(compiled)[name], atol=1e-4) for name, value in weights(plain).items())
     line = torch.from_numpy(ROWS[:3].astype("int64"))
     assert compiled.validate([(line[:, :-1], line[:, 1:])]) == pytest.approx(plain.validate([(line[:, :-1], line[:, 1:])]), rel=1e-4)
+
+
+def started(one: Trainer, made: Callable[[], object]) -> list[str]:
+    """The kernels that `made` starts in a second step. Counting targets, which lie on the host, is not among the waits for the device."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    found: list[str] = []
+
+    class Naming(TorchDispatchMode):
+        def __torch_dispatch__(self, called: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            of_host = called is torch.ops.aten._local_scalar_dense.default and not args[0].is_floating_point()
+            found.append("host" if of_host else str(called))
+            return called(*args, **(kwargs or {}))
+
+    steps(one, 1, 1)
+    with Naming():
+        made()
+    return found
+
+
+def test_a_step_starts_no_kernel_per_row_and_waits_for_the_device_as_often_whatever_its_size() -> None:
+    """ALB-075, ALB-076, ALB-078: kernels were started for each row, and each layer was waited for."""
+    def of(rows: int, parts: int) -> list[str]:
+        one = trainer(batch_size=rows, accumulation=parts)
+        return started(one, lambda: steps(one, 2, 2, max_norm=1e-9))
+
+    assert of(2, 1) == of(8, 1)
+    waits = {of(2, parts).count("aten._local_scalar_dense.default") for parts in (1, 2, 4)}
+    assert waits == {3}, "for the loss, for the norm, and to know whether to clip"
+
+
+def test_all_weights_are_clipped_and_updated_together_and_not_one_after_the_other() -> None:
+    """Fused AdamW and torch's foreach functions: starting a kernel for each vector of a norm takes longer than what it does."""
+    def of(layers: int) -> list[str]:
+        one = trainer()
+        one = Trainer(Llama(SHAPE.model_copy(update={"num_hidden_layers": layers}), seed=1), one.loader, OptimizerConfig(lr=0.01),
+                      one.training, one.compute)
+        return started(one, lambda: one.update(0.01, 1e-9))
+
+    few, many = of(1), of(4)
+    assert many == few and few.count("aten._fused_adamw_.default") == 2, "matrices, which decay, and vectors, which do not"
 
 
 def learned(rows: Any, held_out: Any, count: int = 120) -> list[float]:
