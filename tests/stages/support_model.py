@@ -53,6 +53,19 @@ def drawn_rows(folder: Path, vocabulary: int, row: int, rows: int) -> Path:
     return folder
 
 
+def altered(data: Path, folder: Path, **changes: Any) -> Path:
+    """`data` under `folder` with other values in its manifest, `train__rows=7` and the like; shards and tokenizer are links."""
+    manifest = json.loads((data / "packed/manifest.json").read_text())
+    for name, value in changes.items():
+        side, _, key = name.rpartition("__")
+        (manifest[side] if side else manifest)[key] = value
+    (folder / "packed").mkdir(parents=True)
+    (folder / "packed/manifest.json").write_text(json.dumps(manifest))
+    for place in ("packed/train", "packed/val", "tok"):
+        (folder / place).symlink_to(data / place)
+    return folder
+
+
 def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     """A pretrain configuration of ten steps; `changes` are `training__max_steps=7` and the like."""
     values: dict[str, Any] = {

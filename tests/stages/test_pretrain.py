@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support_data import config_of, tree
-from support_model import SHAPE, corpus, metrics, pretrain, settings
+from support_model import SHAPE, altered, corpus, metrics, pretrain, settings
 
 from stages.lib.stage import Plan, StageError
 from stages.pretrain import plan
@@ -27,19 +27,6 @@ def planned(values: dict[str, Any]) -> Plan:
 
 def errors(found: Plan) -> str:
     return "\n".join(check.text for check in found.checks if check.level == "error")
-
-
-def altered(data: Path, folder: Path, **changes: Any) -> Path:
-    """The packed folder's manifest with other values, under `folder`."""
-    for side in ("train", "val"):
-        (folder / "packed" / side).mkdir(parents=True)
-    manifest = json.loads((data / "packed/manifest.json").read_text())
-    for name, value in changes.items():
-        side, _, key = name.rpartition("__")
-        (manifest[side] if side else manifest)[key] = value
-    (folder / "packed/manifest.json").write_text(json.dumps(manifest))
-    (folder / "tok").symlink_to(data / "tok")
-    return folder
 
 
 def test_a_good_plan_holds_and_counts(data: Path, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support_data import ROOT, config_of, tree
-from support_model import SHAPE, corpus, settings
+from support_model import SHAPE, altered, corpus, settings
 
 from stages.lib.budget import flops_per_token
 from stages.lib.cli import main
@@ -48,6 +49,61 @@ def test_steps_of_an_epoch_and_of_all_are_whole_steps() -> None:
     one = TrainingConfig(max_steps=1, batch_size=4, accumulation=128)
     assert one.reachable_steps(22_079) == 43
     assert one.model_copy(update={"epochs": 117}).reachable_steps(22_079) == 5_031
+
+
+@pytest.mark.parametrize(("epochs", "reachable"), [(1, 43), (117, 5_031)])
+def test_a_plan_gives_a_run_of_the_ladder_its_steps_and_not_one_more(data: Path, tmp_path: Path, epochs: int, reachable: int) -> None:
+    """The same numbers as a user has them: 22,079 rows in a manifest, and a run that asks for all steps or for one more."""
+    rows = altered(data, tmp_path / "rows", train__rows=22_079)
+    run = {"training__batch_size": 4, "training__accumulation": 128, "training__epochs": epochs}
+    found = planned(rows, **run, training__max_steps=reachable)
+    assert found.ok and f"{reachable:,} steps of {reachable:,} reachable" in text_of(found, "Training")
+    refused = told(planned(rows, **run, training__max_steps=reachable + 1), "error")["steps"]
+    assert f"22,079 rows, 512 a step, epochs {epochs} give {reachable:,}; say epochs: {epochs + 1}," in refused
+
+
+def test_a_plan_reads_as_a_whole(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of the ladder's first run, on a card that is said on the command line; the memory's numbers are those of test_memory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stages.lib.checks.free_bytes", lambda _path: 10**12)
+    rows = altered(data, tmp_path / "rows", train__rows=22_079, val__rows=1_000, seq_len=1024)
+    run = {"max_steps": 5_031, "epochs": 117, "batch_size": 4, "accumulation": 128, "warmup_steps": 500, "dtype": "auto",
+           "checkpoint_interval": 25, "keep": 5}
+    model = {**LARGE, "vocab_size": 290}
+    Path("run.json").write_text(json.dumps(settings(rows, Path("out"), model=model, data__seq_len=1024, optimizer__lr=3e-4,
+                                                    **{f"training__{name}": value for name, value in run.items()})))
+    assert main(["pretrain", "plan", "run.json", "--device", "RTX 4090", "--vram", "20GB", "--rate", "7000", "--price", "0.4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == ("Model      llama, 24 layers, 1024 wide, 16 heads, 4 KV heads, FFN 4096, vocabulary 290, tied    "
+                        "365,251,584 parameters")
+    parts = dict(re.findall(r"(?:^Memory    |  ) (\w+) ([\d.]+ [GM]B)", "   ".join(lines[1:3])))
+    assert [*parts] == ["weights", "gradients", "AdamW", "activations", "logits", "head", "fragmentation", "runtime"]
+    assert "activations 7.6 GB (24 layers of 315.6 MB, micro-batch 4 x 1,024)" in lines[1] and "weights 1.5 GB (fp32)" in lines[1]
+    found = re.fullmatch(r" +total ([\d.]+) GB of 21.5 GB \(([\d.]+)%\), headroom ([\d.]+) GB, bf16 on RTX 4090   ok   "
+                         r"staging of a checkpoint: host 4.4 GB", lines[3])
+    assert found is not None, lines[3]
+    total, share, room = map(float, found.groups())
+    assert sum(float(text[:-3]) * {"G": 1, "M": 1e-3}[text[-2]] for text in parts.values()) == pytest.approx(total, abs=0.4)
+    assert (share, room) == (pytest.approx(100 * total / 21.475, abs=0.4), pytest.approx(21.475 - total, abs=0.11))
+    assert lines[4:] == [
+        "Data       train 3 shards, 22,079 x 1,024   val 2 shards, 1,000 x 1,024, same lineage, disjoint   tokenizer 290 = model",
+        "Training   524,288 tokens a step (4 x 128 x 1,024)   5,031 steps of 5,031 reachable   2,637,692,928 tokens (7.2 a parameter)",
+        ("           warm-up 500 (9.9%)   cosine from 0.0003 to 0 at 5,031   validation every 5   "
+         "checkpoint every 25: keep 5 + best, 32.1 GB"),
+        "           AdamW   compiled",
+        "Time       about 4.4 days on RTX 4090 (7,000 tokens/s: as measured)   cost 41.87 at 0.4 an hour",
+        "           2.49 GFLOP a token, 6P + 12 L d T (PaLM, appendix B)   6.58e+18 FLOP in all",
+        "Writes     out   checkpoints in the work folder",
+        ("warning[tokens-per-parameter]: 7.2 tokens a parameter, under 10: a smaller model would learn as much; "
+         "20 is compute-optimal (Hoffmann et al. 2022)"),
+        "Plan holds, 1 warning. To start: albor-stage pretrain apply run.json",
+    ]
+
+
+def test_a_plan_whose_rows_do_not_fit_says_so_in_its_blocks_too(data: Path, tmp_path: Path) -> None:
+    other = altered(data, tmp_path / "other", lineage="blake3:11", vocab_size=300)
+    shown = text_of(planned(data, data__val=str(other / "packed/val")), "Data")
+    assert "2 shards, 124 x 16, NOT ONE SPLIT   tokenizer 290 NOT model" in shown
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
