@@ -88,6 +88,24 @@ def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     return values
 
 
+def in_float64(peer: Any, monkeypatch: Any) -> Any:
+    """A model of transformers that computes in float64 all through.
+
+    Its norms are made in fp32 whatever the weights are, and its `eager` attention so too: here the cast does nothing, the formulas stay,
+    and attention is torch's own.
+    """
+    import torch
+
+    to = torch.Tensor.to
+
+    def wide(tensor: Any, *to_what: Any, **more: Any) -> Any:
+        return tensor if tensor.dtype == torch.float64 and to_what == (torch.float32,) else to(tensor, *to_what, **more)
+
+    monkeypatch.setattr(torch.Tensor, "to", wide)
+    peer.set_attn_implementation("sdpa")
+    return peer.double()
+
+
 def pretrain(values: dict[str, Any], attempt: Path, work: Path | None = None, grace_s: float | None = None) -> Report:
     """The stage in this process."""
     from stages import pretrain as stage
