@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support_data import ROOT, config_of, tree
 from support_model import SHAPE, altered, corpus, settings
 
@@ -110,9 +111,11 @@ def test_a_plan_whose_rows_do_not_fit_says_so_in_its_blocks_too(data: Path, tmp_
 def test_a_manifest_of_the_ladder_holds_before_its_data_is_there(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
+    """On the card of the machine that trains, as manifests/albor.yaml says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stages.lib.checks.free_bytes", lambda _path: 10**12)
-    assert main(["pretrain", "plan", str(path), "--device", "rtx4090"]) == 0
+    card = yaml.safe_load((ROOT / "manifests/albor.yaml").read_text())["params"]["card"]
+    assert main(["pretrain", "plan", str(path), "--device", card]) == 0
     out = capsys.readouterr().out
     numbers = {"50m": "62,403,072", "125m": "163,603,200", "350m": "398,509,056"}[path.stem.split("-")[1]]
     assert [line.split()[0] for line in out.splitlines() if line[:1].isupper()][:6] == [
