@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from stages.lib.devices import Device
+from stages.lib.devices import UNSEEN, Device
 from stages.lib.memory import Memory
 from stages.lib.plan_text import size
 from stages.lib.settings import PretrainConfig
 from stages.lib.shape import Shape
-from stages.lib.stage import Check
+from stages.lib.stage import Check, Level
 
 _SMALL_BATCH_TOKENS, _LARGE_MODEL = 65_536, 100_000_000
 _FEW_TOKENS, _CHINCHILLA = 10, 20
@@ -63,7 +63,8 @@ def memory_checks(needed: Memory, device: Device, own: bool) -> list[Check]:
     """Whether the peak fits. `own`: the device is the one that trains, or a GPU that is here; else a processor's memory is a warning."""
     total, there = needed.total_bytes, device.memory_bytes
     if there is None:
-        return [Check("memory", "warning", f"{size(total)} at the peak cannot be judged, for the memory of {device.name} is not known; "
+        level: Level = "when-ready" if device.name == UNSEEN else "warning"
+        return [Check("memory", level, f"{size(total)} at the peak cannot be judged, for the memory of {device.name} is not known; "
                       "plan with --device or --vram says it")]
     largest = max(needed.parts, key=lambda part: needed.parts[part])
     if total > there:

@@ -295,10 +295,16 @@ def _planned(question: dict[str, Any]) -> Plan:
     stage = _stage(name)
     config, file = question.get("config"), question.get("config_file")
     if isinstance(sets, list) and isinstance(file, str) and config is None:
-        return stage.plan(load_file(stage.Config, name, Path(file), sets))
-    if isinstance(sets, list) and isinstance(config, dict) and file is None:
-        return stage.plan(load_mapping(stage.Config, name, config, sets))
-    raise BadConfig([Problem("bad-question", "give one of `config` (an object) and `config_file`", "stdin")], {})
+        loaded = load_file(stage.Config, name, Path(file), sets)
+    elif isinstance(sets, list) and isinstance(config, dict) and file is None:
+        loaded = load_mapping(stage.Config, name, config, sets)
+    else:
+        raise BadConfig([Problem("bad-question", "give one of `config` (an object) and `config_file`", "stdin")], {})
+    if name in PLANS_FOR_A_DEVICE and isinstance(gpu := question.get("gpu"), str):
+        from stages.lib.devices import Target
+
+        return cast("DeviceStage", stage).plan(loaded, Target(gpu=gpu))
+    return stage.plan(loaded)
 
 
 def _stage(name: str) -> Stage:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support_data import ROOT, config_of, tree
+from support_data import ROOT, albor_stage, config_of, tree
 from support_model import SHAPE, altered, corpus, settings
 
 from stages.lib.budget import flops_per_token
@@ -303,6 +303,20 @@ def test_the_card_that_is_here_is_known_by_the_drivers_name_and_no_other_is_take
     (tmp_path / "0000:01:00.0/information").write_text(f"Model: \t\t {model}\nIRQ: 1\n")
     found = this_gpu(tmp_path)
     assert (found.name, found.memory_bytes is not None) == (name, known)
+
+
+def test_many_plans_at_once_are_each_for_the_card_of_their_machine(tmp_path: Path) -> None:
+    """The controller has no card, and planned a week of another machine as centuries of its own processor."""
+    question = {"stage": "pretrain", "config": settings(tmp_path, tmp_path / "out", model=LARGE, training__dtype="auto")}
+    cards = ("NVIDIA GeForce RTX 4090", "NVIDIA T4", "", None)
+    asked = [{"id": number, **question, **({} if gpu is None else {"gpu": gpu})} for number, gpu in enumerate(cards)]
+    done = albor_stage("plan", "--batch", cwd=tmp_path, stdin="".join(json.dumps(one) + "\n" for one in asked))
+    found = [json.loads(line)["plan"] for line in done.stdout.splitlines()]
+    memory = [plan["blocks"][1]["lines"][-1] for plan in found]
+    assert "of 25.8 GB" in memory[0] and "bf16 on RTX 4090   ok" in memory[0] and " on cpu " in memory[3]
+    assert "of an unknown memory, bf16 on NVIDIA T4" in memory[1] and "of an unknown memory, bf16 on a card" in memory[2]
+    judged = [{check["name"]: check["level"] for check in plan["checks"]}["memory"] for plan in found]
+    assert judged[:3] == ["ok", "warning", "when-ready"] and all(plan["ok"] for plan in found)
 
 
 @pytest.mark.parametrize(("argv", "said"), [
