@@ -145,13 +145,14 @@ def _pack_side(config: Config, words: _Words, path: Path, folder: Path, fim: Fim
 
     shards = RowShards(folder, config.seq_len, words.dtype, config.rows_per_shard)
     totals = {"documents": 0, "bytes": 0, "bytes_covered": 0, "tokens": 0, "rows": 0, "dropped_tokens": 0,
-              "pad_tokens": 0}
+              "pad_tokens": 0, "max_id": 0}
     held = np.empty(0, dtype=words.dtype)
 
     def write(ids: np.ndarray[Any, Any]) -> None:
         shards.write(ids.reshape(-1, config.seq_len))
         totals["rows"] += len(ids) // config.seq_len
         totals["bytes_covered"] += int(words.bytes_of[ids].sum())
+        totals["max_id"] = max(totals["max_id"], int(ids.max()))
 
     for documents, text_bytes, ids in _encoded(words, path, fim):
         totals["documents"] += documents

@@ -387,10 +387,16 @@ class Observer:
             facts = {"code": self.found.code[key], "inputs": self._known_roots(key)}
             task = self.manifest.resources[key.resource].fields_on(key.machine)
             given = {"config_file": task.config} if isinstance(task.config, str) and not task.set else {}
-            questions[name] = {"stage": task.stage, "config": self.found.configs[key].values, "facts": facts, **given}
+            card = {"gpu": self._card(key.machine)} if task.gpus else {}
+            questions[name] = {"stage": task.stage, "config": self.found.configs[key].values, "facts": facts, **given, **card}
         if not questions or self.problems.errors:
             return {}
         return {chosen[name]: answer for name, answer in stageplans.ask(self.root, questions).items()}
+
+    def _card(self, machine: str) -> str:
+        """The first graphics card of a machine by its driver's name; empty where the machine tells none, or does not answer."""
+        cards = self._machines[machine].facts.get("gpus") or [""]
+        return str(cards[0]).partition(" (UUID")[0]
 
     def _known_roots(self, key: Key) -> dict[str, str | None]:
         roots: dict[str, str | None] = {}

@@ -19,7 +19,7 @@ TIMEOUT_S = 120.0
 
 
 def ask(root: Path, questions: Mapping[str, Mapping[str, Any]]) -> dict[str, StageAnswer]:
-    """The answer for each resource id; a question is {"stage", "config", "facts"}, and `facts` only key the cache.
+    """The answer for each resource id; a question is {"stage", "config", "facts", "gpu"?}, and `facts` only key the cache.
 
     Raises AlborError when the stage process itself fails.
     """
@@ -74,9 +74,9 @@ def _lines(text: str) -> dict[str, Any]:
 
 
 def _question(question: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration by its file where it is one, so that an error can name the line."""
+    """A configuration by its file where it is one, so that an error can name the line; with the card that it is planned for."""
     config = "config_file" if "config_file" in question else "config"
-    return {"stage": question["stage"], config: question[config]}
+    return {name: question[name] for name in ("stage", config, "gpu") if name in question}
 
 
 def _answer(root: Path, raw: Mapping[str, Any]) -> StageAnswer:

@@ -6,14 +6,14 @@ warning. Steps that the data cannot give, a warm-up that does not end, rows beyo
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-from stages.lib.devices import Device
+from stages.lib.devices import UNSEEN, Device
 from stages.lib.memory import Memory
 from stages.lib.plan_text import size
 from stages.lib.settings import PretrainConfig
 from stages.lib.shape import Shape
-from stages.lib.stage import Check
+from stages.lib.stage import Check, Level
 
 _SMALL_BATCH_TOKENS, _LARGE_MODEL = 65_536, 100_000_000
 _FEW_TOKENS, _CHINCHILLA = 10, 20
@@ -50,7 +50,7 @@ def number_checks(config: PretrainConfig, seconds: float) -> list[Check]:
                             f"of eval_interval {training.eval_interval}: the best one kept is the best of those judged"))
     if training.grad_clip is None:
         checks.append(Check("clip", "warning", "grad_clip is null: no gradient is scaled down"))
-    if config.optimizer.name == "muon" and (found := version("torch")) and tuple(map(int, found.split(".")[:2])) < _HAS_MUON:
+    if config.optimizer.name == "muon" and (found := _torch_here()) and tuple(map(int, found.split(".")[:2])) < _HAS_MUON:
         checks.append(Check("optimizer", "error", f"muon needs torch {_HAS_MUON[0]}.{_HAS_MUON[1]} or newer, this is {found}: "
                             "install that, or optimizer.name adamw"))
     if seconds > _LONG_S:
@@ -60,11 +60,12 @@ def number_checks(config: PretrainConfig, seconds: float) -> list[Check]:
 
 
 def memory_checks(needed: Memory, device: Device, own: bool) -> list[Check]:
-    """Whether the peak fits. `own`: the device is named, or a GPU that is here; for a CPU of this machine it is a warning."""
+    """Whether the peak fits. `own`: the device is the one that trains, or a GPU that is here; else a processor's memory is a warning."""
     total, there = needed.total_bytes, device.memory_bytes
     if there is None:
-        return [Check("memory", "ok", f"{size(total)} at the peak; the memory of {device.name} is not known, "
-                      "--device or --vram says it")]
+        level: Level = "when-ready" if device.name == UNSEEN else "warning"
+        return [Check("memory", level, f"{size(total)} at the peak cannot be judged, for the memory of {device.name} is not known; "
+                      "plan with --device or --vram says it")]
     largest = max(needed.parts, key=lambda part: needed.parts[part])
     if total > there:
         text = (f"{size(total)} at the peak is more than the {size(there)} of {device.name}; the largest part is "
@@ -73,6 +74,14 @@ def memory_checks(needed: Memory, device: Device, own: bool) -> list[Check]:
     if total > _TIGHT * there:
         return [Check("memory", "warning", f"{total / there:.0%} of {device.name}'s memory; the estimate is good to a tenth")]
     return [Check("memory", "ok", f"{size(total)} of {size(there)}")]
+
+
+def _torch_here() -> str | None:
+    """None where a plan is made without torch, for a machine that has it."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
 
 
 def _schedule_checks(config: PretrainConfig) -> list[Check]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.files import free_bytes
+from stages.lib.files import free_bytes, nearest
 from stages.lib.plan_text import size
 from stages.lib.stage import Check
 
@@ -31,7 +32,10 @@ def total_bytes(files: Sequence[Path]) -> int:
 
 
 def apart_check(out: str, inputs: Sequence[str]) -> Check:
-    """The output, which is replaced as a whole, holds no input and lies in none."""
+    """The output, which is replaced as a whole, holds no input and lies in none, and there is a place for it.
+
+    Where this user may not write is a warning: a plan may be made by another one, for another machine.
+    """
     there = Path(out).resolve()
     for text in inputs:
         other = Path(text).resolve()
@@ -39,7 +43,19 @@ def apart_check(out: str, inputs: Sequence[str]) -> Check:
             return Check("output", "error", f"{out} would be replaced as a whole, but it overlaps the input {text}")
     if there.exists() and not there.is_dir():
         return Check("output", "error", f"{out} is a file; a folder would be written there")
+    if not (place := nearest(Path(out).parent)).is_dir():
+        return Check("output", "error", f"{out} cannot be made: {place} is a file")
+    if told := unwritable(out):
+        return Check("output", "warning", told)
     return Check("output", "ok", f"{out} lies apart from what is read")
+
+
+def unwritable(out: str) -> str | None:
+    """What keeps this process from writing `out`, if anything does: no right to write where it would be made, or a read-only disk."""
+    place = nearest(Path(out).parent)
+    if not place.is_dir() or os.access(place, os.W_OK | os.X_OK):
+        return None
+    return f"{out} cannot be written: nothing can be made in {place} by this user"
 
 
 def disk_check(out: str, need_bytes: float, work: str | None = None) -> Check:

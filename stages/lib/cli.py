@@ -161,6 +161,10 @@ def _verb(name: str, asked: argparse.Namespace, target: Target | None) -> int:
     if asked.verb == "validate":
         print(json.dumps({"version": 1, "ok": True, "errors": []}) if asked.json else f"{asked.config} is valid.")
         return OK
+    if asked.verb == "apply" and name in PLANS_FOR_A_DEVICE:
+        from stages.lib.devices import Target
+
+        target = Target()  # what is here, and not a machine that another one plans for
     plan = stage.plan(config) if target is None else cast("DeviceStage", stage).plan(config, target)
     if asked.verb == "plan":
         _show_plan(plan, asked, sys.stdout)
@@ -169,12 +173,14 @@ def _verb(name: str, asked: argparse.Namespace, target: Target | None) -> int:
 
 
 def _apply(stage: Stage, config: Any, plan: Plan, asked: argparse.Namespace) -> int:
+    from stages.lib.checks import unwritable
     from stages.lib.files import canonical_json, write_atomic
-    from stages.lib.stage import Run, StageError
+    from stages.lib.stage import Check, Run, StageError
 
-    missing = [check for check in plan.checks if check.level == "when-ready"]
-    if not plan.ok or missing:
-        for check in [c for c in plan.checks if c.level == "error"] + missing:
+    against = [check for level in ("error", "when-ready") for check in plan.checks if check.level == level]
+    against += [Check("output", "error", told) for path in plan.writes if (told := unwritable(path))]
+    if against:
+        for check in against:
             print(f"error[{check.name}]: {check.text}", file=sys.stderr)
         print(f"{plan.stage} was not started, nothing was written.", file=sys.stderr)
         return PROBLEM
@@ -289,10 +295,16 @@ def _planned(question: dict[str, Any]) -> Plan:
     stage = _stage(name)
     config, file = question.get("config"), question.get("config_file")
     if isinstance(sets, list) and isinstance(file, str) and config is None:
-        return stage.plan(load_file(stage.Config, name, Path(file), sets))
-    if isinstance(sets, list) and isinstance(config, dict) and file is None:
-        return stage.plan(load_mapping(stage.Config, name, config, sets))
-    raise BadConfig([Problem("bad-question", "give one of `config` (an object) and `config_file`", "stdin")], {})
+        loaded = load_file(stage.Config, name, Path(file), sets)
+    elif isinstance(sets, list) and isinstance(config, dict) and file is None:
+        loaded = load_mapping(stage.Config, name, config, sets)
+    else:
+        raise BadConfig([Problem("bad-question", "give one of `config` (an object) and `config_file`", "stdin")], {})
+    if name in PLANS_FOR_A_DEVICE and isinstance(gpu := question.get("gpu"), str):
+        from stages.lib.devices import Target
+
+        return cast("DeviceStage", stage).plan(loaded, Target(gpu=gpu))
+    return stage.plan(loaded)
 
 
 def _stage(name: str) -> Stage:

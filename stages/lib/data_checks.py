@@ -126,11 +126,11 @@ def _side_checks(config: PretrainConfig, side: str, packed: Packed) -> list[Chec
     data, vocabulary, wrong = config.data, config.model.vocab_size, []
     if packed.seq_len != data.seq_len:
         wrong.append(Check("rows", "error", f"data.seq_len is {data.seq_len}, {side} rows have {packed.seq_len}"))
+    highest = max(packed.eos_id, packed.pad_id or 0, packed.max_id or 0)
     if packed.vocab_size != vocabulary:
         wrong.append(Check("vocabulary", "error", f"model.vocab_size is {vocabulary}, "
                            f"{side} rows were packed with {packed.vocab_size}"))
-    highest = max(packed.eos_id, packed.pad_id or 0)
-    if highest >= vocabulary:
+    elif highest >= vocabulary:
         wrong.append(Check("vocabulary", "error", f"{side} rows hold id {highest}, beyond the model's {vocabulary}"))
     missing = [name for name, _ in packed.shards if not (packed.folder / name).is_file()]
     if missing:

@@ -19,6 +19,7 @@ _GB = 1 << 30
 _PER_CPU_THREAD = 30e9
 _UNKNOWN_GPU = 50e12 / 0.4
 _SHARE_OF_PEAK = 0.4
+UNSEEN = "a card"
 _NAMES_OF_THE_DRIVER = Path("/proc/driver/nvidia/gpus")
 # Words in a driver's name that make a card another one than the table's.
 _VARIANTS = {"laptop", "ti", "super", "d", "nvl", "mig"}
@@ -63,9 +64,13 @@ TABLE: Mapping[str, Device] = dict((
 
 
 class Target(Config):
-    """What a plan is made for instead of this machine: a device by name, its memory, a measured rate, a price an hour."""
+    """What a plan is made for instead of this machine: a device by name, its memory, a measured rate, a price an hour.
+
+    `gpu` is a card as its driver calls it, empty for one that nobody has seen yet. With nothing said it is what is here.
+    """
 
     device: str | None = None
+    gpu: str | None = None
     vram_bytes: int | None = None
     tokens_per_s: float | None = None
     price_per_hour: float | None = None
@@ -105,7 +110,9 @@ def chosen(target: Target | None, wanted: DeviceName, threads: int | None) -> De
     if target is not None and target.device is not None:
         found = named(target.device)
     elif target is not None and target.vram_bytes is not None:
-        found = _any_card("a card")
+        found = _any_card(UNSEEN)
+    elif target is not None and target.gpu is not None:
+        found = card(target.gpu) or _any_card(target.gpu or UNSEEN)
     elif likely_device(wanted) == "cuda":
         found = this_gpu()
     else:

@@ -107,12 +107,17 @@ def digest_path(path: Path) -> str:
     return f"blake3:{hasher.hexdigest()}"
 
 
-def free_bytes(path: Path) -> int:
-    """Free space where `path` is or would be made."""
+def nearest(path: Path) -> Path:
+    """What is there of `path`: itself, or the part of it in which the rest would be made."""
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
-    return shutil.disk_usage(there).free
+    return there
+
+
+def free_bytes(path: Path) -> int:
+    """Free space where `path` is or would be made."""
+    return shutil.disk_usage(nearest(path)).free
 
 
 def _put_in_place(partial: Path, out: Path) -> None:

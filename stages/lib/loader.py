@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Packed:
-    """What manifest.json says of one side (train or val) of a packed folder."""
+    """What manifest.json says of one side (train or val) of a packed folder; `max_id`: None where it was packed before that was told."""
 
     folder: Path
     seq_len: int
@@ -32,6 +32,7 @@ class Packed:
     tokens: int
     bytes_covered: int
     shards: tuple[tuple[str, str], ...]
+    max_id: int | None = None
 
     @property
     def tokens_per_byte(self) -> float:
@@ -55,6 +56,7 @@ def read_packed(side: Path) -> Packed:
             int(manifest["pad_id"]) if facts["pad_tokens"] else None, str(manifest["tokenizer"]),
             str(manifest["lineage"]), int(facts["rows"]), int(facts["tokens"]), int(facts["bytes_covered"]),
             tuple((str(shard["name"]), str(shard["digest"])) for shard in facts["shards"]),
+            int(facts["max_id"]) if "max_id" in facts else None,
         )
     except (KeyError, TypeError, ValueError) as fault:
         raise StageError(f"{path} does not describe {side.name}: {type(fault).__name__} {fault}") from None

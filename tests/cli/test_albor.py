@@ -52,6 +52,7 @@ def test_it_is_valid_and_with_its_machines_off_every_step_is_unknown(project: Pr
 
 @ENVIRONMENTS
 def test_a_target_selects_what_it_needs_and_nothing_else(project: Project, env: tuple[str, ...]) -> None:
+    assert "warning" not in project.run("plan", "--target", "pretrain", *env).err, "no card has been seen yet, and no processor is meant"
     steps = project.json("plan", "--target", "pretrain", *env, exit=6)["steps"]
     assert {step["resource_id"] for step in steps} == NEEDED
     assert {step["resource_id"] for step in project.json("plan", *env, exit=6)["steps"]} == NEEDED | NOT_NEEDED

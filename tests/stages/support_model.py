@@ -53,6 +53,19 @@ def drawn_rows(folder: Path, vocabulary: int, row: int, rows: int) -> Path:
     return folder
 
 
+def altered(data: Path, folder: Path, **changes: Any) -> Path:
+    """`data` under `folder` with other values in its manifest, `train__rows=7` and the like; shards and tokenizer are links."""
+    manifest = json.loads((data / "packed/manifest.json").read_text())
+    for name, value in changes.items():
+        side, _, key = name.rpartition("__")
+        (manifest[side] if side else manifest)[key] = value
+    (folder / "packed").mkdir(parents=True)
+    (folder / "packed/manifest.json").write_text(json.dumps(manifest))
+    for place in ("packed/train", "packed/val", "tok"):
+        (folder / place).symlink_to(data / place)
+    return folder
+
+
 def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
     """A pretrain configuration of ten steps; `changes` are `training__max_steps=7` and the like."""
     values: dict[str, Any] = {
@@ -73,6 +86,24 @@ def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
             place = place[part]
         place[last] = value
     return values
+
+
+def in_float64(peer: Any, monkeypatch: Any) -> Any:
+    """A model of transformers that computes in float64 all through.
+
+    Its norms are made in fp32 whatever the weights are, and its `eager` attention so too: here the cast does nothing, the formulas stay,
+    and attention is torch's own.
+    """
+    import torch
+
+    to = torch.Tensor.to
+
+    def wide(tensor: Any, *to_what: Any, **more: Any) -> Any:
+        return tensor if tensor.dtype == torch.float64 and to_what == (torch.float32,) else to(tensor, *to_what, **more)
+
+    monkeypatch.setattr(torch.Tensor, "to", wide)
+    peer.set_attn_implementation("sdpa")
+    return peer.double()
 
 
 def pretrain(values: dict[str, Any], attempt: Path, work: Path | None = None, grace_s: float | None = None) -> Report:

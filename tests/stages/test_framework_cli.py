@@ -108,7 +108,7 @@ def test_a_fault_of_the_input_and_of_the_disk_is_a_line_and_not_a_traceback(tmp_
     assert (bad.returncode, bad.stderr.splitlines()[-1].split(":")[0]) == (1, "error[split]")
     assert "raw/a.parquet is not a Parquet file" in bad.stderr
     sources(tmp_path / "src", 3)
-    stuck = albor_stage("ingest", "apply", write_config(tmp_path, "d.json", source="src", out="c.json/x"), cwd=tmp_path)
+    stuck = albor_stage("ingest", "apply", write_config(tmp_path, "d.json", source="src", out="o"), "--out", "c.json/run", cwd=tmp_path)
     assert stuck.returncode == 1
     assert "error[io]: ingest: " in stuck.stderr
     assert not list(tmp_path.glob("*partial*"))

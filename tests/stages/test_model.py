@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from support_model import in_float64
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -29,36 +30,36 @@ def ids(count: int = 16, rows: int = 3, vocabulary: int = 290) -> Any:
     return torch.randint(0, vocabulary, (rows, count), generator=torch.Generator().manual_seed(1))
 
 
-def peer_of(model: Llama, one: Shape) -> Any:
+def peer_of(model: Llama, one: Shape, monkeypatch: pytest.MonkeyPatch) -> Any:
     transformers = pytest.importorskip("transformers")
     peer = transformers.LlamaForCausalLM(transformers.LlamaConfig(**hf_config(one, 0)))
     weights = dict(model.named_parameters())
     if one.tie_word_embeddings:
         weights["lm_head.weight"] = model.model.embed_tokens.weight
     peer.load_state_dict(weights)
-    return peer
+    return in_float64(peer, monkeypatch)
 
 
 @pytest.mark.parametrize("values", [
     {}, {"kv_heads": 4}, {"kv_heads": 1}, {"tie_word_embeddings": False}, {"rope_theta": 500.0, "rms_norm_eps": 1e-3},
     {"vocab_size": 1000, "d_model": 16, "heads": 2}, {"ffn": 7, "layers": 1},
 ])
-def test_logits_and_gradients_are_those_of_transformers(values: dict[str, Any]) -> None:
+def test_logits_and_gradients_are_those_of_transformers(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """ALB-041, ALB-106, ALB-108, ALB-119: swapped arguments, no RoPE, a transposed head; also where V is not H."""
     one = shape(**values)
     model = Llama(one, seed=5)
-    peer = peer_of(model, one)
-    for weight in (*model.parameters(), *peer.parameters()):
+    for weight in model.parameters():
         weight.data.mul_(5.0)  # far from the flat start, where errors hide
-    model.double(), peer.double()
+    peer = peer_of(model, one, monkeypatch)
+    model.double()
     line = ids(vocabulary=one.vocab_size)
     ours, theirs = model(line), peer(line).logits
-    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
     ours.square().mean().backward()
     theirs.square().mean().backward()
     found = dict(peer.named_parameters())
     for name, weight in model.named_parameters():
-        assert torch.allclose(weight.grad, found[name].grad, rtol=1e-3, atol=1e-5 * float(weight.grad.abs().max())), name
+        assert torch.allclose(weight.grad, found[name].grad, rtol=1e-10, atol=1e-12 * float(weight.grad.abs().max())), name
 
 
 def test_every_weight_gets_a_gradient() -> None:
@@ -150,6 +151,31 @@ def test_the_start_of_one_weight_depends_on_no_other() -> None:
     other = Llama(shape(), seed=8)
     assert not torch.equal(small.model.embed_tokens.weight, other.model.embed_tokens.weight)
     assert abs(float(small.model.embed_tokens.weight.detach().std()) - 0.02) < 0.001
+
+
+def test_the_start_of_a_weight_follows_from_its_name_and_shape_whatever_is_built_before_it() -> None:
+    """U-12: drawn one after another, a wider FFN in the first layer would move every weight behind it."""
+    torch.manual_seed(1)
+    one, other = (dict(Llama(shape(ffn=ffn, vocab_size=words), seed=7).named_parameters()) for ffn, words in ((48, 290), (56, 310)))
+    same = [name for name, weight in one.items() if weight.shape == other[name].shape]
+    assert len(same) == 2 * 6 + 1 and "model.layers.1.self_attn.q_proj.weight" in same
+    assert [name for name in same if not torch.equal(one[name], other[name])] == []
+
+    class Backwards(Llama):
+        def named_parameters(self, *given: Any, **named: Any) -> Any:
+            return reversed(list(super().named_parameters(*given, **named)))
+
+    turned = dict(Backwards(shape(), seed=7).named_parameters())
+    assert [name for name, weight in one.items() if not torch.equal(weight, turned[name])] == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to build on")
+def test_the_start_is_the_same_on_a_gpu() -> None:
+    here = dict(Llama(shape(), seed=7).named_parameters())
+    with torch.device("cuda"):
+        there = dict(Llama(shape(), seed=7).named_parameters())
+    assert {weight.device.type for weight in there.values()} == {"cuda"}
+    assert [name for name, weight in here.items() if not torch.equal(weight, there[name].cpu())] == []
 
 
 def test_the_cache_is_as_large_as_keys_and_values_and_not_larger() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support_data import ROOT
+from support_model import in_float64
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -61,24 +62,13 @@ def rows(count: int = 40) -> Any:
 
 
 def peer_of(model: Llama, one: Shape, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """transformers' reading of the folder that we write, computing in float64 all through.
-
-    Its norms and angles are made in fp32 whatever the weights are; here the cast does nothing, the formulas stay.
-    """
+    """transformers' reading of the folder that we write, computing in float64 all through."""
     transformers = pytest.importorskip("transformers")
     tokenizer = folder / "tok"
     tokenizer.mkdir()
     (tokenizer / "tokenizer.json").write_text('{"added_tokens": [{"id": 0, "content": "<|endoftext|>"}]}')
     hf.write(folder, model, one, tokenizer, {})
-    peer = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, dtype=torch.float64, attn_implementation="eager")
-    to = torch.Tensor.to
-
-    def wide(tensor: Any, *to_what: Any, **more: Any) -> Any:
-        return tensor if tensor.dtype == torch.float64 and to_what == (torch.float32,) else to(tensor, *to_what, **more)
-
-    monkeypatch.setattr(torch.Tensor, "to", wide)
-    return peer
+    return in_float64(transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float64), monkeypatch)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
@@ -95,14 +85,14 @@ def test_logits_and_every_gradient_of_an_option_are_those_of_transformers(
     mask = documents_mask(line, EOS, torch.float64) if masked else None
     ours = model(line, eos_id=EOS if masked else None)
     theirs = peer(line, attention_mask=mask, position_ids=torch.arange(40).expand(2, -1)).logits
-    assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    assert torch.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
     ours.square().mean().backward()
     theirs.square().mean().backward()
     found = dict(peer.named_parameters())
     for weight_name, weight in model.named_parameters():
         largest = float(weight.grad.abs().max())
         assert largest > 0, weight_name
-        assert torch.allclose(weight.grad, found[weight_name].grad, rtol=1e-5, atol=1e-6 * largest), weight_name
+        assert torch.allclose(weight.grad, found[weight_name].grad, rtol=1e-10, atol=1e-12 * largest), weight_name
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -97,6 +97,7 @@ def test_rows_are_split_into_shards_of_a_known_type(tmp_path: Path, ready: Path)
     assert schema.field("input_ids").type == pa.list_(pa.uint16(), 32)
     assert (manifest["dtype"], manifest["vocab_size"], manifest["seq_len"]) == ("uint16", 300, 32)
     assert [s["name"] for s in manifest["val"]["shards"]] == [f"val/{n}" for n in sorted(tree(out / "val"))]
+    assert {side: manifest[side]["max_id"] for side in ("train", "val")} == {side: max(flat(out, side)) for side in ("train", "val")}
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path, ready: Path) -> None:

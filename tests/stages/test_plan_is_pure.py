@@ -95,6 +95,8 @@ def test_plan_works_without_a_network_on_a_read_only_root(project: Path) -> None
     questions = "".join(json.dumps({"id": s, "stage": s, "config": v}) + "\n" for s, v in LADDER.items())
     done = albor_stage("plan", "--batch", cwd=project, before=_isolated(READ_ONLY), stdin=questions)
     assert [json.loads(line)["ok"] for line in done.stdout.splitlines()] == [True] * 4
+    done = albor_stage("ingest", "apply", "ingest.json", cwd=project, before=_isolated(READ_ONLY))
+    assert (done.returncode, done.stdout) == (1, "") and "cannot be written: nothing can be made in " in done.stderr
     assert not (project / ".albor").exists()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support_data import apply_of, config_of, text_table, tree
-from support_model import SHAPE, corpus, metrics, pretrain, settings
+from support_model import SHAPE, altered, corpus, drawn_rows, metrics, pretrain, settings
 
 from stages.lib.stage import Plan, StageError
 from stages.pretrain import plan
@@ -27,19 +27,6 @@ def planned(values: dict[str, Any]) -> Plan:
 
 def errors(found: Plan) -> str:
     return "\n".join(check.text for check in found.checks if check.level == "error")
-
-
-def altered(data: Path, folder: Path, **changes: Any) -> Path:
-    """The packed folder's manifest with other values, under `folder`."""
-    for side in ("train", "val"):
-        (folder / "packed" / side).mkdir(parents=True)
-    manifest = json.loads((data / "packed/manifest.json").read_text())
-    for name, value in changes.items():
-        side, _, key = name.rpartition("__")
-        (manifest[side] if side else manifest)[key] = value
-    (folder / "packed/manifest.json").write_text(json.dumps(manifest))
-    (folder / "tok").symlink_to(data / "tok")
-    return folder
 
 
 def test_a_good_plan_holds_and_counts(data: Path, tmp_path: Path) -> None:
@@ -135,6 +122,29 @@ def test_a_run_makes_the_steps_asked_for_and_says_each_rate(
     wanted = [0.005, 0.01, *(0.005 * (1 + math.cos(math.pi * n / 5)) for n in range(1, 6))]
     assert rates == pytest.approx(wanted)
     assert [line["lr"] for line in metrics(tmp_path / "run") if "lr" in line] == pytest.approx(wanted)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("ema", [None, 0.9], ids=["weights and moments", "averages too"])
+def test_the_disk_at_its_fullest_is_that_of_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float | None) -> None:
+    """A rate that is too high makes an early checkpoint the best, so that it is kept beside the newest and the one being written."""
+    pytest.importorskip("torch")
+    from stages.lib import checkpoint
+
+    model = {**SHAPE, "d_model": 64, "ffn": 160, "vocab_size": 2048, "context": 33}
+    values = settings(drawn_rows(tmp_path, 2048, 33, 64), tmp_path / "out", model=model, data__seq_len=33, optimizer__lr=0.05,
+                      training__max_steps=24, training__epochs=100, training__eval_interval=4, training__checkpoint_interval=4,
+                      training__ema=ema)
+    fullest, prune = [0], checkpoint.prune
+
+    def looked(folder: Path, *more: Any) -> None:
+        fullest.append(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+        prune(folder, *more)
+
+    monkeypatch.setattr(checkpoint, "prune", looked)
+    pretrain(values, tmp_path / "run")
+    written = max(fullest) + (tmp_path / "out/model.safetensors").stat().st_size
+    assert planned(values).estimates["disk_bytes"] == pytest.approx(written, rel=0.03)
 
 
 @pytest.mark.torch

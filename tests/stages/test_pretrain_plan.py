@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support_data import ROOT, config_of, tree
-from support_model import SHAPE, corpus, settings
+import yaml
+from support_data import ROOT, albor_stage, config_of, tree
+from support_model import SHAPE, altered, corpus, settings
 
 from stages.lib.budget import compiles, flops_per_token, memory_checks
 from stages.lib.cli import main
@@ -52,13 +54,70 @@ def test_steps_of_an_epoch_and_of_all_are_whole_steps() -> None:
     assert one.model_copy(update={"epochs": 117}).reachable_steps(22_079) == 5_031
 
 
+@pytest.mark.parametrize(("epochs", "reachable"), [(1, 43), (117, 5_031)])
+def test_a_plan_gives_a_run_of_the_ladder_its_steps_and_not_one_more(data: Path, tmp_path: Path, epochs: int, reachable: int) -> None:
+    """The same numbers as a user has them: 22,079 rows in a manifest, and a run that asks for all steps or for one more."""
+    rows = altered(data, tmp_path / "rows", train__rows=22_079)
+    run = {"training__batch_size": 4, "training__accumulation": 128, "training__epochs": epochs}
+    found = planned(rows, **run, training__max_steps=reachable)
+    assert found.ok and f"{reachable:,} steps of {reachable:,} reachable" in text_of(found, "Training")
+    refused = told(planned(rows, **run, training__max_steps=reachable + 1), "error")["steps"]
+    assert f"22,079 rows, 512 a step, epochs {epochs} give {reachable:,}; say epochs: {epochs + 1}," in refused
+
+
+def test_a_plan_reads_as_a_whole(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of the ladder's first run, on a card that is said on the command line; the memory's numbers are those of test_memory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stages.lib.checks.free_bytes", lambda _path: 10**12)
+    rows = altered(data, tmp_path / "rows", train__rows=22_079, val__rows=1_000, seq_len=1024)
+    run = {"max_steps": 5_031, "epochs": 117, "batch_size": 4, "accumulation": 128, "warmup_steps": 500, "dtype": "auto",
+           "checkpoint_interval": 25, "keep": 5}
+    model = {**LARGE, "vocab_size": 290}
+    Path("run.json").write_text(json.dumps(settings(rows, Path("out"), model=model, data__seq_len=1024, optimizer__lr=3e-4,
+                                                    **{f"training__{name}": value for name, value in run.items()})))
+    assert main(["pretrain", "plan", "run.json", "--device", "RTX 4090", "--vram", "20GB", "--rate", "7000", "--price", "0.4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == ("Model      llama, 24 layers, 1024 wide, 16 heads, 4 KV heads, FFN 4096, vocabulary 290, tied    "
+                        "365,251,584 parameters")
+    parts = dict(re.findall(r"(?:^Memory    |  ) (\w+) ([\d.]+ [GM]B)", "   ".join(lines[1:3])))
+    assert [*parts] == ["weights", "gradients", "AdamW", "activations", "logits", "head", "fragmentation", "runtime"]
+    assert "activations 7.6 GB (24 layers of 315.6 MB, micro-batch 4 x 1,024)" in lines[1] and "weights 1.5 GB (fp32)" in lines[1]
+    found = re.fullmatch(r" +total ([\d.]+) GB of 21.5 GB \(([\d.]+)%\), headroom ([\d.]+) GB, bf16 on RTX 4090   ok   "
+                         r"staging of a checkpoint: host 4.4 GB", lines[3])
+    assert found is not None, lines[3]
+    total, share, room = map(float, found.groups())
+    assert sum(float(text[:-3]) * {"G": 1, "M": 1e-3}[text[-2]] for text in parts.values()) == pytest.approx(total, abs=0.4)
+    assert (share, room) == (pytest.approx(100 * total / 21.475, abs=0.4), pytest.approx(21.475 - total, abs=0.11))
+    assert lines[4:] == [
+        "Data       train 3 shards, 22,079 x 1,024   val 2 shards, 1,000 x 1,024, same lineage, disjoint   tokenizer 290 = model",
+        "Training   524,288 tokens a step (4 x 128 x 1,024)   5,031 steps of 5,031 reachable   2,637,692,928 tokens (7.2 a parameter)",
+        ("           warm-up 500 (9.9%)   cosine from 0.0003 to 0 at 5,031   validation every 5   "
+         "checkpoint every 25: keep 5 + best, 32.1 GB"),
+        "           AdamW   compiled",
+        "Time       about 4.4 days on RTX 4090 (7,000 tokens/s: as measured)   cost 41.87 at 0.4 an hour",
+        "           2.49 GFLOP a token, 6P + 12 L d T (PaLM, appendix B)   6.58e+18 FLOP in all",
+        "Writes     out   checkpoints in the work folder",
+        ("warning[tokens-per-parameter]: 7.2 tokens a parameter, under 10: a smaller model would learn as much; "
+         "20 is compute-optimal (Hoffmann et al. 2022)"),
+        "Plan holds, 1 warning. To start: albor-stage pretrain apply run.json",
+    ]
+
+
+def test_a_plan_whose_rows_do_not_fit_says_so_in_its_blocks_too(data: Path, tmp_path: Path) -> None:
+    other = altered(data, tmp_path / "other", lineage="blake3:11", vocab_size=300)
+    shown = text_of(planned(data, data__val=str(other / "packed/val")), "Data")
+    assert "2 shards, 124 x 16, NOT ONE SPLIT   tokenizer 290 NOT model" in shown
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_a_manifest_of_the_ladder_holds_before_its_data_is_there(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
+    """On the card of the machine that trains, as manifests/albor.yaml says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stages.lib.checks.free_bytes", lambda _path: 10**12)
-    assert main(["pretrain", "plan", str(path), "--device", "rtx4090"]) == 0
+    card = yaml.safe_load((ROOT / "manifests/albor.yaml").read_text())["params"]["card"]
+    assert main(["pretrain", "plan", str(path), "--device", card]) == 0
     out = capsys.readouterr().out
     numbers = {"50m": "62,403,072", "125m": "163,603,200", "350m": "398,509,056"}[path.stem.split("-")[1]]
     assert [line.split()[0] for line in out.splitlines() if line[:1].isupper()][:6] == [
@@ -288,6 +347,20 @@ def test_the_card_that_is_here_is_known_by_the_drivers_name_and_no_other_is_take
     (tmp_path / "0000:01:00.0/information").write_text(f"Model: \t\t {model}\nIRQ: 1\n")
     found = this_gpu(tmp_path)
     assert (found.name, found.memory_bytes is not None) == (name, known)
+
+
+def test_many_plans_at_once_are_each_for_the_card_of_their_machine(tmp_path: Path) -> None:
+    """The controller has no card, and planned a week of another machine as centuries of its own processor."""
+    question = {"stage": "pretrain", "config": settings(tmp_path, tmp_path / "out", model=LARGE, training__dtype="auto")}
+    cards = ("NVIDIA GeForce RTX 4090", "NVIDIA T4", "", None)
+    asked = [{"id": number, **question, **({} if gpu is None else {"gpu": gpu})} for number, gpu in enumerate(cards)]
+    done = albor_stage("plan", "--batch", cwd=tmp_path, stdin="".join(json.dumps(one) + "\n" for one in asked))
+    found = [json.loads(line)["plan"] for line in done.stdout.splitlines()]
+    memory = [plan["blocks"][1]["lines"][-1] for plan in found]
+    assert "of 25.8 GB" in memory[0] and "bf16 on RTX 4090   ok" in memory[0] and " on cpu " in memory[3]
+    assert "of an unknown memory, bf16 on NVIDIA T4" in memory[1] and "of an unknown memory, bf16 on a card" in memory[2]
+    judged = [{check["name"]: check["level"] for check in plan["checks"]}["memory"] for plan in found]
+    assert judged[:3] == ["ok", "warning", "when-ready"] and all(plan["ok"] for plan in found)
 
 
 @pytest.mark.parametrize(("argv", "said"), [

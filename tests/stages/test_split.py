@@ -74,6 +74,12 @@ def test_a_side_without_a_document_is_an_error(tmp_path: Path) -> None:
         split(tmp_path, [t for t in TEXTS if side_of(t, 50) == "train"])
 
 
+def test_a_folder_without_a_table_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    found = plan_of("split", input=str(tmp_path), out=str(tmp_path / "split"))
+    assert {c.name: c.level for c in found.checks}["input"] == "error" and not found.ok
+    assert f"{tmp_path} holds no *.parquet file" in [c.text for c in found.checks]
+
+
 @pytest.mark.parametrize("permille", [0, 1000, "5%", -1])
 def test_a_share_that_leaves_one_side_empty_is_refused_by_the_schema(tmp_path: Path, permille: object) -> None:
     with pytest.raises(BadConfig):

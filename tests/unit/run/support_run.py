@@ -21,6 +21,7 @@ STAGES = """\
 import json, sys
 for line in sys.stdin:
     asked = json.loads(line)
+    open("questions.log", "a").write(line)
     print(json.dumps({"id": asked["id"], **json.load(open("answer.json"))}))
 open("asked.log", "a").write("asked\\n")
 """

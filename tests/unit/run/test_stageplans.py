@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support_run import Project
 
 from albor_pipeline.run import stageplans
+from albor_pipeline.run.observe import Observer
 
 GOOD = {"plan": {"checks": [], "reads": ["data/in"], "writes": ["out"], "estimates": {"seconds": 3600.0}}}
 FEW = {"level": "warning", "name": "tokens", "text": "5.1 tokens a parameter, under 10"}
@@ -49,6 +51,21 @@ def test_the_answer_is_kept_until_config_code_or_input_changes(staged: Project) 
     staged.file("data/in", "y")
     staged.run("plan")
     assert len(staged.starts("asked.log")) == 4
+
+
+@pytest.mark.parametrize(("takes", "cards", "told"), [
+    ("{ gpu: 1 }", ["NVIDIA GeForce RTX 4090 (UUID: GPU-1)", "other"], "NVIDIA GeForce RTX 4090"), ("{ gpu: 1 }", [], ""),
+    ("{ gpu: 0 }", ["NVIDIA L4 (UUID: GPU-1)"], None), ("{ cpu: 1 }", ["NVIDIA L4 (UUID: GPU-1)"], None),
+])
+def test_a_task_that_takes_a_card_is_planned_for_that_of_its_machine(
+    staged: Project, monkeypatch: pytest.MonkeyPatch, takes: str, cards: list[str], told: str | None,
+) -> None:
+    view = Observer._view
+    monkeypatch.setattr(Observer, "_view", lambda *given: replace(found := view(*given), facts={**found.facts, "gpus": cards}))
+    staged.manifest(f"  b: {{ type: task, machine: box, stage: one, config: {{}}, inputs: [data/in], outputs: [out], needs: {takes} }}\n",
+                    top="machines: { box: { addr: localhost, slots: { gpu: 1, cpu: 1 } } }\n")
+    assert staged.run("plan").code == 0
+    assert json.loads((staged.root / "questions.log").read_text()).get("gpu") == told
 
 
 def test_a_warning_is_shown_and_a_refusal_stops_the_plan_until_it_is_gone(staged: Project) -> None:
