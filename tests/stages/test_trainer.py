@@ -265,7 +265,7 @@ def test_a_compiled_run_learns_what_one_that_is_not_learns() -> None:
         counters.clear()
         found.append(steps(one, 1, 4))
         graphs.append(counters["stats"]["unique_graphs"])
-    assert graphs == [0, 2], "the body and the head's work are compiled, each once"
+    assert graphs == [0, 1], "the body is compiled, once; on a CPU the head's pieces are not"
     for a, b in zip(*found, strict=True):
         assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.norm == pytest.approx(b.norm, rel=1e-4)
     assert all(torch.allclose(value, weights(compiled)[name], atol=1e-4) for name, value in weights(plain).items())
