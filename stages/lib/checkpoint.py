@@ -213,20 +213,21 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(path.name, tensors, state)
 
 
-def newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest good checkpoint; each torn or corrupt one on the way is named to `say` and left alone.
+def newest(folder: Path, say: Callable[[str], None], up_to: int | None = None) -> Checkpoint | None:
+    """The newest good checkpoint, of step `up_to` or before it; each torn or corrupt one on the way is named to `say` and left alone.
 
     None where there is none at all. StageError where none is good: what was trained is lost, and beginning anew is not for us to choose.
     """
     there = names(folder)
-    for name in there:
+    for name in there if up_to is None else [name for name in there if name <= name_of(up_to)]:
         try:
             return load(folder / name)
         except StageError as fault:
             say(f"checkpoint {name} is skipped: {fault}")
-    if there:
-        raise StageError(f"none of the checkpoints in {folder} is whole, so there is nothing to go on from; bring one of them back, or "
-                         "remove them and the same command begins anew")
+    if there or up_to is not None:
+        which = "" if up_to is None else f" up to step {up_to}"
+        raise StageError(f"none of the checkpoints in {folder}{which} is whole, so there is nothing to go on from; bring one of them "
+                         "back, or remove them and the same command begins anew")
     return None
 
 

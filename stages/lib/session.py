@@ -87,8 +87,7 @@ class Session:
         if isinstance(decision, Stop):
             raise StageError(decision.reason)
         if isinstance(decision, RollBack):
-            self._go_back(step, decision)
-            return decision.to_step
+            return self._go_back(step, decision)
         if isinstance(decision, Go) and decision.warning is not None:
             self._say(step, decision.warning)
         if isinstance(decision, Go) and not found.overflowed:
@@ -124,24 +123,29 @@ class Session:
             for text in watch.dead.see(step, gradients, trainer.weight_norms()):
                 self._say(step, text)
 
-    def _go_back(self, step: int, decision: RollBack) -> None:
-        self._say(step, decision.reason, rolled_back_to=decision.to_step)
-        self.trainer.skip()
+    def _go_back(self, step: int, decision: RollBack) -> int:
+        """The step gone back to: that of the decision, or the newest before it whose checkpoint is whole."""
         self.writer.wait()
-        if decision.to_step == 0:
+        to = decision.to_step
+        there = checkpoint.newest(self.writer.folder, lambda text: self._say(step, text), to) if to else None
+        to_step = there.state.step if there is not None else 0
+        self._say(step, decision.reason if to_step == to else f"{decision.reason}; that checkpoint is harmed, so it is step {to_step}",
+                  rolled_back_to=to_step)
+        self.trainer.skip()
+        if there is None:
             self.begin_anew()
             counters: dict[str, Any] = {}
             self.history, self.full = self.history[:1], self.full[:0]
         else:
-            there = checkpoint.load(self.writer.folder / checkpoint.name_of(decision.to_step))
             counters = there.state.counters
             self.trainer.restore(there.tensors, counters)
             self.history, self.full = list(there.state.history), list(there.state.full)
-        self.writer.drop_after(decision.to_step)
-        self.watch.go_back(_mapping(counters.get("watch")))
-        self.saved, self._found = decision.to_step, None
+        self.writer.drop_after(to_step)
+        self.watch.go_back(_mapping(counters.get("watch")), to_step)
+        self.saved, self._found = to_step, None
         if self.row_log is not None:
-            self.row_log.cut(decision.to_step)
+            self.row_log.cut(to_step)
+        return to_step
 
     def _alert(self, step: int, found: Gradients) -> None:
         """Judges the conditions of `monitoring`; StageError, with a checkpoint of this step, when one says stop."""

@@ -107,6 +107,11 @@ class SpikeGuard:
         return RollBack(self.good_step, self.data_offset, f"{what}; going back to the weights after step {self.good_step}, and on with "
                         f"the rows after it ({self.rollbacks} of {self.max_rollbacks})")
 
+    def went_back(self, to_step: int) -> None:
+        """To weights older than those decided on, whose checkpoint was harmed: rows go on after the bad ones all the same."""
+        self.data_offset += self.good_step - to_step
+        self.good_step = to_step
+
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, as JSON."""
         return {

@@ -49,8 +49,9 @@ class Watch:
         for name, part in self._parts().items():
             part.restore(saved.get(name, self._before_training[name]))
 
-    def go_back(self, saved: dict[str, Any]) -> None:
+    def go_back(self, saved: dict[str, Any], to_step: int) -> None:
         """After a RollBack: all as `saved` in the checkpoint gone back to ({} is before training), but the guard, which must remember."""
+        self.guard.went_back(to_step)
         guard = self.guard.state()
         self.restore(saved)
         self.guard.restore(guard)

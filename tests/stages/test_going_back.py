@@ -126,6 +126,34 @@ def test_the_checkpoint_to_go_back_to_is_kept_beyond_the_newest(data: Path, tmp_
     assert (told["step"], told["rolled_back_to"], report.metrics["steps"]) == (6, 2, 20)
 
 
+def test_where_the_checkpoint_to_go_back_to_is_torn_it_is_the_one_before_it(
+    data: Path, tmp_path: Path, breaking: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run ended there, and did so again at each start: it went on from the same checkpoint to the same spike."""
+    asked = breaking(loss={12: 99.0})
+    put = checkpoint.Writer._write
+
+    def torn(self: checkpoint.Writer, *given: Any) -> None:
+        put(self, *given)
+        for weights in self.folder.glob("step-00000010/weights.safetensors"):
+            weights.write_bytes(weights.read_bytes()[:-7])
+
+    with monkeypatch.context() as until_the_spike:
+        until_the_spike.setattr(checkpoint.Writer, "_write", torn)
+        with pytest.raises(StageError, match="is whole"):
+            values = settings(data, tmp_path / "none/out", **LONG, watch={"spikes": True}, training__checkpoint_interval=10)
+            pretrain(values, tmp_path / "none")
+    asked.clear()
+    monkeypatch.setattr(checkpoint.Writer, "_write", torn)
+    values = settings(data, tmp_path / "out", **LONG, watch={"spikes": True}, training__row_log=True)
+    report = pretrain(values, tmp_path / "run")
+    assert report.metrics["steps"] == 20
+    assert asked == [*range(1, 13), *range(13, 28)], "steps 6 to 20 read positions 13 to 27"
+    told = next(line for line in metrics(tmp_path / "run") if "rolled_back_to" in line)
+    assert told["rolled_back_to"] == 5 and told["warning"].endswith("that checkpoint is harmed, so it is step 5")
+    assert [line["step"] for line in map(json.loads, (tmp_path / "run/work/rows.jsonl").read_text().splitlines())] == list(range(1, 21))
+
+
 def test_going_back_beyond_what_a_run_went_on_from_writes_that_step_anew(data: Path, tmp_path: Path, breaking: Any) -> None:
     """It is no longer the checkpoint it began with, which is gone."""
     folder = tmp_path / "work/checkpoints"

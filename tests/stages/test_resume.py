@@ -125,8 +125,10 @@ def test_five_kills_change_no_bit(
 
 @pytest.mark.parametrize("options", [
     pytest.param({"training__ema": 0.9, "optimizer__name": "muon", "watch": WATCHED}, id="averaged-muon-watched"),
-    pytest.param({"training__ema": 0.9, "training__compile": True}, id="compiled", marks=pytest.mark.soak),
+    pytest.param({"training__ema": 0.9, "training__compile": True}, id="compiled"),
     pytest.param({"training__dtype": "fp16", "training__z_loss": 0.01}, id="fp16", marks=pytest.mark.soak),
+    pytest.param({"training__device": "cuda", "training__deterministic": True}, id="deterministic-card",
+                 marks=pytest.mark.skipif(not Path("/dev/nvidia0").exists(), reason="there is no CUDA device to be killed on")),
 ])
 def test_five_kills_change_no_bit_with_options_on(data: Path, tmp_path: Path, starts: Starter, options: dict[str, Any]) -> None:
     """Averages, the scale of fp16 gradients and all that watches go on where they were; compiled code is the same code again."""

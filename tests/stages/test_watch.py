@@ -135,10 +135,11 @@ def test_going_back_takes_all_from_the_checkpoint_but_the_memory_of_having_gone_
     watch.judge.see(13, 4.0)
     found = watch.guard.decide(14, 100.0, 1.0)
     assert isinstance(found, RollBack) and found.to_step == 10
-    watch.go_back(saved)
+    watch.go_back(saved, 10)
     assert (watch.judge.best_loss, watch.guard.rollbacks, watch.guard.data_offset) == (5.0, 1, 4)
-    watch.go_back({})
-    assert watch.guard.rollbacks == 1 and {**watch.state(), "guard": None} == {**at_start, "guard": None}
+    watch.go_back({}, 0)
+    assert (watch.guard.rollbacks, watch.guard.data_offset, watch.guard.good_step) == (1, 14, 0), "rows go on after the bad ones"
+    assert {**watch.state(), "guard": None} == {**at_start, "guard": None}
 
 
 def test_a_watcher_that_a_checkpoint_does_not_know_begins_anew() -> None:
