@@ -9,7 +9,8 @@ are those of metrics.jsonl. A peer is a plain loop over the same rows: Hugging F
 LitGPT's model, compiled, in an environment of its own (PIP_CONSTRAINT=constraints.txt keeps its torch ours). All run at once and take
 turns of some seconds by SIGSTOP, so that a busy neighbour meets each alike; what is counted is the processor time of the whole process
 tree from a step past compiling to the last.
-`auto` is bf16 where the processor has tiles of it, else fp32: it says which. Limits: 1.35 x the Hugging Face loop, 0.95 x LitGPT compiled.
+`auto` is bf16 where the processor has tiles of it, else fp32: it says which.
+Limits, of bf16 on any processor: 1.35 x the Hugging Face loop, 0.95 x LitGPT compiled.
 """
 
 from __future__ import annotations
@@ -198,12 +199,13 @@ def started(argv: list[str], errors: Path) -> subprocess.Popen[bytes]:
 
 def speed(steps: int, dtype: str, litgpt: bool) -> None:
     """Tokens for each second of processor time."""
+    python = peer("litgpt").with_name("python") if litgpt else None  # installed before anything runs
     with folder() as where:
         data = packed(where / "data", SHAPE["vocab_size"], 2000)
         values = settings(data, where / "out", steps, dtype)
         racers = [ours(where, "ours", values), theirs(where, "hf", sys.executable, values)]
-        if litgpt:
-            racers.append(theirs(where, "litgpt", peer("litgpt").with_name("python"), values))
+        if python is not None:
+            racers.append(theirs(where, "litgpt", python, values))
         race(racers)
         rates = {one.name: one.tokens_per_cpu_s for one in racers}
         for one in racers:
