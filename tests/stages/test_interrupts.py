@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from stages.lib.interrupts import InterruptedRunError, heard
+
+
+@pytest.fixture(autouse=True)
+def _heeding() -> Iterator[None]:
+    """As started from a terminal: what runs in the background of a script ignores SIGINT from its start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -31,12 +40,9 @@ def test_a_second_ctrl_c_is_not_waited_for() -> None:
 
 def test_a_signal_that_was_ignored_stays_so_and_the_others_are_as_before_afterwards() -> None:
     """A run started with nohup or in the background of a script is not ended by the terminal's Ctrl-C."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with heard() as asked:
-            os.kill(os.getpid(), signal.SIGINT)
-            asked.check()
-        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (before[signal.SIGTERM], signal.SIG_IGN)
-    finally:
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with heard() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        asked.check()
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (before, signal.SIG_IGN)
