@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support_data import ROOT, albor_stage, config_of, tree
+from support_data import ROOT, albor_stage, config_of, tree, write_config
 from support_model import SHAPE, altered, corpus, settings
 
 from stages.lib.budget import compiles, flops_per_token
@@ -339,6 +339,16 @@ def test_many_plans_at_once_are_each_for_the_card_of_their_machine(tmp_path: Pat
     assert "of an unknown memory, bf16 on NVIDIA T4" in memory[1] and "of an unknown memory, bf16 on a card" in memory[2]
     judged = [{check["name"]: check["level"] for check in plan["checks"]}["memory"] for plan in found]
     assert judged[:3] == ["ok", "warning", "when-ready"] and all(plan["ok"] for plan in found)
+
+
+def test_many_plans_at_once_leave_the_disk_to_who_asks(tmp_path: Path) -> None:
+    """A small controller refused what is for the large disk of another machine; who asks compares each machine's own."""
+    config = settings(tmp_path, tmp_path / "out", model=LARGE, training__dtype="auto", training__keep=10_000_000)
+    done = albor_stage("plan", "--batch", cwd=tmp_path, stdin=json.dumps({"id": 1, "stage": "pretrain", "config": config}) + "\n")
+    plan = json.loads(done.stdout)["plan"]
+    assert plan["ok"] and plan["estimates"]["disk_bytes"] > 1e15
+    alone = albor_stage("pretrain", "plan", write_config(tmp_path, "config.json", **config), cwd=tmp_path)
+    assert alone.returncode == 1 and "error[disk]" in alone.stdout + alone.stderr
 
 
 @pytest.mark.parametrize(("argv", "said"), [
